@@ -1,0 +1,43 @@
+/** Error codes of the CNI specification 1.1.0, section "Error"; 8 is in the reference code only. */
+export const ErrorCode = {
+  IncompatibleVersion: 1,
+  UnsupportedField: 2,
+  UnknownContainer: 3,
+  InvalidEnvironment: 4,
+  IoFailure: 5,
+  DecodingFailure: 6,
+  InvalidNetworkConfig: 7,
+  InvalidNamespace: 8,
+  TryAgainLater: 11,
+  PluginNotAvailable: 50,
+  LimitedConnectivity: 51,
+  Internal: 999,
+} as const;
+
+/** 1-99 belong to the specification, 100 and up to a plugin: a delegate may answer with any number. */
+export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode] | (number & {});
+
+export interface CniErrorOptions {
+  readonly details?: string;
+  readonly cause?: unknown;
+}
+
+/** Thrown anywhere below the plugin's door; `cni/skel.ts` prints it once, as the specification's error object. */
+export class CniError extends Error {
+  readonly code: ErrorCode;
+  readonly details: string;
+
+  constructor(code: ErrorCode, message: string, options: CniErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "CniError";
+    this.code = code;
+    this.details = options.details ?? "";
+  }
+
+  /** The error itself, or any other thrown value as code 999 with that value as cause. */
+  static from(thrown: unknown): CniError {
+    if (thrown instanceof CniError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new CniError(ErrorCode.Internal, message, { cause: thrown });
+  }
+}

@@ -1,0 +1,19 @@
+import type { PluginRunner } from "#cni/plugin-runner.ts";
+import type { VerbHost } from "#cni/plugin.ts";
+import type { Journal } from "#journal/journal.ts";
+import type { HostKernel } from "#kernel/host-kernel.ts";
+import type { Directories } from "#machine/directories.ts";
+import type { Log } from "#machine/log.ts";
+import type { Nftables } from "#nftables/nftables.ts";
+
+/** Everything a plugin of the suite may act on. Built once per process (`suite/host.ts`), shared by all calls. */
+export interface PluginHost extends VerbHost {
+  readonly kernel: HostKernel;
+  readonly nftables: Nftables;
+  readonly journal: Journal;
+  readonly runner: PluginRunner;
+  readonly directories: Directories;
+  /** /proc/sys/kernel/random/boot_id */
+  readonly bootId: string;
+  readonly log: Log;
+}
