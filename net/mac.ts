@@ -1,0 +1,45 @@
+import { randomBytes } from "node:crypto";
+
+declare const macBrand: unique symbol;
+
+/** 48-bit Ethernet address in lower case with colons: `02:42:0a:00:00:01`. Comparable with `===`. */
+export type MacAddress = string & { readonly [macBrand]: true };
+
+/**
+ * Reads `aa:bb:cc:dd:ee:ff`, `AA-BB-CC-DD-EE-FF` or `aabb.ccdd.eeff`, as Go's net.ParseMAC does.
+ * @throws {RangeError}
+ */
+export function parseMac(text: string): MacAddress {
+  const parts =
+    /^(?:[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2})$/i.test(
+      text,
+    )
+      ? text.toLowerCase().match(/[0-9a-f]{2}/g)
+      : undefined;
+  if (!parts) throw new RangeError(`Cannot parse MAC address ${JSON.stringify(text)}`);
+  return parts.join(":") as MacAddress;
+}
+
+/** 6 bytes in the order of transmission. */
+export function macToBytes(mac: MacAddress): Uint8Array {
+  return Uint8Array.from(mac.split(":"), (pair) => Number.parseInt(pair, 16));
+}
+
+/** @throws {RangeError} if there are not 6 bytes */
+export function macFromBytes(bytes: Uint8Array): MacAddress {
+  if (bytes.length !== 6)
+    throw new RangeError(`Cannot read MAC address from ${bytes.length} bytes: must be 6`);
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":") as MacAddress;
+}
+
+/** A random locally administered unicast address (IEEE 802 section 8.4: second bit set, lowest bit clear). */
+export function randomMac(): MacAddress {
+  const bytes = randomBytes(6);
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}
+
+/** True for group addresses, broadcast included: no interface can have one as its own. */
+export function isMulticastMac(mac: MacAddress): boolean {
+  return ((macToBytes(mac)[0] ?? 0) & 1) === 1;
+}
