@@ -1,0 +1,89 @@
+/**
+ * Which folder may import which (docs/architecture.md has the table with the reasons). Written once here, read
+ * by .oxlintrc.json's generator below and by the test that proves the rule red.
+ */
+export const mayImport = {
+  net: [],
+  native: [],
+  machine: ["net", "native"],
+  cni: ["net"],
+  netlink: ["net", "native"],
+  nftables: ["net", "netlink", "native", "machine"],
+  kernel: ["net", "native", "netlink", "nftables", "machine"],
+  journal: ["net", "native", "machine"],
+  ipam: ["net", "cni", "journal", "native", "machine"],
+  plugins: ["net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
+  runtime: ["net", "cni", "journal", "native", "machine"],
+  suite: ["net", "native", "machine", "cni", "netlink", "nftables", "kernel", "journal", "ipam", "plugins"],
+  netd: ["net", "native", "machine", "cni", "netlink", "nftables", "kernel", "journal", "ipam", "plugins", "suite", "runtime"],
+  netctl: ["net", "cni", "runtime", "journal", "machine", "kernel", "nftables", "ipam"],
+  conformance: ["net", "cni"],
+};
+
+/** Single files that one folder may import from another beyond the table. */
+const exceptions = {
+  plugins: ["#plugins/context.ts", "#plugins/collect-records.ts"],
+  netctl: ["#netd/protocol.ts"],
+};
+
+function rule(folder, allowed) {
+  const extra = exceptions[folder] ?? [];
+  const own = folder === "plugins" ? [] : [folder];
+  return {
+    "no-restricted-imports": [
+      "error",
+      {
+        patterns: [
+          {
+            group: ["#*/**", ...[...allowed, ...own].map((name) => `!#${name}/**`), ...extra.map((file) => `!${file}`)],
+            message: `${folder}/ may import ${[...allowed, ...own, ...extra].join(", ") || "nothing of ours"}: docs/architecture.md`,
+          },
+          { group: ["../**"], message: "Write #folder/file.ts, so that the boundary shows on the import line" },
+        ],
+      },
+    ],
+  };
+}
+
+/** The content of .oxlintrc.json. */
+export function lintConfig() {
+  return {
+    $schema: "./node_modules/oxlint/configuration_schema.json",
+    plugins: ["typescript", "unicorn", "import", "oxc"],
+    categories: { correctness: "error", suspicious: "error" },
+    env: { node: true, es2024: true },
+    ignorePatterns: ["dist/**", "node_modules/**"],
+    rules: {
+      "typescript/no-explicit-any": "error",
+      "typescript/no-non-null-assertion": "error",
+      "typescript/no-floating-promises": "error",
+      "typescript/no-misused-promises": "error",
+      "typescript/switch-exhaustiveness-check": "error",
+      "typescript/consistent-type-imports": "error",
+      "typescript/no-unsafe-type-assertion": "off",
+      "typescript/consistent-return": "off",
+      "typescript/no-unnecessary-type-arguments": "off",
+      "typescript/no-unnecessary-type-conversion": "off",
+      "typescript/no-unnecessary-boolean-literal-compare": "off",
+      "import/no-cycle": "error",
+      "import/no-default-export": "error",
+      "import/no-unassigned-import": "off",
+      "unicorn/consistent-function-scoping": "off",
+      "unicorn/no-array-sort": "off",
+      "unicorn/no-array-reverse": "off",
+      "unicorn/no-array-callback-reference": "off",
+      "no-await-in-loop": "off",
+      "no-shadow": "off",
+      "no-underscore-dangle": "off",
+      "no-control-regex": "off",
+    },
+    overrides: [
+      ...Object.entries(mayImport).map(([folder, allowed]) => ({
+        files: [`${folder}/**/*.ts`],
+        excludeFiles: ["**/*.test.ts"],
+        rules: rule(folder, allowed),
+      })),
+      { files: ["*.config.ts"], rules: { "import/no-default-export": "off" } },
+    ],
+  };
+}

@@ -1,0 +1,79 @@
+// Everything that must hold before a change lands: the static checks, the tests, and the conformance kit run on
+// our own executables. Ends with one line that counts it all; a skip must stand in testing/allowed-skips.json.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const scratch = mkdtempSync(join(tmpdir(), "netctl-test-"));
+const count = { passed: 0, failed: 0, skipped: 0 };
+const allowed = JSON.parse(readFileSync(join(root, "testing/allowed-skips.json"), "utf8"));
+const unexpected = [];
+
+function run(command, args, environment = {}) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...environment },
+  });
+  if (error) console.error(`Cannot run ${command}: ${error.message}`);
+  return status === 0;
+}
+
+function check(title, ok) {
+  count[ok ? "passed" : "failed"] += 1;
+  console.log(`${ok ? "pass" : "FAIL"}  ${title}`);
+}
+
+function skip(name, reason) {
+  count.skipped += 1;
+  if (!allowed.some((entry) => reason.includes(entry.lacks))) unexpected.push(`${name}: ${reason}`);
+}
+
+function vitest() {
+  const file = join(scratch, "vitest.json");
+  const ok = run(process.execPath, [
+    "node_modules/vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${file}`,
+  ]);
+  if (!existsSync(file)) return check("vitest ran", false);
+  const report = JSON.parse(readFileSync(file, "utf8"));
+  count.passed += report.numPassedTests;
+  count.failed += report.numFailedTests;
+  for (const suite of report.testResults) {
+    for (const test of suite.assertionResults) {
+      if (test.status === "pending" || test.status === "skipped" || test.status === "todo") {
+        skip(test.fullName, test.meta?.skipReason ?? test.fullName);
+      }
+    }
+  }
+  // A file that fails to load, or an error outside any test, has no failed test to count.
+  if (!ok && report.numFailedTests === 0) check("vitest ended without an error", false);
+}
+
+function conformance(title, environment) {
+  const file = join(scratch, "conformance.json");
+  rmSync(file, { force: true });
+  console.log(`\nConformance of our executables, ${title}`);
+  const ok = run(process.execPath, ["dist/conformance/main.js", "--bin", "dist/bin", "--json", file, "--fuzz", "200"], environment);
+  if (!existsSync(file)) return check(`conformance ran (${title})`, false);
+  const { cases } = JSON.parse(readFileSync(file, "utf8"));
+  const failed = cases.filter((entry) => entry.outcome === "fail").length;
+  count.passed += cases.filter((entry) => entry.outcome === "pass").length;
+  count.failed += failed;
+  for (const entry of cases.filter((one) => one.outcome === "skip")) skip(`${entry.topic}: ${entry.title}`, entry.reason ?? "");
+  if (!ok && failed === 0) check(`conformance ended without an error (${title})`, false);
+}
+
+try {
+  check("npm run check (types, format, lint, boundaries)", run("npm", ["run", "--silent", "check"]));
+  vitest();
+  conformance("standalone", { NETCTL_STANDALONE: "1" });
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+for (const line of unexpected) check(`skipped without leave: ${line}`, false);
+if (count.skipped > 0) console.log(`${count.skipped} skipped; testing/allowed-skips.json says why each may be`);
+console.log(`${count.passed} passed, ${count.failed} failed`);
+process.exitCode = count.failed === 0 && count.passed > 0 ? 0 : 1;
