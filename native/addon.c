@@ -1,0 +1,738 @@
+// The few system calls that Node lacks, as one Node-API addon in plain C (no libuv, no V8: one file runs on every Node).
+//
+// Rule that everything here keeps: a thread that enters another network namespace leaves it again before the call
+// returns to JavaScript. Whatever runs in between (a thread of the pool being started, a child process) would stay in
+// the wrong namespace for ever. Where the way back fails, the process aborts: there is no state it could go on from.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#ifndef NETLINK_EXT_ACK
+#define NETLINK_EXT_ACK 11
+#endif
+#ifndef NETLINK_GET_STRICT_CHK
+#define NETLINK_GET_STRICT_CHK 12
+#endif
+
+// ---------------------------------------------------------------------------------------------------------- errors
+
+// strerrorname_np is glibc's alone; these are the numbers that the kernel's network code answers with.
+static const char *error_name(int number) {
+  switch (number) {
+#define NAME(name) case name: return #name;
+    NAME(EPERM) NAME(ENOENT) NAME(EINTR) NAME(EIO) NAME(ENXIO) NAME(E2BIG) NAME(EBADF) NAME(EAGAIN) NAME(ENOMEM)
+    NAME(EACCES) NAME(EFAULT) NAME(EBUSY) NAME(EEXIST) NAME(EXDEV) NAME(ENODEV) NAME(ENOTDIR) NAME(EISDIR)
+    NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(ENOTTY) NAME(EFBIG) NAME(ENOSPC) NAME(EROFS) NAME(EMLINK)
+    NAME(ERANGE) NAME(ENAMETOOLONG) NAME(ENOLCK) NAME(ENOSYS) NAME(ELOOP) NAME(ENOTSOCK) NAME(EMSGSIZE)
+    NAME(EPROTONOSUPPORT) NAME(ESOCKTNOSUPPORT) NAME(EOPNOTSUPP) NAME(EAFNOSUPPORT) NAME(EADDRINUSE)
+    NAME(EADDRNOTAVAIL) NAME(ENETDOWN) NAME(ENETUNREACH) NAME(ENOBUFS) NAME(ENOTCONN) NAME(ETIMEDOUT)
+    NAME(ECONNREFUSED) NAME(EUSERS) NAME(EOVERFLOW)
+#undef NAME
+    default: return NULL;
+  }
+}
+
+// Error with `errno` (positive), `code` ("ENOENT") and `syscall`, the shape of Node's own.
+static napi_value make_error(napi_env env, const char *call, int number) {
+  char text[256], unnamed[16];
+  const char *name = error_name(number);
+  if (!name) {
+    snprintf(unnamed, sizeof unnamed, "E%d", number);
+    name = unnamed;
+  }
+  snprintf(text, sizeof text, "%s: %s", call, strerror(number));
+  napi_value message, code, syscall, value, error;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message);
+  napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &code);
+  napi_create_string_utf8(env, call, NAPI_AUTO_LENGTH, &syscall);
+  napi_create_int32(env, number, &value);
+  napi_create_error(env, code, message, &error);
+  napi_set_named_property(env, error, "errno", value);
+  napi_set_named_property(env, error, "syscall", syscall);
+  return error;
+}
+
+static napi_value fail(napi_env env, const char *call, int number) {
+  napi_throw(env, make_error(env, call, number));
+  return NULL;
+}
+
+// ------------------------------------------------------------------------------------------------------- arguments
+
+static bool int_argument(napi_env env, napi_value value, int32_t *into) {
+  if (napi_get_value_int32(env, value, into) == napi_ok) return true;
+  napi_throw_type_error(env, NULL, "native call: expected a number");
+  return false;
+}
+
+static bool bytes_argument(napi_env env, napi_value value, uint8_t **data, size_t *length) {
+  napi_typedarray_type type;
+  bool is = false;
+  if (napi_is_typedarray(env, value, &is) == napi_ok && is &&
+      napi_get_typedarray_info(env, value, &type, length, (void **)data, NULL, NULL) == napi_ok && type == napi_uint8_array)
+    return true;
+  napi_throw_type_error(env, NULL, "native call: expected a Uint8Array");
+  return false;
+}
+
+static bool text_argument(napi_env env, napi_value value, char *into, size_t size, const char *call) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "native call: expected a string");
+    return false;
+  }
+  if (length >= size) {
+    fail(env, call, ENAMETOOLONG);
+    return false;
+  }
+  napi_get_value_string_utf8(env, value, into, size, &length);
+  if (strlen(into) != length) {
+    fail(env, call, EINVAL);
+    return false;
+  }
+  return true;
+}
+
+#define ARGUMENTS(n)                                                              \
+  napi_value argument[n];                                                         \
+  size_t count = n;                                                               \
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);                      \
+  if (count < n) {                                                                \
+    napi_throw_type_error(env, NULL, "native call: too few arguments");           \
+    return NULL;                                                                  \
+  }
+
+static napi_value number(napi_env env, int32_t value) {
+  napi_value result;
+  napi_create_int32(env, value, &result);
+  return result;
+}
+
+static napi_value boolean(napi_env env, bool value) {
+  napi_value result;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
+// ------------------------------------------------------------------------------------------------ namespaces: visits
+
+// thread-self and not self: in a Worker, self is the main thread's namespace.
+#define OWN_NAMESPACE "/proc/thread-self/ns/net"
+
+// Enters the namespace; returns the fd of the way back, or -1 with errno. A `namespace` below 0 is the own one: -2.
+static int enter(int namespace) {
+  if (namespace < 0) return -2;
+  int back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
+  if (back < 0) return -1;
+  if (setns(namespace, CLONE_NEWNET) < 0) {
+    int saved = errno;
+    close(back);
+    errno = saved;
+    return -1;
+  }
+  return back;
+}
+
+// Keeps errno. Aborts where the thread can't return.
+static void leave(int back) {
+  if (back < 0) return;
+  int saved = errno;
+  if (setns(back, CLONE_NEWNET) < 0) {
+    perror("netctl: cannot return to the own network namespace");
+    abort();
+  }
+  close(back);
+  errno = saved;
+}
+
+static int socket_in(int namespace, int domain, int type, int protocol) {
+  int back = enter(namespace);
+  if (back == -1) return -1;
+  int fd = socket(domain, type, protocol);
+  leave(back);
+  return fd;
+}
+
+// ---------------------------------------------------------------------------------------------------------- netlink
+
+// Room for the acks of thousands of requests in one datagram, and for batches above the 208 KiB default.
+#define SOCKET_BUFFER (8 << 20)
+
+static void set_buffer(int fd, int forced, int plain) {
+  int size = SOCKET_BUFFER;
+  // FORCE wants CAP_NET_ADMIN in the first user namespace, which a rootless caller lacks.
+  if (setsockopt(fd, SOL_SOCKET, forced, &size, sizeof size) < 0) setsockopt(fd, SOL_SOCKET, plain, &size, sizeof size);
+}
+
+static int netlink_open(int namespace, int protocol) {
+  int fd = socket_in(namespace, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+  if (fd < 0) return -1;
+  int on = 1;
+  // Kernels without an option answer without what it adds; nothing depends on it.
+  setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
+  setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+  setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
+  set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+  set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+  struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+  }
+  return fd;
+}
+
+struct bytes {
+  uint8_t *data;
+  size_t length, size;
+};
+
+#define DATAGRAM (64 << 10)
+
+static bool reserve(struct bytes *bytes, size_t more) {
+  if (bytes->size - bytes->length >= more) return true;
+  size_t size = bytes->size * 2 > bytes->length + more ? bytes->size * 2 : bytes->length + more;
+  uint8_t *data = realloc(bytes->data, size);
+  if (!data) return false;
+  bytes->data = data;
+  bytes->size = size;
+  return true;
+}
+
+// Appends one queued datagram, padded to NLMSG_ALIGNTO. 1: read one, 0: nothing is queued, -1: errno.
+static int receive(int fd, struct bytes *into) {
+  size_t room = DATAGRAM;
+  for (;;) {
+    if (!reserve(into, room)) {
+      errno = ENOMEM;
+      return -1;
+    }
+    struct sockaddr_nl from = {0};
+    struct iovec vector = {into->data + into->length, into->size - into->length};
+    struct msghdr message = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &vector, .msg_iovlen = 1};
+    // Peeking first tells the size, so that no datagram is ever cut short.
+    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return errno == EAGAIN ? 0 : -1;
+    if ((size_t)length + NLMSG_ALIGNTO > vector.iov_len) {
+      room = (size_t)length + NLMSG_ALIGNTO;
+      continue;
+    }
+    do length = recvmsg(fd, &message, MSG_DONTWAIT);
+    while (length < 0 && errno == EINTR);
+    if (length < 0) return errno == EAGAIN ? 0 : -1;
+    if (from.nl_pid != 0) continue; // from another process, not from the kernel
+    size_t padded = NLMSG_ALIGN((size_t)length);
+    memset(into->data + into->length + length, 0, padded - (size_t)length);
+    into->length += padded;
+    return 1;
+  }
+}
+
+// The kernel serves rtnetlink and nfnetlink inside sendmsg, and continues a dump inside recvmsg: whatever will be
+// answered is queued when the calls return. So EAGAIN is the end, and counting acks, which waits for ever where the
+// kernel answers a whole batch with one error, is not needed. Returns 0 or an errno; after ENOBUFS all is drained.
+static int exchange(int fd, const uint8_t *data, size_t length, struct bytes *replies, const char **call) {
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  ssize_t sent;
+  *call = "sendto";
+  do sent = sendto(fd, data, length, 0, (struct sockaddr *)&kernel, sizeof kernel);
+  while (sent < 0 && errno == EINTR);
+  if (sent < 0) return errno;
+  *call = "recvmsg";
+  int lost = 0;
+  for (;;) {
+    int got = receive(fd, replies);
+    if (got == 0) return lost;
+    if (got < 0 && errno != ENOBUFS) return errno;
+    if (got < 0) lost = ENOBUFS;
+  }
+}
+
+static napi_value take_bytes(napi_env env, struct bytes *bytes) {
+  napi_value result = NULL;
+  if (napi_create_buffer_copy(env, bytes->length, bytes->data, NULL, &result) != napi_ok)
+    napi_throw_error(env, "ENOMEM", "native call: out of memory");
+  free(bytes->data);
+  return result;
+}
+
+// netlinkOpen(namespaceFd | -1, protocol) -> { fd, port }
+static napi_value NetlinkOpen(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t namespace, protocol;
+  if (!int_argument(env, argument[0], &namespace) || !int_argument(env, argument[1], &protocol)) return NULL;
+  int fd = netlink_open(namespace, protocol);
+  if (fd < 0) return fail(env, "socket", errno);
+  struct sockaddr_nl address;
+  socklen_t length = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) {
+    int saved = errno;
+    close(fd);
+    return fail(env, "getsockname", saved);
+  }
+  napi_value result, port;
+  napi_create_object(env, &result);
+  napi_create_uint32(env, address.nl_pid, &port);
+  napi_set_named_property(env, result, "fd", number(env, fd));
+  napi_set_named_property(env, result, "port", port);
+  return result;
+}
+
+// netlinkExchange(fd, datagram) -> all replies, one after the other
+static napi_value NetlinkExchange(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd;
+  uint8_t *data;
+  size_t length;
+  if (!int_argument(env, argument[0], &fd) || !bytes_argument(env, argument[1], &data, &length)) return NULL;
+  struct bytes replies = {0};
+  const char *call;
+  int error = exchange(fd, data, length, &replies, &call);
+  if (error) {
+    free(replies.data);
+    return fail(env, call, error);
+  }
+  return take_bytes(env, &replies);
+}
+
+// netlinkJoin(fd, group)
+static napi_value NetlinkJoin(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd, group;
+  if (!int_argument(env, argument[0], &fd) || !int_argument(env, argument[1], &group)) return NULL;
+  if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) return fail(env, "setsockopt", errno);
+  return NULL;
+}
+
+// netlinkReceive(fd) -> everything queued; empty where nothing is. ENOBUFS: notifications were lost.
+static napi_value NetlinkReceive(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  int32_t fd;
+  if (!int_argument(env, argument[0], &fd)) return NULL;
+  struct bytes queued = {0};
+  for (;;) {
+    int got = receive(fd, &queued);
+    if (got == 1) continue;
+    if (got == 0) return take_bytes(env, &queued);
+    int saved = errno;
+    free(queued.data);
+    return fail(env, "recvmsg", saved);
+  }
+}
+
+// ------------------------------------------------------------------------------------- netlink: on a thread of the pool
+
+struct exchange_work {
+  napi_async_work work;
+  napi_deferred deferred;
+  int fd, error;
+  const char *call;
+  struct bytes request, replies;
+};
+
+static void settle(napi_env env, napi_deferred deferred, const char *call, int error, struct bytes *replies) {
+  if (error) {
+    free(replies->data);
+    napi_reject_deferred(env, deferred, make_error(env, call, error));
+    return;
+  }
+  napi_resolve_deferred(env, deferred, take_bytes(env, replies));
+}
+
+static void exchange_run(napi_env env, void *data) {
+  (void)env;
+  struct exchange_work *work = data;
+  work->error = exchange(work->fd, work->request.data, work->request.length, &work->replies, &work->call);
+}
+
+static void exchange_done(napi_env env, napi_status status, void *data) {
+  struct exchange_work *work = data;
+  if (status != napi_ok) work->error = ECANCELED, work->call = "sendto";
+  settle(env, work->deferred, work->call, work->error, &work->replies);
+  napi_delete_async_work(env, work->work);
+  free(work->request.data);
+  free(work);
+}
+
+static bool copy_bytes(struct bytes *into, const uint8_t *data, size_t length) {
+  if (!reserve(into, length ? length : 1)) return false;
+  memcpy(into->data, data, length);
+  into->length = length;
+  return true;
+}
+
+// netlinkExchangeAsync(fd, datagram) -> Promise of all replies. The fd stays the caller's and must stay open and unused.
+static napi_value NetlinkExchangeAsync(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd;
+  uint8_t *data;
+  size_t length;
+  if (!int_argument(env, argument[0], &fd) || !bytes_argument(env, argument[1], &data, &length)) return NULL;
+  struct exchange_work *work = calloc(1, sizeof *work);
+  if (!work || !copy_bytes(&work->request, data, length)) {
+    free(work);
+    return fail(env, "malloc", ENOMEM);
+  }
+  work->fd = fd;
+  napi_value promise, name;
+  napi_create_promise(env, &work->deferred, &promise);
+  napi_create_string_utf8(env, "netlinkExchange", NAPI_AUTO_LENGTH, &name);
+  napi_create_async_work(env, NULL, name, exchange_run, exchange_done, work, &work->work);
+  napi_queue_async_work(env, work->work);
+  return promise;
+}
+
+// ---------------------------------------------------------------------------------------------- netlink: link deletion
+
+// RTM_DELLINK returns after an RCU grace period (15 ms), but subscribers of RTNLGRP_LINK hear of it after 1 ms, and by
+// then the link is gone for everybody. So a thread of its own sits in the call while a thread of the pool listens, and
+// the promise settles with whichever is first. The thread holds only what is in `deletion`, and the last one frees it.
+struct deletion {
+  atomic_int users;
+  int request_fd, done_fd, error;
+  const char *call;
+  struct bytes request, replies;
+};
+
+struct deletion_work {
+  napi_async_work work;
+  napi_deferred deferred;
+  struct deletion *deletion;
+  int monitor_fd;
+  int32_t *indexes; // still expected
+  size_t expected;
+  bool noticed;
+};
+
+static void release(struct deletion *deletion) {
+  if (atomic_fetch_sub(&deletion->users, 1) != 1) return;
+  if (deletion->request_fd >= 0) close(deletion->request_fd);
+  if (deletion->done_fd >= 0) close(deletion->done_fd);
+  free(deletion->request.data);
+  free(deletion->replies.data);
+  free(deletion);
+}
+
+static void *deletion_thread(void *data) {
+  struct deletion *deletion = data;
+  deletion->error =
+      exchange(deletion->request_fd, deletion->request.data, deletion->request.length, &deletion->replies, &deletion->call);
+  uint64_t one = 1;
+  while (write(deletion->done_fd, &one, sizeof one) < 0 && errno == EINTR) {}
+  release(deletion);
+  return NULL;
+}
+
+static bool start_thread(struct deletion *deletion) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  if (pthread_attr_init(&attributes)) return false;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 128 << 10);
+  // Signals belong to the threads that Node knows.
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  atomic_fetch_add(&deletion->users, 1);
+  int error = pthread_create(&thread, &attributes, deletion_thread, deletion);
+  if (error) atomic_fetch_sub(&deletion->users, 1);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  return error == 0;
+}
+
+// Strikes off what the notifications report as deleted.
+static void strike(struct deletion_work *work, const struct bytes *news) {
+  size_t offset = 0;
+  while (news->length - offset >= NLMSG_HDRLEN + sizeof(struct ifinfomsg)) {
+    struct nlmsghdr header;
+    struct ifinfomsg link;
+    memcpy(&header, news->data + offset, sizeof header);
+    memcpy(&link, news->data + offset + NLMSG_HDRLEN, sizeof link);
+    if (header.nlmsg_len < NLMSG_HDRLEN || header.nlmsg_len > news->length - offset) return;
+    // AF_BRIDGE reports that the link left its bridge, not that it is gone.
+    if (header.nlmsg_type == RTM_DELLINK && link.ifi_family == AF_UNSPEC)
+      for (size_t i = 0; i < work->expected; i++)
+        if (work->indexes[i] == link.ifi_index) {
+          work->indexes[i] = work->indexes[--work->expected];
+          break;
+        }
+    offset += NLMSG_ALIGN(header.nlmsg_len);
+  }
+}
+
+static void deletion_run(napi_env env, void *data) {
+  (void)env;
+  struct deletion_work *work = data;
+  struct deletion *deletion = work->deletion;
+  if (!start_thread(deletion)) {
+    deletion->error =
+        exchange(deletion->request_fd, deletion->request.data, deletion->request.length, &deletion->replies, &deletion->call);
+    return;
+  }
+  struct bytes news = {0};
+  struct pollfd watched[2] = {{.fd = deletion->done_fd, .events = POLLIN}, {.fd = work->monitor_fd, .events = POLLIN}};
+  for (;;) {
+    if (poll(watched, 2, -1) < 0 && errno != EINTR) break;
+    if (watched[0].revents) break;
+    if (!watched[1].revents) continue;
+    news.length = 0;
+    int got = receive(work->monitor_fd, &news);
+    if (got < 0) watched[1].fd = -1; // news were lost: the call's own return decides
+    if (got == 1) strike(work, &news);
+    if (work->expected == 0) {
+      work->noticed = true;
+      break;
+    }
+  }
+  free(news.data);
+}
+
+static void deletion_done(napi_env env, napi_status status, void *data) {
+  struct deletion_work *work = data;
+  struct deletion *deletion = work->deletion;
+  struct bytes none = {0};
+  if (status != napi_ok) {
+    settle(env, work->deferred, "sendto", ECANCELED, &none);
+  } else if (work->noticed) {
+    napi_value undefined;
+    napi_get_undefined(env, &undefined);
+    napi_resolve_deferred(env, work->deferred, undefined);
+  } else {
+    settle(env, work->deferred, deletion->call, deletion->error, &deletion->replies);
+    deletion->replies = none;
+  }
+  napi_delete_async_work(env, work->work);
+  close(work->monitor_fd);
+  release(deletion);
+  free(work->indexes);
+  free(work);
+}
+
+// netlinkDeleteLinks(namespaceFd | -1, datagram, Int32Array of ifindexes) -> Promise: undefined once all are reported
+// gone, or the replies where the call returned first (always so where it failed)
+static napi_value NetlinkDeleteLinks(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3)
+  int32_t namespace;
+  uint8_t *data;
+  size_t length, expected;
+  int32_t *indexes;
+  napi_typedarray_type type;
+  if (!int_argument(env, argument[0], &namespace) || !bytes_argument(env, argument[1], &data, &length)) return NULL;
+  if (napi_get_typedarray_info(env, argument[2], &type, &expected, (void **)&indexes, NULL, NULL) != napi_ok ||
+      type != napi_int32_array || expected == 0) {
+    napi_throw_type_error(env, NULL, "native call: expected an Int32Array with an element");
+    return NULL;
+  }
+  struct deletion *deletion = calloc(1, sizeof *deletion);
+  struct deletion_work *work = calloc(1, sizeof *work);
+  if (!deletion || !work) {
+    free(deletion);
+    free(work);
+    return fail(env, "malloc", ENOMEM);
+  }
+  const char *failed = NULL;
+  int group = RTNLGRP_LINK, error = 0;
+  atomic_init(&deletion->users, 1);
+  deletion->call = "sendto";
+  deletion->request_fd = deletion->done_fd = work->monitor_fd = -1;
+  work->deletion = deletion;
+  work->expected = expected;
+  work->indexes = malloc(expected * sizeof *indexes);
+  if (!work->indexes || !copy_bytes(&deletion->request, data, length)) failed = "malloc", errno = ENOMEM;
+  else if ((deletion->request_fd = netlink_open(namespace, NETLINK_ROUTE)) < 0) failed = "socket";
+  else if ((work->monitor_fd = netlink_open(namespace, NETLINK_ROUTE)) < 0) failed = "socket";
+  else if (setsockopt(work->monitor_fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) failed = "setsockopt";
+  else if ((deletion->done_fd = eventfd(0, EFD_CLOEXEC)) < 0) failed = "eventfd";
+  if (failed) {
+    error = errno;
+    if (work->monitor_fd >= 0) close(work->monitor_fd);
+    release(deletion);
+    free(work->indexes);
+    free(work);
+    return fail(env, failed, error);
+  }
+  memcpy(work->indexes, indexes, expected * sizeof *indexes);
+  napi_value promise, name;
+  napi_create_promise(env, &work->deferred, &promise);
+  napi_create_string_utf8(env, "netlinkDeleteLinks", NAPI_AUTO_LENGTH, &name);
+  napi_create_async_work(env, NULL, name, deletion_run, deletion_done, work, &work->work);
+  napi_queue_async_work(env, work->work);
+  return promise;
+}
+
+// --------------------------------------------------------------------------------------- other calls in a namespace
+
+// socketIn(namespaceFd | -1, domain, type, protocol) -> fd
+static napi_value SocketIn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(4)
+  int32_t value[4];
+  for (int i = 0; i < 4; i++)
+    if (!int_argument(env, argument[i], &value[i])) return NULL;
+  int fd = socket_in(value[0], value[1], value[2] | SOCK_CLOEXEC, value[3]);
+  return fd < 0 ? fail(env, "socket", errno) : number(env, fd);
+}
+
+#define PATH_BYTES 4096
+#define FILE_BYTES (64 << 10)
+
+// readFileIn(namespaceFd | -1, path) -> text, at most 64 KiB. /proc/sys/net shows the opener's namespace; some handlers
+// look at the reader's, so all of open, read and close happen inside.
+static napi_value ReadFileIn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t namespace;
+  char path[PATH_BYTES];
+  if (!int_argument(env, argument[0], &namespace) || !text_argument(env, argument[1], path, sizeof path, "open")) return NULL;
+  char *text = malloc(FILE_BYTES);
+  if (!text) return fail(env, "malloc", ENOMEM);
+  const char *failed = NULL;
+  int error = 0;
+  size_t length = 0;
+  int back = enter(namespace);
+  if (back == -1) {
+    error = errno, failed = "setns";
+  } else {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) error = errno, failed = "open";
+    while (fd >= 0 && length < FILE_BYTES) {
+      ssize_t got = read(fd, text + length, FILE_BYTES - length);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) error = errno, failed = "read";
+      if (got <= 0) break;
+      length += (size_t)got;
+    }
+    if (fd >= 0) close(fd);
+    leave(back);
+  }
+  napi_value result = NULL;
+  if (failed) fail(env, failed, error);
+  else napi_create_string_utf8(env, text, length, &result);
+  free(text);
+  return result;
+}
+
+// writeFileIn(namespaceFd | -1, path, text): one write, as sysctls want it. The file has to exist.
+static napi_value WriteFileIn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3)
+  int32_t namespace;
+  char path[PATH_BYTES], text[PATH_BYTES];
+  if (!int_argument(env, argument[0], &namespace) || !text_argument(env, argument[1], path, sizeof path, "open") ||
+      !text_argument(env, argument[2], text, sizeof text, "write"))
+    return NULL;
+  const char *failed = NULL;
+  int error = 0;
+  int back = enter(namespace);
+  if (back == -1) return fail(env, "setns", errno);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) {
+    error = errno, failed = "open";
+  } else {
+    ssize_t put;
+    do put = write(fd, text, strlen(text));
+    while (put < 0 && errno == EINTR);
+    if (put < 0) error = errno, failed = "write";
+    close(fd);
+  }
+  leave(back);
+  if (failed) fail(env, failed, error);
+  return NULL;
+}
+
+// flock(fd, operation) -> false where LOCK_NB found it taken
+static napi_value Flock(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd, operation;
+  if (!int_argument(env, argument[0], &fd) || !int_argument(env, argument[1], &operation)) return NULL;
+  int result;
+  do result = flock(fd, operation);
+  while (result < 0 && errno == EINTR);
+  if (result == 0) return boolean(env, true);
+  return errno == EWOULDBLOCK ? boolean(env, false) : fail(env, "flock", errno);
+}
+
+// createNamespace(path): a new network namespace, kept by a bind mount on the file `path`, which is made here
+static napi_value CreateNamespace(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "open")) return NULL;
+  int back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
+  if (back < 0) return fail(env, "open", errno);
+  int file = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+  if (file < 0) {
+    int saved = errno;
+    close(back);
+    return fail(env, "open", saved);
+  }
+  close(file);
+  const char *failed = NULL;
+  int error = 0;
+  if (unshare(CLONE_NEWNET) < 0) {
+    error = errno, failed = "unshare";
+    close(back);
+  } else {
+    if (mount(OWN_NAMESPACE, path, "none", MS_BIND, NULL) < 0) error = errno, failed = "mount";
+    leave(back);
+  }
+  if (!failed) return NULL;
+  unlink(path);
+  return fail(env, failed, error);
+}
+
+// removeNamespace(path): unmounts and unlinks; does nothing where there is no such file
+static napi_value RemoveNamespace(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "umount2")) return NULL;
+  // EINVAL: a file that nothing is mounted on, as a creation that was killed half-way leaves it.
+  if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT) return fail(env, "umount2", errno);
+  if (unlink(path) < 0 && errno != ENOENT) return fail(env, "unlink", errno);
+  return NULL;
+}
+
+NAPI_MODULE_INIT() {
+  const struct {
+    const char *name;
+    napi_callback call;
+  } calls[] = {
+      {"netlinkOpen", NetlinkOpen},
+      {"netlinkExchange", NetlinkExchange},
+      {"netlinkExchangeAsync", NetlinkExchangeAsync},
+      {"netlinkDeleteLinks", NetlinkDeleteLinks},
+      {"netlinkJoin", NetlinkJoin},
+      {"netlinkReceive", NetlinkReceive},
+      {"socketIn", SocketIn},
+      {"readFileIn", ReadFileIn},
+      {"writeFileIn", WriteFileIn},
+      {"flock", Flock},
+      {"createNamespace", CreateNamespace},
+      {"removeNamespace", RemoveNamespace},
+  };
+  for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+    napi_value function;
+    napi_create_function(env, calls[i].name, NAPI_AUTO_LENGTH, calls[i].call, NULL, &function);
+    napi_set_named_property(env, exports, calls[i].name, function);
+  }
+  return exports;
+}

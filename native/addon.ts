@@ -1,0 +1,70 @@
+import { join } from "node:path";
+
+/**
+ * The calls of native/addon.c. Every one of them returns in the network namespace that it was called in. They throw
+ * errors in the shape of Node's own: `code` ("ENOENT"), `errno` (positive here), `syscall`.
+ */
+export interface Native {
+  /**
+   * Opens a netlink socket in the namespace of an open /proc/PID/ns/net (-1: the own one). It belongs to that
+   * namespace for ever, whoever uses it. Non-blocking, with extended and capped acks, strict gets and 8 MiB buffers.
+   * `port` is its netlink address, which the kernel's answers carry. Close the fd with `fs.closeSync`.
+   */
+  netlinkOpen(namespaceFd: number, protocol: number): { readonly fd: number; readonly port: number };
+  /**
+   * Sends one datagram of one or more messages and returns everything the kernel queued in answer, dumps to their end,
+   * message after message. ENOBUFS: answers were lost, what is left was drained.
+   */
+  netlinkExchange(fd: number, datagram: Uint8Array): Uint8Array;
+  /** The same on a thread of libuv's pool. The fd has to stay open and unused until it settles. */
+  netlinkExchangeAsync(fd: number, datagram: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Sends RTM_DELLINK messages and settles with whichever comes first: the notification that all `ifindexes` are gone
+   * (undefined), or the return of the call (its answers; always so where it fails). The call may still run then: it
+   * waits for an RCU grace period in a thread of its own, holds nothing of the caller's and cleans up after itself.
+   */
+  netlinkDeleteLinks(namespaceFd: number, datagram: Uint8Array, ifindexes: Int32Array): Promise<Uint8Array | undefined>;
+  /** Subscribes to a multicast group (RTNLGRP_*). */
+  netlinkJoin(fd: number, group: number): void;
+  /** Everything that is queued; empty where nothing is. ENOBUFS: notifications were lost. */
+  netlinkReceive(fd: number): Uint8Array;
+  /** socket(2) in another namespace; SOCK_CLOEXEC is added. */
+  socketIn(namespaceFd: number, domain: number, type: number, protocol: number): number;
+  /** Reads at most 64 KiB as UTF-8, seen from that network namespace: for /proc/sys/net and /proc/net. */
+  readFileIn(namespaceFd: number, path: string): string;
+  /** Writes with one write(2), seen from that network namespace. Does not create the file. */
+  writeFileIn(namespaceFd: number, path: string, text: string): void;
+  /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
+  flock(fd: number, operation: number): boolean;
+  /** Makes a network namespace that lives as long as the bind mount on `path`; EEXIST where there is such a file. */
+  createNamespace(path: string): void;
+  /** Takes that mount and the file away. Does nothing where there is none. */
+  removeNamespace(path: string): void;
+}
+
+/** LOCK_* of flock(2) */
+export const LockOperation = { Shared: 1, Exclusive: 2, NonBlocking: 4, Unlock: 8 } as const;
+
+/** Where the bundles put it; esbuild's `define` replaces it by __dirname. */
+declare const NETCTL_LIB_DIRECTORY: string | undefined;
+
+let loaded: Native | undefined;
+
+/** Loads dist/lib/native.node on first use (about 1 ms). @throws {Error} where it has not been built */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  const directory =
+    typeof NETCTL_LIB_DIRECTORY === "string" ? NETCTL_LIB_DIRECTORY : join(import.meta.dirname, "../dist/lib");
+  const file = join(directory, "native.node");
+  const module: { exports: Partial<Native> } = { exports: {} };
+  try {
+    process.dlopen(module, file);
+  } catch (cause) {
+    throw new Error(`Cannot load ${file}: build it with "node scripts/build-native.mjs"`, { cause });
+  }
+  return module.exports as Native;
+}
