@@ -1,3 +1,5 @@
+import { messageOf } from "./error-causes.ts";
+
 /** Error codes of the CNI specification 1.1.0, section "Error"; 8 is in the reference code only. */
 export const ErrorCode = {
   IncompatibleVersion: 1,
@@ -34,10 +36,16 @@ export class CniError extends Error {
     this.details = options.details ?? "";
   }
 
-  /** The error itself, or any other thrown value as code 999 with that value as cause. */
+  /**
+   * The error itself, or any other thrown value as code 999 with that value as cause. An AggregateError, which
+   * collects what went wrong after a first error, keeps the code and text of that first CniError.
+   */
   static from(thrown: unknown): CniError {
     if (thrown instanceof CniError) return thrown;
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new CniError(ErrorCode.Internal, message, { cause: thrown });
+    const first = thrown instanceof AggregateError ? (thrown.cause ?? thrown.errors[0]) : undefined;
+    if (first instanceof CniError) {
+      return new CniError(first.code, first.message, { details: first.details, cause: thrown });
+    }
+    return new CniError(ErrorCode.Internal, messageOf(thrown), { cause: thrown });
   }
 }
