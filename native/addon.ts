@@ -23,7 +23,11 @@ export interface Native {
    * (undefined), or the return of the call (its answers; always so where it fails). The call may still run then: it
    * waits for an RCU grace period in a thread of its own, holds nothing of the caller's and cleans up after itself.
    */
-  netlinkDeleteLinks(namespaceFd: number, datagram: Uint8Array, ifindexes: Int32Array): Promise<Uint8Array | undefined>;
+  netlinkDeleteLinks(
+    namespaceFd: number,
+    datagram: Uint8Array,
+    ifindexes: Int32Array,
+  ): Promise<Uint8Array | undefined>;
   /** Subscribes to a multicast group (RTNLGRP_*). */
   netlinkJoin(fd: number, group: number): void;
   /** Everything that is queued; empty where nothing is. ENOBUFS: notifications were lost. */
@@ -58,7 +62,9 @@ export function native(): Native {
 
 function load(): Native {
   const directory =
-    typeof NETCTL_LIB_DIRECTORY === "string" ? NETCTL_LIB_DIRECTORY : join(import.meta.dirname, "../dist/lib");
+    typeof NETCTL_LIB_DIRECTORY === "string"
+      ? NETCTL_LIB_DIRECTORY
+      : join(import.meta.dirname, "../dist/lib");
   const file = join(directory, "native.node");
   const module: { exports: Partial<Native> } = { exports: {} };
   try {

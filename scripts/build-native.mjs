@@ -19,11 +19,17 @@ if (changedMs(target) <= Math.max(changedMs(source), changedMs(fileURLToPath(imp
   const flags = ["-O2", "-Wall", "-Wextra", "-Werror=implicit", "-shared", "-fPIC", "-pthread"];
   // nodelete: a thread may still be inside a deletion when the Worker that loaded the addon has gone.
   const linked = ["-Wl,-z,nodelete", "-Wl,-z,relro,-z,now", "-s"];
-  const result = spawnSync(compiler, [...flags, `-I${headers}`, ...linked, "-o", aside, source], { stdio: "inherit" });
+  const result = spawnSync(compiler, [...flags, `-I${headers}`, ...linked, "-o", aside, source], {
+    stdio: "inherit",
+  });
   if (result.error || result.status !== 0) {
     rmSync(aside, { force: true });
-    const reason = result.error ? `no C compiler "${compiler}" (${result.error.code})` : `"${compiler}" failed`;
-    console.error(`Cannot build dist/lib/native.node: ${reason}. Install one (Debian: apt-get install gcc libc6-dev) or set CC`);
+    const reason = result.error
+      ? `no C compiler "${compiler}" (${result.error.code})`
+      : `"${compiler}" failed`;
+    console.error(
+      `Cannot build dist/lib/native.node: ${reason}. Install one (Debian: apt-get install gcc libc6-dev) or set CC`,
+    );
     process.exit(1);
   }
   renameSync(aside, target);

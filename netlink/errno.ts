@@ -1,0 +1,100 @@
+/** errno(3) numbers of Linux that its network code answers with: include/uapi/asm-generic/errno*.h */
+export const Errno = {
+  EPERM: 1,
+  ENOENT: 2,
+  ESRCH: 3,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  E2BIG: 7,
+  EBADF: 9,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  EXDEV: 18,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
+  ENOSPC: 28,
+  EMLINK: 31,
+  EDOM: 33,
+  ERANGE: 34,
+  ENAMETOOLONG: 36,
+  ENOSYS: 38,
+  ELOOP: 40,
+  ENODATA: 61,
+  ENONET: 64,
+  ENOLINK: 67,
+  EPROTO: 71,
+  EBADMSG: 74,
+  EOVERFLOW: 75,
+  ENOTUNIQ: 76,
+  ERESTART: 85,
+  EMSGSIZE: 90,
+  ENOPROTOOPT: 92,
+  EPROTONOSUPPORT: 93,
+  ESOCKTNOSUPPORT: 94,
+  EOPNOTSUPP: 95,
+  EPFNOSUPPORT: 96,
+  EAFNOSUPPORT: 97,
+  EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  EISCONN: 106,
+  ENOTCONN: 107,
+  ETIMEDOUT: 110,
+  ECONNREFUSED: 111,
+  EHOSTUNREACH: 113,
+  EALREADY: 114,
+  EINPROGRESS: 115,
+  ECANCELED: 125,
+} as const;
+
+const names = new Map<number, string>(Object.entries(Errno).map(([name, number]) => [number, name]));
+
+/** What the kernel means by it here, where it says nothing more precise itself. */
+const meanings: Readonly<Partial<Record<keyof typeof Errno, string>>> = {
+  EPERM: "operation not permitted",
+  ENOENT: "no such object",
+  ESRCH: "no such entry",
+  EINTR: "interrupted",
+  E2BIG: "too many",
+  EAGAIN: "try again",
+  ENOMEM: "the kernel is out of memory",
+  EACCES: "permission denied",
+  EBUSY: "in use",
+  EEXIST: "it exists already",
+  ENODEV: "no such device",
+  EINVAL: "invalid argument",
+  ENOSPC: "no space left",
+  ERANGE: "out of range",
+  ENOSYS: "not implemented by this kernel",
+  ELOOP: "it would make a loop",
+  EMSGSIZE: "message too long",
+  EPROTONOSUPPORT: "protocol not supported by this kernel",
+  EOPNOTSUPP: "not supported",
+  EAFNOSUPPORT: "address family not supported",
+  EADDRINUSE: "address in use",
+  EADDRNOTAVAIL: "no such address",
+  ENETDOWN: "network is down",
+  ENETUNREACH: "network is unreachable",
+  ENOBUFS: "no buffer space left",
+  EHOSTUNREACH: "no route to host",
+  EPROTO: "protocol error",
+};
+
+/** "EEXIST" for 17; "E200" for a number that has no name here. */
+export function errnoName(errno: number): string {
+  return names.get(errno) ?? `E${errno}`;
+}
+
+export function errnoMeaning(errno: number): string {
+  const name = errnoName(errno);
+  return meanings[name as keyof typeof Errno] ?? "refused by the kernel";
+}
