@@ -1,6 +1,6 @@
 import { type CniEnvironment, readEnvironment } from "./environment.ts";
 import { CniError, ErrorCode } from "./error.ts";
-import { describeCauses } from "./error-causes.ts";
+import { describeCauses, messageOf } from "./error-causes.ts";
 import { field, type JsonObject } from "./json.ts";
 import { parseStdin, readNetworkConfig } from "./network-config.ts";
 import type { Call, NamespaceRef, Outcome, Plugin, VerbHost } from "./plugin.ts";
@@ -89,10 +89,12 @@ async function add<Host extends VerbHost>(
     return print(encodeResult(result, source.config.cniVersion));
   } catch (error) {
     // The runtime will never learn of what was made, so it must not stay.
-    try {
-      await plugin.del(delRequest(source, netns), host);
-    } catch (undoError) {
-      throw new AggregateError([error, undoError], CniError.from(error).message, { cause: error });
+    const undoErrors = await plugin.del(delRequest(source, netns), host).then(
+      () => [],
+      (undoError: unknown) => [undoError],
+    );
+    if (undoErrors.length > 0) {
+      throw new AggregateError([error, ...undoErrors], messageOf(error), { cause: error });
     }
     throw error;
   }

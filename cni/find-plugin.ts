@@ -1,0 +1,46 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { CniError, ErrorCode } from "./error.ts";
+
+/**
+ * The executable of a plugin: the first regular file of that name in the directories of CNI_PATH that anybody may
+ * execute.
+ * @param type as a configuration names it, e.g. "host-local"
+ * @throws {CniError} 7 for a name that is none, 4 where there is no path or nothing in it
+ */
+export async function findPlugin(type: string, path: readonly string[]): Promise<string> {
+  if (type === "") throw new CniError(ErrorCode.InvalidNetworkConfig, "no plugin name provided");
+  if (type.includes("/") || type.includes("\0") || type === "." || type === "..") {
+    throw new CniError(ErrorCode.InvalidNetworkConfig, `invalid plugin name: ${JSON.stringify(type)}`);
+  }
+  if (path.length === 0) {
+    throw new CniError(
+      ErrorCode.InvalidEnvironment,
+      `failed to find plugin ${JSON.stringify(type)}: required env variables [CNI_PATH] missing`,
+    );
+  }
+  const passedOver: string[] = [];
+  for (const directory of path) {
+    const file = join(directory, type);
+    const reason = await reasonAgainst(file);
+    if (reason === undefined) return file;
+    if (reason !== "") passedOver.push(`${file} ${reason}`);
+  }
+  throw new CniError(
+    ErrorCode.InvalidEnvironment,
+    `failed to find plugin ${JSON.stringify(type)} in path [${path.join(" ")}]`,
+    { details: passedOver.join(", ") },
+  );
+}
+
+/** Undefined for a file that can be run, "" where there is none. */
+async function reasonAgainst(file: string): Promise<string | undefined> {
+  try {
+    const stats = await stat(file);
+    if (!stats.isFile()) return "is no regular file";
+    return (stats.mode & 0o111) === 0 ? "is not executable" : undefined;
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    return code === "ENOENT" || code === "ENOTDIR" ? "" : `can't be read (${String(code ?? error)})`;
+  }
+}

@@ -1,0 +1,43 @@
+import { splitPath } from "./environment.ts";
+import { findPlugin } from "./find-plugin.ts";
+import type { ExecRunner } from "./invoke.ts";
+import type { Call, Outcome, Plugin, VerbHost } from "./plugin.ts";
+import type { PluginRunner } from "./plugin-runner.ts";
+import { type RunVerbOptions, runVerb } from "./skel.ts";
+
+export interface InProcessOptions<Host extends VerbHost> extends RunVerbOptions {
+  readonly plugins: ReadonlyMap<string, Plugin<Host>>;
+  /**
+   * Asked for when a plugin is first run: the host holds this runner, so it can't exist before it.
+   */
+  readonly host: () => Host;
+  /** True if this file is the suite's own executable of that name, so that running it would run the same code. */
+  readonly isOurs: (file: string) => boolean | Promise<boolean>;
+  /** Runs everything else. */
+  readonly fallback: ExecRunner;
+  /** Gets what plugins run here would have written on stderr; it is in the outcome as well. */
+  readonly onStderr?: (text: string) => void;
+}
+
+/**
+ * Runs plugins of this suite without a process. Which file a name stands for is still decided by CNI_PATH, so a
+ * foreign plugin of the same name that comes first is executed.
+ */
+export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
+  readonly #options: InProcessOptions<Host>;
+
+  constructor(options: InProcessOptions<Host>) {
+    this.#options = options;
+  }
+
+  /** @throws {CniError} as `ExecRunner.run` */
+  async run(type: string, call: Call): Promise<Outcome> {
+    const { plugins, host, isOurs, fallback, onStderr } = this.#options;
+    const file = await findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
+    const plugin = plugins.get(type);
+    if (!plugin || !(await isOurs(file))) return await fallback.runFile(file, call);
+    const outcome = await runVerb(plugin, call, host(), this.#options);
+    if (outcome.stderr !== "") onStderr?.(outcome.stderr);
+    return outcome;
+  }
+}
