@@ -1,0 +1,88 @@
+import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LockOperation, native } from "#native/addon.ts";
+import { errorCode, IoError } from "./io-error.ts";
+
+export interface LockOptions {
+  /** How long to wait for the holder. */
+  readonly timeoutMs: number;
+  /** Several may hold it at once if all of them asked for it shared. */
+  readonly shared?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Somebody else held the lock all the time. */
+export class LockTimeoutError extends Error {
+  readonly path: string;
+
+  constructor(path: string, timeoutMs: number) {
+    super(`Cannot lock ${JSON.stringify(path)}: held by somebody else for more than ${timeoutMs} ms`);
+    this.name = "LockTimeoutError";
+    this.path = path;
+  }
+}
+
+/** Longest pause between two tries. A holder usually needs well under a millisecond. */
+const maxPauseMs = 8;
+
+/**
+ * Runs `action` while holding flock(2) on `path`, and returns what it returns. The file is made if missing (0600, its
+ * directory 0700) and stays. The kernel drops the lock when the process dies. Two calls in one process exclude each
+ * other as two processes do. Never blocks the event loop: it tries, and tries again after a pause.
+ * @throws {LockTimeoutError} after `timeoutMs`
+ * @throws {IoError} where the file can't be opened
+ */
+export async function withFileLock<Value>(
+  path: string,
+  action: () => Value | Promise<Value>,
+  options: LockOptions,
+): Promise<Value> {
+  const fd = await acquire(path, options);
+  try {
+    return await action();
+  } finally {
+    // Also releases it: nobody else has this open file description, as O_CLOEXEC is always set by Node.
+    closeSync(fd);
+  }
+}
+
+async function acquire(path: string, { timeoutMs, shared = false, signal }: LockOptions): Promise<number> {
+  const operation = (shared ? LockOperation.Shared : LockOperation.Exclusive) | LockOperation.NonBlocking;
+  const deadlineMs = performance.now() + timeoutMs;
+  let fd = openLockFile(path);
+  try {
+    for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
+      signal?.throwIfAborted();
+      if (native().flock(fd, operation)) {
+        if (fstatSync(fd).nlink > 0) return fd;
+        // Somebody removed the file while we waited: others lock its successor by now.
+        closeSync(fd);
+        fd = -1;
+        fd = openLockFile(path);
+        continue;
+      }
+      if (performance.now() >= deadlineMs) throw new LockTimeoutError(path, timeoutMs);
+      // At random, so that several who wait do not come back together for ever.
+      await sleep(pauseMs * (0.5 + Math.random()), undefined, signal ? { signal } : {});
+    }
+  } catch (error) {
+    if (fd >= 0) closeSync(fd);
+    throw error;
+  }
+}
+
+function openLockFile(path: string): number {
+  const flags = constants.O_RDONLY | constants.O_CREAT;
+  try {
+    try {
+      return openSync(path, flags, 0o600);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      return openSync(path, flags, 0o600);
+    }
+  } catch (cause) {
+    throw new IoError("open lock file", path, cause);
+  }
+}

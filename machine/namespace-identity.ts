@@ -1,0 +1,41 @@
+import { closeSync, constants, fstatSync, openSync, readlinkSync, statfsSync } from "node:fs";
+import { errorCode, IoError } from "./io-error.ts";
+
+/** NSFS_MAGIC: include/uapi/linux/magic.h */
+const nsfsMagic = 0x6e736673;
+
+/**
+ * Says which network namespace is at `path` (/proc/PID/ns/net, a bind-mounted file, a link to one): two paths with the
+ * same device and inode are one namespace for as long as it lives. The kernel gives the inode number of a namespace
+ * that is gone to the next one, so a stored identity that still matches may be another namespace.
+ * @returns "missing" if nothing is there, "invalid" for anything but a network namespace
+ * @throws {IoError} where the path can't be looked at, as for EACCES
+ */
+export function identifyNamespace(path: string): { dev: number; ino: number } | "missing" | "invalid" {
+  if (path.includes("\0")) return "invalid";
+  try {
+    // Before open(2), which would block on a fifo and act on a device.
+    if (statfsSync(path).type !== nsfsMagic) return "invalid";
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      // All kinds of namespace are nsfs files; only the name of the open file tells which: "net:[4026531840]".
+      if (!readlinkSync(`/proc/self/fd/${fd}`).startsWith("net:[")) return "invalid";
+      const { dev, ino } = fstatSync(fd);
+      return { dev, ino };
+    } finally {
+      closeSync(fd);
+    }
+  } catch (cause) {
+    switch (errorCode(cause)) {
+      case "ENOENT":
+      case "ENOTDIR":
+      case "ESRCH":
+        return "missing";
+      case "ELOOP":
+      case "ENAMETOOLONG":
+        return "invalid";
+      default:
+        throw new IoError("look at network namespace", path, cause);
+    }
+  }
+}

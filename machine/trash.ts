@@ -1,0 +1,64 @@
+import { existsSync, mkdirSync, readdirSync, renameSync, unlink } from "node:fs";
+import { join } from "node:path";
+import { errorCode } from "./io-error.ts";
+
+/**
+ * Takes files away at the price of a rename (4 µs) and frees their blocks in the background, which takes ext4 on a
+ * disk mounted with `discard` about a millisecond for each file that has any.
+ */
+export class Trash {
+  readonly #directory: string;
+  readonly #pending = new Set<Promise<void>>();
+  #count = 0;
+
+  /** @param directory on the same file system as the files; made on first use, and nothing else may be in it */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /**
+   * Removes one file. Nothing happens if it is not there.
+   * @throws Node's error where the file is there and can't be moved
+   */
+  discard(path: string): void {
+    // Another boot may have used the same number: its file is overwritten, which is what it is here for.
+    const grave = join(this.#directory, `${process.hrtime.bigint()}-${this.#count++}`);
+    try {
+      try {
+        renameSync(path, grave);
+      } catch (error) {
+        if (errorCode(error) !== "ENOENT" || !existsSync(path)) throw error;
+        mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+        renameSync(path, grave);
+      }
+    } catch (error) {
+      // A read-only file system refuses before it looks whether there is such a file.
+      if (existsSync(path)) throw error;
+      return;
+    }
+    this.#unlink(grave);
+  }
+
+  /** Starts to remove what a process that died has left here. */
+  sweep(): void {
+    let names: string[];
+    try {
+      names = readdirSync(this.#directory);
+    } catch {
+      return;
+    }
+    for (const name of names) this.#unlink(join(this.#directory, name));
+  }
+
+  /** Waits for all that was started. Never rejects: what is left is swept another time. */
+  async flush(): Promise<void> {
+    await Promise.all(this.#pending);
+  }
+
+  #unlink(path: string): void {
+    const pending = new Promise<void>((resolve) => unlink(path, () => resolve())).then(() => {
+      this.#pending.delete(pending);
+    });
+    this.#pending.add(pending);
+  }
+}
