@@ -1,0 +1,255 @@
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  fsync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { errorCode, IoError } from "#machine/io-error.ts";
+import { isRunning, type ProcessIdentity, readProcessIdentity } from "#machine/process-identity.ts";
+import { Trash } from "#machine/trash.ts";
+import type { AttachmentKey, IntactRecord, Intent, JournalRecord, Json } from "./record.ts";
+import { decodeRecord, encodeFirstLine, encodeLaterLine, type LaterLine } from "./record-lines.ts";
+import { parseRecordName, type RecordWords, recordName } from "./record-name.ts";
+
+const fsyncAsync = promisify(fsync);
+
+/** No network's name begins with a dot. */
+const trashName = ".trash";
+
+/**
+ * Write-ahead records on disk, one file per (network, containerId, ifName, plugin) below `<directory>/<network>/`: what
+ * an ADD is about to make, written and synced before it makes it. DEL, GC and the start of a service remove by them
+ * what is left, with neither the namespace nor the runtime's memory. Safe to use by several processes at once; two must
+ * not work on one attachment (`attachment-lock.ts`).
+ *
+ * What happens after the intent is appended without a sync: kernel objects do not survive a power loss either, and the
+ * page cache survives the death of the process.
+ * All methods throw `IoError` where the disk refuses.
+ */
+export class Journal {
+  readonly #directory: string;
+  readonly #bootId: string;
+  readonly #trash: Trash;
+  #writer: ProcessIdentity | undefined;
+
+  /** @param options.directory made on first use: `<state>/journal` */
+  constructor(options: { readonly directory: string; readonly bootId: string }) {
+    this.#directory = options.directory;
+    this.#bootId = options.bootId;
+    this.#trash = new Trash(join(options.directory, trashName));
+  }
+
+  /**
+   * Records what is about to be made. When it returns, the record is on the disk.
+   * @throws {IoError} EEXIST if this attachment has a record of this plugin: `read()` it, and clean up or refuse
+   */
+  async begin(intent: Intent): Promise<JournalEntry> {
+    const path = this.#path(intent.key, intent.plugin);
+    this.#writer ??= readProcessIdentity("self") ?? { pid: 0, startTicks: 0 };
+    const text = encodeFirstLine({
+      ...intent,
+      bootId: this.#bootId,
+      writer: this.#writer,
+      createdAtMs: Date.now(),
+    });
+    let made = false;
+    try {
+      const fd = this.#createFile(path);
+      made = true;
+      try {
+        writeFileSync(fd, text);
+        // Journalling file systems put the new directory entry on disk with it.
+        await fsyncAsync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      // A record that may not be on disk would be taken for one that was followed by side effects.
+      if (made) removeQuietly(path);
+      throw new IoError("write journal record", path, cause);
+    }
+    return new JournalEntry(this, intent.key, intent.plugin, path);
+  }
+
+  /** The record of one attachment, "torn" if it can't be read. */
+  read(key: AttachmentKey, plugin: string): JournalRecord | undefined {
+    const name = recordName(key, plugin);
+    return this.#readFile(key.network, name, {
+      containerId: key.containerId,
+      ifName: key.ifName,
+      plugin,
+    });
+  }
+
+  /**
+   * Takes the record away: from then on it exists for nobody. Nothing happens if there is none. The file's blocks are
+   * freed on a thread of the pool, since that takes a hundred times as long.
+   */
+  remove(key: AttachmentKey, plugin: string): void {
+    const path = this.#path(key, plugin);
+    try {
+      this.#trash.discard(path);
+    } catch (cause) {
+      throw new IoError("remove journal record", path, cause);
+    }
+  }
+
+  /** All records, or those of one network, in no order. Files that are no records are passed over. */
+  list(network?: string): JournalRecord[] {
+    this.#trash.sweep();
+    const records: JournalRecord[] = [];
+    for (const each of network === undefined ? this.networks() : [network]) {
+      for (const entry of this.#entries(each)) {
+        const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        // It may have gone since the directory was read.
+        const record = words && this.#readFile(each, entry.name, words);
+        if (record) records.push(record);
+      }
+    }
+    return records;
+  }
+
+  /** Networks that have or had records. */
+  networks(): string[] {
+    return this.#entries("")
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+      .map((entry) => entry.name);
+  }
+
+  /**
+   * Records of ADDs that will never end: their writer is dead, or of another boot, or nobody knows it (torn). A torn
+   * one may be in the middle of being written: take the attachment's lock and read it again before acting on it.
+   */
+  unfinished(): JournalRecord[] {
+    return this.list().filter((record) => record.phase !== "done" && !this.#isBeingWritten(record));
+  }
+
+  /** Waits until the disk is rid of everything that was removed. Before the process exits; never rejects. */
+  async flush(): Promise<void> {
+    await this.#trash.flush();
+  }
+
+  #isBeingWritten(record: JournalRecord): boolean {
+    return record.phase !== "torn" && record.bootId === this.#bootId && isRunning(record.writer);
+  }
+
+  #path(key: AttachmentKey, plugin: string): string {
+    return join(this.#directory, key.network, recordName(key, plugin));
+  }
+
+  #createFile(path: string): number {
+    try {
+      return openSync(path, "wx", 0o600);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+    const firstMade = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const fd = openSync(path, "wx", 0o600);
+    if (firstMade !== undefined) syncParents(dirname(path), dirname(firstMade));
+    return fd;
+  }
+
+  #readFile(network: string, name: string, words: RecordWords): JournalRecord | undefined {
+    const path = join(this.#directory, network, name);
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(path);
+    } catch (cause) {
+      if (errorCode(cause) === "ENOENT") return undefined;
+      throw new IoError("read journal record", path, cause);
+    }
+    const record = decodeRecord(bytes);
+    if (record && isNamed(record, network, name)) return record;
+    const { containerId, ifName, plugin } = words;
+    return { phase: "torn", key: { network, containerId, ifName }, plugin };
+  }
+
+  #entries(network: string): Dirent[] {
+    const path = join(this.#directory, network);
+    try {
+      return readdirSync(path, { withFileTypes: true });
+    } catch (cause) {
+      if (errorCode(cause) === "ENOENT") return [];
+      throw new IoError("list journal directory", path, cause);
+    }
+  }
+}
+
+/** The record that `begin()` made, while its ADD runs. */
+export class JournalEntry {
+  readonly key: AttachmentKey;
+  readonly plugin: string;
+  readonly #journal: Journal;
+  readonly #path: string;
+
+  constructor(journal: Journal, key: AttachmentKey, plugin: string, path: string) {
+    this.#journal = journal;
+    this.key = key;
+    this.plugin = plugin;
+    this.#path = path;
+  }
+
+  /** Replaces what was said to be made, before making it. */
+  amend(made: Json): void {
+    this.#append({ made });
+  }
+
+  /** The ADD has succeeded, with this result. */
+  complete(result: Json): void {
+    this.#append({ result });
+  }
+
+  /** The ADD has failed and everything is undone. */
+  remove(): void {
+    this.#journal.remove(this.key, this.plugin);
+  }
+
+  #append(line: LaterLine): void {
+    try {
+      // Without O_CREAT: a DEL that has won must not be followed by half a record.
+      const fd = openSync(this.#path, constants.O_WRONLY | constants.O_APPEND);
+      try {
+        writeFileSync(fd, encodeLaterLine(line));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      throw new IoError("append to journal record", this.#path, cause);
+    }
+  }
+}
+
+/** A copy under another name, or a file that only looks like a record, says nothing about what its name stands for. */
+function isNamed(record: IntactRecord, network: string, name: string): boolean {
+  return record.key.network === network && recordName(record.key, record.plugin) === name;
+}
+
+/** Syncs from the parent of `path` up to `top`, so that the new directories between them are on disk. Once per network. */
+function syncParents(path: string, top: string): void {
+  for (let each = dirname(path); ; each = dirname(each)) {
+    const fd = openSync(each, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    if (each === top || each === dirname(each)) return;
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // The error that brought us here is the one to report.
+  }
+}

@@ -1,0 +1,52 @@
+import type { ProcessIdentity } from "#machine/process-identity.ts";
+
+/** What `JSON.parse` gives; the same shape as in cni/, which this folder does not know. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type JsonRecord = { readonly [key: string]: Json };
+
+/** One interface of one container in one network: what the CNI specification calls an attachment. */
+export interface AttachmentKey {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/** What is known before the first side effect. */
+export interface Intent {
+  readonly key: AttachmentKey;
+  /** Type name of the plugin: each of a chain has a record of its own. */
+  readonly plugin: string;
+  /** The container's namespace, where the verb has one. */
+  readonly netns?: { readonly path: string; readonly dev: number; readonly ino: number } | undefined;
+  /** The request configuration without prevResult. */
+  readonly config: JsonRecord;
+  /** CNI_ARGS, in order. */
+  readonly args: readonly (readonly [key: string, value: string])[];
+  /** Everything that will be made, in the plugin's own words: enough to remove it without netns, config or result. */
+  readonly made: Json;
+}
+
+/** A record whose first line is whole. Lines after it that are not whole count as never written. */
+export interface IntactRecord extends Intent {
+  /** "intent": ADD has not ended, or ended without success. "done": it succeeded. */
+  readonly phase: "intent" | "done";
+  /** /proc/sys/kernel/random/boot_id when it was made. */
+  readonly bootId: string;
+  readonly writer: ProcessIdentity;
+  readonly createdAtMs: number;
+  /** What `complete()` was given. */
+  readonly result?: Json;
+}
+
+/**
+ * A record that can't be read: power loss, a writer killed in the middle, a damaged disk, or a writer that is at it
+ * right now. What it was for is known from the file's name; remove what the plugin would have named after it.
+ */
+export interface TornRecord {
+  readonly phase: "torn";
+  /** `containerId` may be a hash beginning with "~" if it was too long for a file name. */
+  readonly key: AttachmentKey;
+  readonly plugin: string;
+}
+
+export type JournalRecord = IntactRecord | TornRecord;
