@@ -26,16 +26,9 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
       closeSync(fd);
     }
   } catch (cause) {
-    switch (errorCode(cause)) {
-      case "ENOENT":
-      case "ENOTDIR":
-      case "ESRCH":
-        return "missing";
-      case "ELOOP":
-      case "ENAMETOOLONG":
-        return "invalid";
-      default:
-        throw new IoError("look at network namespace", path, cause);
-    }
+    const code = errorCode(cause) ?? "";
+    if (["ENOENT", "ENOTDIR", "ESRCH"].includes(code)) return "missing";
+    if (["ELOOP", "ENAMETOOLONG"].includes(code)) return "invalid";
+    throw new IoError("look at network namespace", path, cause);
   }
 }
