@@ -1,0 +1,230 @@
+import { CniError, ErrorCode } from "#cni/error.ts";
+import type { CniDns, CniIp, CniResult, CniRoute } from "#cni/result.ts";
+import type { BridgePortSpec, BridgeSpec } from "#kernel/bridge.ts";
+import type { InterfaceSpec } from "#kernel/interface.ts";
+import { type Cidr, firstIp, formatCidr, isDefaultRoute, overlaps, parseCidr } from "#net/cidr.ts";
+import type { IfName } from "#net/ifname.ts";
+import { addToIp, type IpAddress } from "#net/ip.ts";
+import type { MacAddress } from "#net/mac.ts";
+import type { BridgeConfig } from "./config.ts";
+import { type AttachmentKey, vlanGatewayName, vlanGatewayPortName } from "./names.ts";
+
+/**
+ * Everything that one ADD makes, as a value: ADD makes the host so, CHECK compares the host with it, and DEL
+ * finds what to remove in it. It follows from the request alone; nothing here asks the kernel.
+ */
+export interface Attachment {
+  readonly key: AttachmentKey;
+  readonly bridge: BridgeSpec;
+  /** Undefined without `isGateway`, or where there are no addresses to be the gateway of. */
+  readonly gateway?: GatewaySpec;
+  readonly hostVeth: { readonly name: IfName; readonly mac: MacAddress };
+  readonly port: BridgePortSpec;
+  readonly container: { readonly name: IfName; readonly mac: MacAddress; readonly up: boolean };
+  /** Of both ends of the veth; undefined: the kernel's default. */
+  readonly mtu?: number;
+  readonly interface: InterfaceSpec;
+  /** Families between whose interfaces the host has to forward packets. */
+  readonly forwarding: readonly (4 | 6)[];
+  /** Addresses that leave the host under one of its own, each with the prefix length of its subnet. */
+  readonly masquerade: readonly Cidr[];
+  readonly masqueradeBackend: "nftables" | "iptables";
+  readonly macSpoofCheck: boolean;
+  /** As the result shows them: gateways filled in. */
+  readonly ips: readonly CniIp[];
+  readonly routes: readonly CniRoute[];
+  readonly dns: CniDns;
+}
+
+/** Where the gateway's addresses are: on the bridge itself, or on a veth in the VLAN of the containers. */
+export interface GatewaySpec {
+  readonly addresses: readonly Cidr[];
+  /** Replace an address of the host that contradicts one of `addresses`, instead of refusing. */
+  readonly replace: boolean;
+  readonly vlan?: VlanGatewaySpec;
+}
+
+export interface VlanGatewaySpec {
+  readonly id: number;
+  /** Interface in the host that has the addresses. */
+  readonly name: IfName;
+  /** Its other end, which is a port of the bridge. */
+  readonly portName: IfName;
+}
+
+export interface AttachmentInput {
+  readonly config: BridgeConfig;
+  readonly key: AttachmentKey;
+  /** The container's interface, CNI_IFNAME. */
+  readonly ifName: IfName;
+  readonly hostVeth: IfName;
+  /** Chosen by the caller; `config.mac` wins over `macs.container`. */
+  readonly macs: { readonly host: MacAddress; readonly container: MacAddress };
+  /** Undefined where the network has no IPAM (layer 2 only). */
+  readonly ipam: CniResult | undefined;
+}
+
+/**
+ * Works out what has to be made.
+ * @throws {CniError} 7 where the IPAM plugin's answer and the configuration don't fit together
+ */
+export function describeAttachment(input: AttachmentInput): Attachment {
+  const { config, ipam } = input;
+  if (ipam !== undefined && ipam.ips.length === 0) {
+    throw new CniError(ErrorCode.InvalidNetworkConfig, "IPAM plugin returned missing IP config", {
+      details: `IPAM plugin ${JSON.stringify(config.ipamType)} answered without "ips"`,
+    });
+  }
+  const ips = (ipam?.ips ?? []).map((ip) => completeIp(ip, config));
+  const routes = completeRoutes(ipam?.routes ?? [], ips, config);
+  const families = ([4, 6] as const).filter((family) =>
+    ips.some(({ address }) => address.address.family === family),
+  );
+  if (config.mtu !== undefined && config.mtu < 1280 && families.includes(6)) {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot use bridge configuration: "mtu" ${config.mtu}: must be at least 1280 for IPv6 (RFC 8200 section 5)`,
+    );
+  }
+  const usesVlans = config.vlan !== undefined || config.vlanTrunk.length > 0;
+  const gateway = describeGateway(ips, config);
+  return {
+    key: input.key,
+    bridge: {
+      name: config.bridge,
+      ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
+      vlanFiltering: usesVlans,
+      promiscuous: config.promiscuous,
+    },
+    ...(gateway === undefined ? {} : { gateway }),
+    hostVeth: { name: input.hostVeth, mac: input.macs.host },
+    port: {
+      hairpin: config.hairpin,
+      isolated: config.portIsolation,
+      ...(usesVlans
+        ? {
+            vlans: {
+              // A trunk port without VLAN of its own takes untagged frames for the bridge's default VLAN.
+              untagged: config.vlan ?? 1,
+              tagged: config.vlanTrunk,
+              keepOthers: config.preserveDefaultVlan,
+            },
+          }
+        : {}),
+    },
+    container: {
+      name: input.ifName,
+      mac: config.mac ?? input.macs.container,
+      up: config.containerInterfaceUp,
+    },
+    ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
+    interface: {
+      addresses: ips.map(({ address }) => address),
+      routes: routesForKernel(routes, ips),
+      duplicateAddressDetection: config.duplicateAddressDetection,
+    },
+    forwarding: config.isGateway || config.masquerade !== undefined ? families : [],
+    masquerade: config.masquerade === undefined ? [] : ips.map(({ address }) => address),
+    masqueradeBackend: config.masquerade ?? "nftables",
+    macSpoofCheck: config.macSpoofCheck,
+    ips,
+    routes,
+    dns: config.dns ?? ipam?.dns ?? {},
+  };
+}
+
+function completeIp(ip: CniIp, config: BridgeConfig): CniIp {
+  const gateway = ip.gateway ?? (config.isGateway ? firstHost(ip.address, config) : undefined);
+  return { interface: containerIndex, address: ip.address, ...(gateway === undefined ? {} : { gateway }) };
+}
+
+/** Places in the result's list of interfaces. */
+export const containerIndex = 2;
+
+function firstHost(cidr: Cidr, config: BridgeConfig): IpAddress {
+  try {
+    return addToIp(firstIp(cidr), 1);
+  } catch (cause) {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot derive a gateway for bridge ${JSON.stringify(config.bridge)}: ${formatCidr(cidr)} has no address after its first`,
+      { cause },
+    );
+  }
+}
+
+/** IPAM's routes, and with `isDefaultGateway` one default route of each family that has none with a gateway. */
+function completeRoutes(
+  routes: readonly CniRoute[],
+  ips: readonly CniIp[],
+  config: BridgeConfig,
+): readonly CniRoute[] {
+  if (!config.isDefaultGateway) return routes;
+  const added = ([4, 6] as const).flatMap((family): CniRoute[] => {
+    const gw = ips.find(({ address }) => address.address.family === family)?.gateway;
+    const isThere = routes.some(
+      (route) => route.gw !== undefined && route.dst.address.family === family && isDefaultRoute(route.dst),
+    );
+    return gw === undefined || isThere ? [] : [{ dst: defaultRoute[family], gw }];
+  });
+  return [...routes, ...added];
+}
+
+const defaultRoute = { 4: parseCidr("0.0.0.0/0"), 6: parseCidr("::/0") } as const;
+
+/** A route without gateway goes through the first gateway of its family. Said twice counts once. */
+function routesForKernel(routes: readonly CniRoute[], ips: readonly CniIp[]): CniRoute[] {
+  const seen = new Set<string>();
+  return routes.flatMap((route) => {
+    const family = route.dst.address.family;
+    const gw =
+      route.gw ??
+      ips.find(({ address, gateway }) => address.address.family === family && gateway !== undefined)?.gateway;
+    const whole: CniRoute = gw === undefined ? route : { ...route, gw };
+    const { dst, table, priority, scope } = whole;
+    const identity = JSON.stringify([formatCidr(dst), gw?.value.toString(), table, priority, scope]);
+    if (seen.has(identity)) return [];
+    seen.add(identity);
+    return [whole];
+  });
+}
+
+function describeGateway(ips: readonly CniIp[], config: BridgeConfig): GatewaySpec | undefined {
+  if (!config.isGateway || ips.length === 0) return undefined;
+  const addresses: Cidr[] = [];
+  for (const { address, gateway } of ips) {
+    if (gateway === undefined) continue;
+    const cidr = { address: gateway, prefixLength: address.prefixLength };
+    if (!addresses.some((other) => formatCidr(other) === formatCidr(cidr))) addresses.push(cidr);
+  }
+  return {
+    addresses,
+    replace: config.forceAddress,
+    ...(config.vlan === undefined
+      ? {}
+      : {
+          vlan: {
+            id: config.vlan,
+            name: vlanGatewayName(config.bridge, config.vlan),
+            portName: vlanGatewayPortName(config.bridge, config.vlan),
+          },
+        }),
+  };
+}
+
+/**
+ * Which addresses of an interface keep it from being the gateway: any other IPv4 address, and IPv6 addresses
+ * whose subnet overlaps. Other IPv6 addresses may stand beside ours. Link-local ones never matter.
+ */
+export function contradicting(present: readonly Cidr[], wanted: readonly Cidr[]): readonly Cidr[] {
+  const wantedText = new Set(wanted.map(formatCidr));
+  return present.filter(
+    (address) =>
+      !wantedText.has(formatCidr(address)) &&
+      wanted.some(
+        (gateway) =>
+          gateway.address.family === address.address.family &&
+          (gateway.address.family === 4 || overlaps(gateway, address)),
+      ),
+  );
+}

@@ -1,0 +1,35 @@
+import { createHash } from "node:crypto";
+import { type IfName, parseIfName } from "#net/ifname.ts";
+
+/** What names one attachment, on every host and after any crash. */
+export interface AttachmentKey {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/**
+ * The veth's end in the host: "veth" and 8 hex digits, as with the reference plugin, but derived, so that it can
+ * be found again without any record. `attempt` gives another name where two attachments derive the same.
+ */
+export function hostVethName(key: AttachmentKey, attempt = 0): IfName {
+  const words = [key.network, key.containerId, key.ifName, ...(attempt === 0 ? [] : [String(attempt)])];
+  const hash = createHash("sha256").update(JSON.stringify(words)).digest("hex");
+  return parseIfName(`veth${hash.slice(0, 8)}`);
+}
+
+/**
+ * The interface that holds a VLAN's gateway address in the host: `cni0.100`, as with the reference plugin.
+ * @throws {RangeError} longer than an interface name may be
+ */
+export function vlanGatewayName(bridge: IfName, vlan: number): IfName {
+  return parseIfName(`${bridge}.${vlan}`);
+}
+
+/** The other end of that veth, a port of the bridge. */
+export function vlanGatewayPortName(bridge: IfName, vlan: number): IfName {
+  const hash = createHash("sha256")
+    .update(JSON.stringify(["vlan gateway", bridge, vlan]))
+    .digest("hex");
+  return parseIfName(`veth${hash.slice(0, 8)}`);
+}
