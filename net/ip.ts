@@ -19,9 +19,9 @@ export function ipBits(family: 4 | 6): 32 | 128 {
  * @throws {RangeError}
  */
 export function parseIp(text: string): IpAddress {
-  const value = text.includes(":") ? valueOfIpv6(text) : valueOfIpv4(text);
-  if (value === undefined) throw new RangeError(`Cannot parse IP address ${JSON.stringify(text)}`);
-  return { family: text.includes(":") ? 6 : 4, value };
+  const ip = tryParseIp(text);
+  if (!ip) throw new RangeError(`Cannot parse IP address ${JSON.stringify(text)}`);
+  return ip;
 }
 
 /** Like `parseIp`, with `undefined` for what it would refuse. */
