@@ -204,18 +204,32 @@ export function fail(
   thrown: unknown,
   context: { readonly version?: CniVersion; readonly stderr?: readonly string[] } = {},
 ): Outcome {
-  const error = CniError.from(thrown);
+  const cniVersion = context.version ?? newestVersion;
+  const stderr = context.stderr ?? [];
+  try {
+    const error = CniError.from(thrown);
+    // What nobody expected is a fault of ours: where it happened belongs in the log.
+    const stack = thrown instanceof CniError || !(thrown instanceof Error) ? [] : [String(thrown.stack)];
+    return {
+      exitCode: 1,
+      stdout: print(errorObject(error, cniVersion)),
+      stderr: lines([...stderr, ...stack]),
+    };
+  } catch {
+    // Anything can be thrown, even an object that throws when it is looked at.
+    const json = { cniVersion, code: ErrorCode.Internal, msg: messageOf(thrown) };
+    return { exitCode: 1, stdout: print(json), stderr: lines(stderr) };
+  }
+}
+
+function errorObject(error: CniError, cniVersion: CniVersion): JsonObject {
   const details = [error.details, ...describeCauses(error)].filter((part) => part !== "").join("; ");
-  const code = Number.isSafeInteger(error.code) && error.code > 0 ? error.code : ErrorCode.Internal;
-  const json = {
-    cniVersion: context.version ?? newestVersion,
-    code,
+  return {
+    cniVersion,
+    code: Number.isSafeInteger(error.code) && error.code > 0 ? error.code : ErrorCode.Internal,
     msg: error.message || "unknown error",
     ...(details ? { details } : {}),
   };
-  // What nobody expected is a fault of ours: where it happened belongs in the log.
-  const stack = thrown instanceof CniError || !(thrown instanceof Error) ? [] : [String(thrown.stack)];
-  return { exitCode: 1, stdout: print(json), stderr: lines([...(context.stderr ?? []), ...stack]) };
 }
 
 function print(json: JsonObject): string {
