@@ -19,6 +19,18 @@ export const ErrorCode = {
 /** 1-99 belong to the specification, 100 and up to a plugin: a delegate may answer with any number. */
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode] | (number & {});
 
+/**
+ * Codes for errors of the folders below, which know nothing of CNI, by the name of their class: this one table is
+ * the border between the two.
+ */
+const codesByErrorName: Readonly<Record<string, ErrorCode>> = {
+  IoError: ErrorCode.IoFailure,
+  NamespaceError: ErrorCode.InvalidNamespace,
+  LockTimeoutError: ErrorCode.TryAgainLater,
+  AbortError: ErrorCode.TryAgainLater,
+  ConflictError: ErrorCode.TryAgainLater,
+};
+
 export interface CniErrorOptions {
   readonly details?: string;
   readonly cause?: unknown;

@@ -1,0 +1,44 @@
+import { resolveDirectories } from "#machine/directories.ts";
+
+export interface NetdOptions {
+  readonly runDirectory: string;
+  /** Exit when nothing was asked for this long; 0 means never. NETCTL_IDLE_EXIT_SECONDS, default 0. */
+  readonly idleExitMs: number;
+  /** pino's levels. NETCTL_LOG_LEVEL, default info. */
+  readonly logLevel: string;
+  /** NETCTL_LOG_FILE: where a netd without a terminal or service manager writes; default stderr. */
+  readonly logFile?: string;
+  /** An inherited descriptor that holds the lock already: the launcher took it. NETCTL_NETD_LOCK_FD */
+  readonly lockFd?: number;
+  /** Sockets handed in by systemd: LISTEN_FDS for this LISTEN_PID (sd_listen_fds(3)). */
+  readonly hasListenFd: boolean;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+
+/** @throws {RangeError} naming the variable and its value */
+export function readOptions(environment: Environment, pid: number): NetdOptions {
+  const lockFd = wholeNumber(environment, "NETCTL_NETD_LOCK_FD");
+  const logLevel = environment["NETCTL_LOG_LEVEL"] || "info";
+  if (!levels.includes(logLevel)) {
+    throw new RangeError(`Cannot use NETCTL_LOG_LEVEL "${logLevel}": expected ${levels.join(", ")}`);
+  }
+  const logFile = environment["NETCTL_LOG_FILE"];
+  return {
+    runDirectory: resolveDirectories(environment).run,
+    idleExitMs: (wholeNumber(environment, "NETCTL_IDLE_EXIT_SECONDS") ?? 0) * 1000,
+    logLevel,
+    ...(logFile ? { logFile } : {}),
+    ...(lockFd === undefined ? {} : { lockFd }),
+    hasListenFd: environment["LISTEN_FDS"] === "1" && environment["LISTEN_PID"] === String(pid),
+  };
+}
+
+function wholeNumber(environment: Environment, name: string): number | undefined {
+  const text = environment[name];
+  if (text === undefined || text === "") return undefined;
+  if (!/^\d{1,9}$/.test(text)) throw new RangeError(`Cannot use ${name} "${text}": expected a whole number`);
+  return Number(text);
+}

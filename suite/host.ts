@@ -1,0 +1,58 @@
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { InProcessRunner } from "#cni/in-process-runner.ts";
+import { ExecRunner } from "#cni/invoke.ts";
+import type { Environment, NamespaceIdentity } from "#cni/plugin.ts";
+import { Journal } from "#journal/journal.ts";
+import { HostKernel } from "#kernel/host-kernel.ts";
+import { readBootId } from "#machine/boot-id.ts";
+import { type Directories, resolveDirectories } from "#machine/directories.ts";
+import type { Log } from "#machine/log.ts";
+import { identifyNamespace } from "#machine/namespace-identity.ts";
+import { Nftables } from "#nftables/nftables.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { OwnExecutable } from "./own-executable.ts";
+import { plugins } from "./plugins.ts";
+
+export interface SuiteHost extends PluginHost {
+  /** Finishes what goes on in the background, and closes every handle. */
+  close(): Promise<void>;
+}
+
+/**
+ * The host that the plugins of this process act on: its own network namespace, and the directories that
+ * `environment` names (NETCTL_*_DIR). Nothing is opened before it is used.
+ */
+export function openHost(environment: Environment, log: Log): SuiteHost {
+  const directories: Directories = resolveDirectories(environment);
+  const bootId = readBootId();
+  const kernel = HostKernel.open();
+  const nftables = new Nftables();
+  const journal = new Journal({ directory: join(directories.state, "journal"), bootId });
+  const own = new OwnExecutable();
+  const ownNamespace = statSync("/proc/self/ns/net");
+  const hostNamespace: NamespaceIdentity = { dev: ownNamespace.dev, ino: ownNamespace.ino };
+
+  const host: SuiteHost = {
+    hostNamespace,
+    identifyNamespace,
+    kernel,
+    nftables,
+    journal,
+    directories,
+    bootId,
+    log,
+    runner: new InProcessRunner<PluginHost>({
+      plugins,
+      host: () => host,
+      isOurs: (file) => own.matches(file),
+      fallback: new ExecRunner(),
+    }),
+    async close() {
+      await journal.flush();
+      nftables.close();
+      kernel.close();
+    },
+  };
+  return host;
+}
