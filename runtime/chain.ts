@@ -1,0 +1,234 @@
+import type { NetworkList } from "#cni/conflist.ts";
+import { type CniResult, emptyResult } from "#cni/result.ts";
+import { decodeResult, encodeResult } from "#cni/result-versions.ts";
+import { atLeast } from "#cni/version.ts";
+import { type AttachmentKey, CacheDamage, type CachedAttachment, type ResultCache } from "./cache.ts";
+import {
+  type AttachmentTarget,
+  callPlugin,
+  PluginFailure,
+  type PluginHost,
+  requireExecutables,
+} from "./plugin-call.ts";
+
+/** What running a chain needs beside the chain. */
+export interface ChainHost extends PluginHost {
+  readonly cache: ResultCache;
+  /** Stops an ADD or a CHECK between and within plugins; what was done is taken back in peace. */
+  readonly signal?: AbortSignal;
+}
+
+/** Several plugins failed, or one: each as its own error in `errors`. */
+export class ChainFailure extends AggregateError {
+  override readonly name = "ChainFailure";
+
+  constructor(action: string, errors: readonly unknown[], cause?: unknown) {
+    const messages = errors.map((error) => (error instanceof Error ? error.message : String(error)));
+    super(errors, `${action}: ${messages.join("; ")}`, cause === undefined ? undefined : { cause });
+  }
+}
+
+/**
+ * Attaches a container: ADD of every plugin in order, each given the result of the one before. If one fails, DEL
+ * of the whole chain is run before the error is thrown, so that nothing is left.
+ * @returns the result of the last plugin; it is cached for CHECK, DEL and GC
+ * @throws {ChainFailure} the plugin that failed, then whatever failed in taking back; nothing is taken back where
+ * the container is attached already, or where an executable is missing, because nothing was done
+ */
+export async function addNetworkList(
+  list: NetworkList,
+  target: AttachmentTarget,
+  host: ChainHost,
+): Promise<CniResult> {
+  const action = `Cannot attach ${target.ifName} to network "${list.name}"`;
+  const key = { network: list.name, containerId: target.containerId, ifName: target.ifName };
+  try {
+    if (await isCached(key, host.cache))
+      throw new Error(`container ${target.containerId} is attached already`);
+    await requireExecutables(list, host);
+  } catch (error) {
+    throw new ChainFailure(action, [error], error);
+  }
+  try {
+    const result = await addPlugins(list, target, host);
+    const cached = encodeResult(result, list.cniVersion);
+    await host.cache.write({
+      ...key,
+      ...withoutKey(target),
+      config: JSON.stringify(list.json),
+      result: cached,
+    });
+    return result;
+  } catch (error) {
+    const failedUndo = await delPlugins(list, target, host, undefined);
+    await host.cache.remove(key).catch((failure: unknown) => failedUndo.push(failure));
+    throw new ChainFailure(action, [error, ...failedUndo], error);
+  }
+}
+
+/**
+ * Detaches a container: DEL of every plugin in reverse order, with the cached result. Unlike libcni it goes on
+ * past a plugin that fails, because whatever the others hold would leak. The cached result stays until all
+ * succeeded, so that this can be repeated.
+ * @throws {ChainFailure} every plugin that failed
+ */
+export async function delNetworkList(
+  list: NetworkList,
+  target: AttachmentTarget,
+  host: ChainHost,
+): Promise<void> {
+  const key = { network: list.name, containerId: target.containerId, ifName: target.ifName };
+  const errors = await delPlugins(list, target, host, await prevResultForDel(list, key, host.cache));
+  if (errors.length > 0)
+    throw new ChainFailure(`Cannot detach ${target.ifName} from network "${list.name}"`, errors);
+  await host.cache.remove(key);
+}
+
+/**
+ * Asks every plugin whether the attachment is as its ADD left it. Does nothing where the network forbids it.
+ * @throws {ChainFailure} the first plugin that found a difference, a missing or damaged cached result, or a
+ * network older than 0.4.0
+ */
+export async function checkNetworkList(
+  list: NetworkList,
+  target: AttachmentTarget,
+  host: ChainHost,
+): Promise<void> {
+  if (list.disableCheck) return;
+  try {
+    if (!atLeast(list.cniVersion, "0.4.0")) {
+      throw new RangeError(`version ${list.cniVersion} has no CHECK, 0.4.0 is the first that has`);
+    }
+    const cached = await host.cache.read({
+      network: list.name,
+      containerId: target.containerId,
+      ifName: target.ifName,
+    });
+    if (cached === undefined) throw new Error("no result of its ADD is cached");
+    const prevResult = decodeResult(cached.result, list.cniVersion, "cached result");
+    await requireExecutables(list, host);
+    const extras = { prevResult, capabilityArgs: target.capabilityArgs };
+    for (const plugin of list.plugins)
+      await callPlugin("CHECK", list, plugin, extras, host, target, host.signal);
+  } catch (error) {
+    throw new ChainFailure(`Cannot vouch for ${target.ifName} on network "${list.name}"`, [error], error);
+  }
+}
+
+/**
+ * Clears away every attachment of the network that is not in `valid`: DEL for those in the cache, then GC of
+ * every plugin for what the cache does not know. Goes on past errors. Does nothing where the network forbids it.
+ * @param valid all attachments that live; empty for a network that is to go
+ * @throws {ChainFailure} all that failed
+ */
+export async function gcNetworkList(
+  list: NetworkList,
+  valid: readonly Omit<AttachmentKey, "network">[],
+  host: ChainHost,
+): Promise<void> {
+  if (list.disableGc) return;
+  const alive = new Set(valid.map(({ containerId, ifName }) => `${containerId}/${ifName}`));
+  const errors: unknown[] = [];
+  for (const cached of await host.cache.list(list.name)) {
+    if (alive.has(`${cached.containerId}/${cached.ifName}`)) continue;
+    await delNetworkList(list, targetOf(cached), host).catch((error: unknown) => errors.push(error));
+  }
+  if (atLeast(list.cniVersion, "1.1.0")) {
+    for (const plugin of list.plugins) {
+      await callPlugin("GC", list, plugin, { validAttachments: valid }, host).catch((error: unknown) =>
+        errors.push(error),
+      );
+    }
+  }
+  if (errors.length > 0)
+    throw new ChainFailure(`Cannot clear away stale attachments of network "${list.name}"`, errors);
+}
+
+/**
+ * Asks every plugin whether it could serve an ADD now. Networks older than 1.1.0 have no such question.
+ * @throws {ChainFailure} the first plugin that could not
+ */
+export async function statusNetworkList(list: NetworkList, host: ChainHost): Promise<void> {
+  if (!atLeast(list.cniVersion, "1.1.0")) return;
+  try {
+    await requireExecutables(list, host);
+    for (const plugin of list.plugins)
+      await callPlugin("STATUS", list, plugin, {}, host, undefined, host.signal);
+  } catch (error) {
+    throw new ChainFailure(`Network "${list.name}" is not ready`, [error], error);
+  }
+}
+
+/** The target of a cached attachment, for a DEL or CHECK by somebody who did not ADD it. */
+export function targetOf(cached: CachedAttachment): AttachmentTarget {
+  const { containerId, ifName, netns, args, capabilityArgs } = cached;
+  return { containerId, ifName, netns, args, capabilityArgs };
+}
+
+function withoutKey({
+  netns,
+  args,
+  capabilityArgs,
+}: AttachmentTarget): Pick<AttachmentTarget, "netns" | "args" | "capabilityArgs"> {
+  return { netns, args, capabilityArgs };
+}
+
+/** A damaged file counts as well: whatever it was, its attachment has not been taken away. */
+async function isCached(key: AttachmentKey, cache: ResultCache): Promise<boolean> {
+  try {
+    return (await cache.read(key)) !== undefined;
+  } catch (error) {
+    if (error instanceof CacheDamage) return true;
+    throw error;
+  }
+}
+
+async function addPlugins(list: NetworkList, target: AttachmentTarget, host: ChainHost): Promise<CniResult> {
+  let result: CniResult | undefined;
+  for (const plugin of list.plugins) {
+    const extras = {
+      capabilityArgs: target.capabilityArgs,
+      ...(result === undefined ? {} : { prevResult: result }),
+    };
+    const reply = await callPlugin("ADD", list, plugin, extras, host, target, host.signal);
+    try {
+      result = decodeResult(reply ?? {}, list.cniVersion);
+    } catch (error) {
+      throw new PluginFailure(plugin.type, "ADD", error);
+    }
+  }
+  return result ?? emptyResult;
+}
+
+/** DEL of all plugins in reverse order; returns what failed. Not given the signal: half a DEL helps nobody. */
+async function delPlugins(
+  list: NetworkList,
+  target: AttachmentTarget,
+  host: ChainHost,
+  prevResult: CniResult | undefined,
+): Promise<unknown[]> {
+  const errors: unknown[] = [];
+  const extras = {
+    capabilityArgs: target.capabilityArgs,
+    ...(prevResult === undefined ? {} : { prevResult }),
+  };
+  for (const plugin of [...list.plugins].reverse()) {
+    await callPlugin("DEL", list, plugin, extras, host, target).catch((error: unknown) => errors.push(error));
+  }
+  return errors;
+}
+
+/** Below 0.4.0 DEL has none. A damaged one is as good as none: DEL has to work without it. */
+async function prevResultForDel(
+  list: NetworkList,
+  key: AttachmentKey,
+  cache: ResultCache,
+): Promise<CniResult | undefined> {
+  if (!atLeast(list.cniVersion, "0.4.0")) return undefined;
+  try {
+    const cached = await cache.read(key);
+    return cached === undefined ? undefined : decodeResult(cached.result, list.cniVersion, "cached result");
+  } catch {
+    return undefined;
+  }
+}
