@@ -209,7 +209,8 @@ export function fail(
   try {
     const error = CniError.from(thrown);
     // What nobody expected is a fault of ours: where it happened belongs in the log.
-    const stack = thrown instanceof CniError || !(thrown instanceof Error) ? [] : [String(thrown.stack)];
+    const isFault = error !== thrown && error.code === ErrorCode.Internal && thrown instanceof Error;
+    const stack = isFault ? [String(thrown.stack)] : [];
     return {
       exitCode: 1,
       stdout: print(errorObject(error, cniVersion)),
