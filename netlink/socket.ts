@@ -159,7 +159,7 @@ export class NetlinkSocket {
   }
 
   #outcomes(requests: readonly Request[], first: number, replies: Uint8Array): Outcome[] {
-    const verdicts = new Array<Verdict | undefined>(requests.length);
+    const verdicts = requests.map((): Verdict | undefined => undefined);
     const messages = requests.map((): Message[] => []);
     for (const message of messagesIn(replies)) {
       const index = message.sequence - first;
@@ -228,13 +228,8 @@ function firstErrorThrown(outcomes: readonly Outcome[]): Message[][] {
   const error = outcomes[failed]?.error;
   if (!error) return outcomes.map((outcome) => [...outcome.messages]);
   const succeeded = outcomes.flatMap((outcome, index) => (outcome.error ? [] : [index]));
-  throw new NetlinkError({
-    ...error,
-    kernelMessage: error.kernelMessage,
-    offset: error.offset,
-    index: failed,
-    succeeded,
-  });
+  const { errno, op, kernelMessage, offset } = error;
+  throw new NetlinkError({ errno, op, kernelMessage, offset, index: failed, succeeded });
 }
 
 function withOp<T>(op: string, call: () => T): T {
