@@ -28,7 +28,9 @@ const codesByErrorName: Readonly<Record<string, ErrorCode>> = {
   NamespaceError: ErrorCode.InvalidNamespace,
   LockTimeoutError: ErrorCode.TryAgainLater,
   AbortError: ErrorCode.TryAgainLater,
+  TimeoutError: ErrorCode.TryAgainLater,
   ConflictError: ErrorCode.TryAgainLater,
+  NftablesUnavailableError: ErrorCode.PluginNotAvailable,
 };
 
 export interface CniErrorOptions {
@@ -49,15 +51,21 @@ export class CniError extends Error {
   }
 
   /**
-   * The error itself, or any other thrown value as code 999 with that value as cause. An AggregateError, which
-   * collects what went wrong after a first error, keeps the code and text of that first CniError.
+   * The error itself; or any other thrown value as cause of one, with the code that the table above gives its kind,
+   * else 999. An AggregateError, which collects what went wrong after a first error, keeps that one's code and text.
    */
   static from(thrown: unknown): CniError {
     if (thrown instanceof CniError) return thrown;
-    const first = thrown instanceof AggregateError ? (thrown.cause ?? thrown.errors[0]) : undefined;
-    if (first instanceof CniError) {
-      return new CniError(first.code, first.message, { details: first.details, cause: thrown });
+    const first: unknown = thrown instanceof AggregateError ? (thrown.cause ?? thrown.errors[0]) : undefined;
+    if (first instanceof Error) {
+      const { code, message, details } = CniError.from(first);
+      return new CniError(code, message, { details, cause: thrown });
     }
-    return new CniError(ErrorCode.Internal, messageOf(thrown), { cause: thrown });
+    return new CniError(codeOf(thrown), messageOf(thrown), { cause: thrown });
   }
+}
+
+function codeOf(thrown: unknown): ErrorCode {
+  const name = thrown instanceof Error ? thrown.name : "";
+  return (Object.hasOwn(codesByErrorName, name) ? codesByErrorName[name] : undefined) ?? ErrorCode.Internal;
 }

@@ -361,6 +361,23 @@ describe("errors", () => {
     });
   });
 
+  it.each([
+    ["IoError", 5],
+    ["NamespaceError", 8],
+    ["LockTimeoutError", 11],
+    ["NftablesUnavailableError", 50],
+    ["toString", 999],
+  ])("of the folders below get the code of their kind: %s is %i, after an undo too", async (name, code) => {
+    const error = Object.assign(new Error("Cannot write"), { name });
+    expect(await failure("ADD", { plugin: throwing(error) })).toMatchObject({ code, msg: "Cannot write" });
+    const incomplete = new AggregateError([new Error("link stayed")], "both", { cause: error });
+    expect(await failure("ADD", { plugin: throwing(incomplete) })).toMatchObject({
+      code,
+      msg: "Cannot write",
+      details: expect.stringContaining("link stayed") as unknown,
+    });
+  });
+
   it("of a kind nobody expected are code 999 with their stack on stderr", async () => {
     const outcome = await run("ADD", { plugin: throwing(new TypeError("x is not a function")) });
     expect(JSON.parse(outcome.stdout)).toMatchObject({ code: 999, msg: "x is not a function" });
