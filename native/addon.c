@@ -672,6 +672,19 @@ static napi_value Flock(napi_env env, napi_callback_info info) {
   return errno == EWOULDBLOCK ? boolean(env, false) : fail(env, "flock", errno);
 }
 
+// peerUid(fd) -> effective user id of the process that connected a unix socket
+static napi_value PeerUid(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  int32_t fd;
+  if (!int_argument(env, argument[0], &fd)) return NULL;
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) return fail(env, "getsockopt", errno);
+  napi_value uid;
+  napi_create_uint32(env, peer.uid, &uid);
+  return uid;
+}
+
 // createNamespace(path): a new network namespace, kept by a bind mount on the file `path`, which is made here
 static napi_value CreateNamespace(napi_env env, napi_callback_info info) {
   ARGUMENTS(1)
@@ -726,6 +739,7 @@ NAPI_MODULE_INIT() {
       {"readFileIn", ReadFileIn},
       {"writeFileIn", WriteFileIn},
       {"flock", Flock},
+      {"peerUid", PeerUid},
       {"createNamespace", CreateNamespace},
       {"removeNamespace", RemoveNamespace},
   };

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { libDirectory } from "./lib-directory.ts";
 
 /**
  * The calls of native/addon.c. Every one of them returns in the network namespace that it was called in. They throw
@@ -40,6 +41,8 @@ export interface Native {
   writeFileIn(namespaceFd: number, path: string, text: string): void;
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
   flock(fd: number, operation: number): boolean;
+  /** SO_PEERCRED: effective user id of the process at the other end of a unix socket, when it connected. */
+  peerUid(fd: number): number;
   /** Makes a network namespace that lives as long as the bind mount on `path`; EEXIST where there is such a file. */
   createNamespace(path: string): void;
   /** Takes that mount and the file away. Does nothing where there is none. */
@@ -48,9 +51,6 @@ export interface Native {
 
 /** LOCK_* of flock(2) */
 export const LockOperation = { Shared: 1, Exclusive: 2, NonBlocking: 4, Unlock: 8 } as const;
-
-/** Where the bundles put it; esbuild's `define` replaces it by __dirname. */
-declare const NETCTL_LIB_DIRECTORY: string | undefined;
 
 let loaded: Native | undefined;
 
@@ -61,11 +61,7 @@ export function native(): Native {
 }
 
 function load(): Native {
-  const directory =
-    typeof NETCTL_LIB_DIRECTORY === "string"
-      ? NETCTL_LIB_DIRECTORY
-      : join(import.meta.dirname, "../dist/lib");
-  const file = join(directory, "native.node");
+  const file = join(libDirectory(), "native.node");
   const module: { exports: Partial<Native> } = { exports: {} };
   try {
     process.dlopen(module, file);

@@ -159,7 +159,7 @@ export function setLink(target: LinkTarget, changes: LinkChanges & KindData): Re
   };
 }
 
-/** `ip link del TARGET`. Takes about 15 ms in the kernel: see `deleteLinks` in `link-deletion.ts`. */
+/** `ip link del TARGET`. Takes about 15 ms in the kernel: see `deleteLinkSoon` in `link-deletion.ts`. */
 export function deleteLink(target: LinkTarget): Request {
   return {
     op: `delete ${linkText(target)}`,
