@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { splitPath } from "./environment.ts";
 import { CniError, ErrorCode } from "./error.ts";
@@ -68,7 +68,16 @@ async function runProcess(file: string, call: Call, options: ExecOptions): Promi
       reject(stopped(file, "was cancelled before it began"));
       return;
     }
-    const child = spawn(file, [], { env: present(call.environment), stdio: ["pipe", "pipe", "pipe"] });
+    const unexecutable = (cause: unknown) =>
+      new CniError(ErrorCode.IoFailure, `Cannot execute ${file}: ${messageOf(cause)}`, { cause });
+    let child: ChildProcessWithoutNullStreams;
+    try {
+      child = spawn(file, [], { env: present(call.environment), stdio: ["pipe", "pipe", "pipe"] });
+    } catch (cause) {
+      // Node throws some errors of execve, ETXTBSY among them, and emits others.
+      reject(unexecutable(cause));
+      return;
+    }
     const stdout = new BoundedText(maxOutputBytes);
     const stderr = new BoundedText(maxOutputBytes);
     let failure: CniError | undefined;
@@ -100,9 +109,7 @@ async function runProcess(file: string, call: Call, options: ExecOptions): Promi
     child.stdin.end(call.stdin);
 
     child.on("error", (cause) => {
-      settle(() =>
-        reject(new CniError(ErrorCode.IoFailure, `Cannot execute ${file}: ${messageOf(cause)}`, { cause })),
-      );
+      settle(() => reject(unexecutable(cause)));
     });
     child.on("exit", () => {
       const drain = setTimeout(() => {
