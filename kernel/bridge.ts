@@ -1,4 +1,13 @@
 import type { IfName } from "#net/ifname.ts";
+import { randomMac } from "#net/mac.ts";
+import { Errno } from "#netlink/errno.ts";
+import { isNetlinkError } from "#netlink/error.ts";
+import { LinkFlag, newLink, setLink } from "#netlink/route/link.ts";
+import { type Link, listLinks, readLink, removeLink, requireLink } from "./link.ts";
+import { NotABridgeError, UnsupportedByKernelError } from "./link-error.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+import { writeOptionalSysctl } from "./sysctl.ts";
+import type { Undo } from "./undo.ts";
 
 /** What a bridge that is shared by many has to be like. */
 export interface BridgeSpec {
@@ -32,4 +41,93 @@ export interface PortVlans {
   readonly tagged: readonly VlanRange[];
   /** Keep the VLANs that the bridge gave the port by itself. */
   readonly keepOthers: boolean;
+}
+
+/** The bridge of that name; undefined if there is no such link. @throws {NotABridgeError} */
+export function readBridge(namespace: NetworkNamespace, name: IfName): Link | undefined {
+  const link = readLink(namespace, name);
+  if (link && link.kind !== "bridge") throw new NotABridgeError(name, link.kind);
+  return link;
+}
+
+/**
+ * Makes sure that the bridge is there, up, and as `spec` says; adopts one that exists, whoever made it.
+ *
+ * A new one gets a MAC address of its own: else it takes the lowest of its ports, and changes with them. It does not
+ * listen to router advertisements, since the containers on it could send some. Like `ip link add NAME type bridge`.
+ * @param undo gets what takes the change back; a bridge that others have come to use meanwhile stays
+ * @throws {NotABridgeError}
+ * @throws {UnsupportedByKernelError} VLAN filtering
+ * @throws {NetlinkError}
+ */
+export function ensureBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo): Link {
+  return adoptBridge(
+    namespace,
+    readBridge(namespace, spec.name) ?? createBridge(namespace, spec, undo),
+    spec,
+  );
+}
+
+function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo): Link {
+  const { name, mtu } = spec;
+  const data = spec.vlanFiltering ? { bridge: { vlanFiltering: true } } : {};
+  try {
+    namespace.transact([newLink({ name, kind: "bridge", mtu, mac: randomMac(), ...data })]);
+  } catch (error) {
+    if (!isNetlinkError(error, Errno.EEXIST)) throw error;
+    // Another ADD was faster: its bridge is as good.
+    const link = readBridge(namespace, name);
+    if (link) return link;
+    throw error;
+  }
+  undo.push(`bridge ${JSON.stringify(name)}`, async () => {
+    const link = readLink(namespace, name);
+    if (link && listLinks(namespace, { master: link.ifindex }).length === 0)
+      await removeLink(namespace, link.ifindex);
+  });
+  writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_ra`, 0);
+  return requireLink(namespace, name);
+}
+
+function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec): Link {
+  const wantsFiltering = spec.vlanFiltering && link.bridge?.vlanFiltering !== true;
+  const wantsPromiscuous = spec.promiscuous && !isPromiscuous(link);
+  if (link.up && !wantsFiltering && !wantsPromiscuous) return link;
+  namespace.transact([
+    setLink(link.ifindex, {
+      up: true,
+      ...(wantsPromiscuous && { promiscuous: true }),
+      ...(wantsFiltering && { kind: "bridge", bridge: { vlanFiltering: true } }),
+    }),
+  ]);
+  const changed = requireLink(namespace, link.ifindex);
+  // Such a kernel does not refuse the attribute, it overlooks it.
+  if (spec.vlanFiltering && changed.bridge?.vlanFiltering !== true) {
+    throw new UnsupportedByKernelError(
+      `use VLANs on bridge ${JSON.stringify(spec.name)}`,
+      "CONFIG_BRIDGE_VLAN_FILTERING",
+    );
+  }
+  return changed;
+}
+
+/** Set by the operator; not what the bridge does by itself for its ports. */
+export function isPromiscuous(link: Link): boolean {
+  return (link.flags & LinkFlag.Promiscuous) !== 0;
+}
+
+/**
+ * Sets what differs from a new port's defaults. Like `bridge link set dev PORT hairpin on isolated on`.
+ * @throws {NetlinkError}
+ */
+export function setBridgePort(namespace: NetworkNamespace, port: IfName, spec: BridgePortSpec): void {
+  if (!spec.hairpin && !spec.isolated) return;
+  namespace.transact([
+    setLink(port, {
+      bridgePort: {
+        ...(spec.hairpin && { hairpin: true }),
+        ...(spec.isolated && { isolated: true }),
+      },
+    }),
+  ]);
 }

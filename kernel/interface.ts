@@ -1,5 +1,14 @@
-import type { Cidr } from "#net/cidr.ts";
-import type { RouteSpec } from "./route.ts";
+import { type Cidr, formatCidr } from "#net/cidr.ts";
+import type { IfName } from "#net/ifname.ts";
+import { Errno } from "#netlink/errno.ts";
+import { isNetlinkError } from "#netlink/error.ts";
+import { firstLink, getLink, setLink } from "#netlink/route/link.ts";
+import { addressRequest, readAddresses } from "./address.ts";
+import { type Link, requireLink } from "./link.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+import { type RouteSpec, routeRequest } from "./route.ts";
+import { writeOptionalSysctl, writeSysctl } from "./sysctl.ts";
+import { waitUntil } from "./wait.ts";
 
 /** How the interface inside the container is set up. */
 export interface InterfaceSpec {
@@ -7,4 +16,92 @@ export interface InterfaceSpec {
   readonly routes: readonly RouteSpec[];
   /** False: IPv6 addresses are usable at once, and nobody asks whether another node has them. */
   readonly duplicateAddressDetection: boolean;
+}
+
+/**
+ * Sets a container's interface up with its addresses and routes, in one datagram. Sysctls come first: what they say
+ * is looked at when the interface comes up. A route that is there already is fine.
+ * @throws {NetlinkError} naming the address or route
+ * @throws {SysctlError} IPv6 addresses on a kernel without IPv6, or with a read-only /proc/sys that forbids IPv6
+ */
+export function configureInterface(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): Link {
+  const { ifindex } = requireLink(namespace, name);
+  prepareSysctls(namespace, name, spec);
+  const noDad = !spec.duplicateAddressDetection;
+  const requests = [
+    setLink(ifindex, { up: true }),
+    ...spec.addresses.map((address) => addressRequest(ifindex, address, { noDad })),
+    ...spec.routes.map((route) => routeRequest(ifindex, route)),
+    getLink(ifindex),
+  ];
+  const outcomes = namespace.attempt(requests);
+  const firstRoute = 1 + spec.addresses.length;
+  for (const [index, { error }] of outcomes.entries()) {
+    const isRoute = index >= firstRoute && index < firstRoute + spec.routes.length;
+    if (error && !(isRoute && isNetlinkError(error, Errno.EEXIST))) throw error;
+  }
+  return firstLink(outcomes.at(-1)?.messages ?? []) ?? requireLink(namespace, ifindex);
+}
+
+function prepareSysctls(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): void {
+  const { addresses, duplicateAddressDetection } = spec;
+  if (addresses.length === 0) return;
+  const set = (key: string, value: number) => writeOptionalSysctl(namespace, key, value);
+  // For `announce()`.
+  set(`net/ipv4/conf/${name}/arp_notify`, 1);
+  // The link-local address, which the kernel makes by itself, would be probed for even where ours are not.
+  set(`net/ipv6/conf/${name}/accept_dad`, duplicateAddressDetection ? 1 : 0);
+  if (duplicateAddressDetection) set(`net/ipv6/conf/${name}/enhanced_dad`, 1);
+  if (!addresses.some(({ address }) => address.family === 6)) return;
+  // New links may have it switched off, as in Docker's containers; addresses are refused then.
+  set("net/ipv6/conf/lo/disable_ipv6", 0);
+  writeSysctl(namespace, `net/ipv6/conf/${name}/disable_ipv6`, 0);
+  set(`net/ipv6/conf/${name}/keep_addr_on_down`, 1);
+  set(`net/ipv6/conf/${name}/ndisc_notify`, 1);
+}
+
+/**
+ * Tells the neighbours which MAC address has the interface's addresses now, so that nobody goes on sending to whoever
+ * had them before: gratuitous ARP and unsolicited neighbour advertisements. Needs `configureInterface()` before it, and
+ * the other end to forward frames.
+ *
+ * The kernel sends them when the MAC address is set, even to what it was (with arp_notify and ndisc_notify;
+ * NETDEV_CHANGEADDR in net/ipv4/devinet.c and net/ipv6/ndisc.c). So there is no need for a packet socket.
+ * @throws {NetlinkError}
+ */
+export function announce(namespace: NetworkNamespace, link: Link): void {
+  if (link.mac !== undefined) namespace.transact([setLink(link.ifindex, { mac: link.mac })]);
+}
+
+/** Duplicate address detection found another node with the address. */
+export class DuplicateAddressError extends Error {
+  constructor(address: Cidr) {
+    super(
+      `Cannot use address ${formatCidr(address)}: duplicate address detection found another node that has it`,
+    );
+    this.name = "DuplicateAddressError";
+  }
+}
+
+/**
+ * Waits until duplicate address detection has let all IPv6 addresses of a link pass: a second, or as long as the
+ * kernel is told to take.
+ * @throws {DuplicateAddressError}
+ * @throws {WaitTimeoutError}
+ */
+export async function waitForAddresses(
+  namespace: NetworkNamespace,
+  link: Link,
+  options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+): Promise<void> {
+  await waitUntil(
+    `the addresses of link ${JSON.stringify(link.name)} to pass duplicate address detection`,
+    () => {
+      const addresses = readAddresses(namespace, link.ifindex);
+      const failed = addresses.find((address) => address.dadFailed);
+      if (failed) throw new DuplicateAddressError(failed.address);
+      return addresses.every((address) => !address.tentative) || undefined;
+    },
+    options,
+  );
 }

@@ -1,5 +1,10 @@
-import type { Cidr } from "#net/cidr.ts";
+import { type Cidr, isDefaultRoute, networkOf } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
+import type { Request } from "#netlink/message.ts";
+import { decodeRoute, getRoutes, newRoute, type Route } from "#netlink/route/route.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+
+export type { Route } from "#netlink/route/route.ts";
 
 /** One route through one interface. */
 export interface RouteSpec {
@@ -7,10 +12,36 @@ export interface RouteSpec {
   readonly gw?: IpAddress;
   readonly mtu?: number;
   readonly advmss?: number;
-  /** Metric; smaller wins. */
+  /** Metric; the lower is taken. */
   readonly priority?: number;
   /** main (254) if absent. */
   readonly table?: number;
   /** RT_SCOPE_*; universe (0) with a gateway and link (253) without one, if absent. */
   readonly scope?: number;
+}
+
+/**
+ * Request for one route. Another gateway to the same destination is put beside it, in the order given: in IPv6 the two
+ * share the load, in IPv4 the second stands in for the first. Like `ip route append`.
+ */
+export function routeRequest(ifindex: number, route: RouteSpec): Request {
+  const { dst, gw, mtu, advmss, priority, table, scope } = route;
+  return newRoute({
+    family: dst.address.family,
+    ...(!isDefaultRoute(dst) && { destination: networkOf(dst) }),
+    gateway: gw,
+    ifindex,
+    metric: priority,
+    // 0 is "unspecified", which is main too.
+    table: table || undefined,
+    scope,
+    mtu,
+    advertisedMss: advmss,
+    presence: "append",
+  });
+}
+
+/** The routes through one link. Like `ip route show dev NAME table all`. @throws {NetlinkError} */
+export function readRoutes(namespace: NetworkNamespace, ifindex: number): Route[] {
+  return namespace.dump(getRoutes({ ifindex })).map(decodeRoute);
 }

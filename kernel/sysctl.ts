@@ -64,3 +64,17 @@ export function ensureSysctl(
   writeSysctl(namespace, key, value);
   return before ?? "";
 }
+
+/**
+ * Sets a sysctl that only makes things better: does nothing where this kernel has none (no IPv6), or lets nobody
+ * change it (a read-only /proc/sys).
+ * @throws {SysctlError}
+ */
+export function writeOptionalSysctl(namespace: NetworkNamespace, key: string, value: string | number): void {
+  try {
+    writeSysctl(namespace, key, value);
+  } catch (error) {
+    const harmless: readonly string[] = ["ENOENT", "EROFS", "EACCES", "EPERM"];
+    if (!(error instanceof SysctlError) || !harmless.includes(error.code)) throw error;
+  }
+}

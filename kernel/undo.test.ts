@@ -44,9 +44,7 @@ test("run() goes on after a reversal that fails, and names both what went wrong 
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(IncompleteUndoError);
-  expect((error as Error).message).toBe(
-    "pool is exhausted; could not be taken back: link veth0 (it is busy)",
-  );
+  expect((error as Error).message).toBe("pool is exhausted; Cannot take back link veth0: it is busy");
   expect(((error as Error).cause as Error).message).toBe("pool is exhausted");
   expect(undone).toEqual(["a"]);
   expect(seen).toBe(1);

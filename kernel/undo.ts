@@ -2,23 +2,13 @@
  * Takes one step back. `failures` are those of the steps that were taken back before it: a step that only makes
  * sense when everything else is gone (such as forgetting what was made) looks there first.
  */
-export type Reversal = (failures: readonly UndoFailure[]) => void | Promise<void>;
-
-export interface UndoFailure {
-  /** What could not be taken back: "link veth3f2a9c01", "lease of IPAM plugin host-local" */
-  readonly what: string;
-  readonly error: unknown;
-}
+export type Reversal = (failures: readonly Error[]) => void | Promise<void>;
 
 /** Thrown in place of `cause` where something could not be taken back; the cause still is what went wrong. */
-export class IncompleteUndoError extends Error {
-  readonly failures: readonly UndoFailure[];
-
-  constructor(cause: unknown, failures: readonly UndoFailure[]) {
-    const left = failures.map(({ what, error }) => `${what} (${messageOf(error)})`).join(", ");
-    super(`${messageOf(cause)}; could not be taken back: ${left}`, { cause });
+export class IncompleteUndoError extends AggregateError {
+  constructor(cause: unknown, failures: readonly Error[]) {
+    super(failures, [messageOf(cause), ...failures.map(messageOf)].join("; "), { cause });
     this.name = "IncompleteUndoError";
-    this.failures = failures;
   }
 }
 
@@ -30,7 +20,10 @@ function messageOf(error: unknown): string {
 export class Undo {
   readonly #steps: { readonly what: string; readonly reverse: Reversal }[] = [];
 
-  /** Remembers how to take back what has just been done (or is about to be: a reversal finds nothing then). */
+  /**
+   * Remembers how to take back what has just been done, or is about to be: a reversal finds nothing then.
+   * @param what as it reads after "Cannot take back": `link "veth3f2a9c01"`
+   */
   push(what: string, reverse: Reversal): void {
     this.#steps.push({ what, reverse });
   }
@@ -44,12 +37,12 @@ export class Undo {
     try {
       return await body(undo);
     } catch (cause) {
-      const failures: UndoFailure[] = [];
+      const failures: Error[] = [];
       for (const { what, reverse } of undo.#steps.reverse()) {
         try {
           await reverse(failures);
         } catch (error) {
-          failures.push({ what, error });
+          failures.push(new Error(`Cannot take back ${what}: ${messageOf(error)}`, { cause: error }));
         }
       }
       throw failures.length === 0 ? cause : new IncompleteUndoError(cause, failures);

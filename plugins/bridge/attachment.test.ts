@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { CniError } from "#cni/error.ts";
 import type { JsonObject } from "#cni/json.ts";
 import { type CniResult, emptyResult } from "#cni/result.ts";
 import { decodeResult } from "#cni/result-versions.ts";

@@ -1,0 +1,77 @@
+import type { IfName } from "#net/ifname.ts";
+import { Errno } from "#netlink/errno.ts";
+import { isNetlinkError } from "#netlink/error.ts";
+import {
+  decodeLink,
+  firstLink,
+  getLink,
+  getLinks,
+  type Link,
+  type LinkChanges,
+  setLink,
+} from "#netlink/route/link.ts";
+import { deleteLinkSoon } from "#netlink/route/link-deletion.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+
+export type { Link, LinkChanges } from "#netlink/route/link.ts";
+
+/** A link by its ifindex or its name. */
+export type LinkRef = number | IfName;
+
+/**
+ * One link; undefined if there is none. Like `ip -d link show NAME`. Reading also makes the kernel (6.8 and newer)
+ * act on a carrier that has come or gone, which it otherwise does a little later.
+ * @throws {NetlinkError}
+ */
+export function readLink(namespace: NetworkNamespace, ref: LinkRef): Link | undefined {
+  return readEachLink(namespace, [ref])[0];
+}
+
+/** Several links in one question. @throws {NetlinkError} */
+export function readEachLink(
+  namespace: NetworkNamespace,
+  refs: readonly LinkRef[],
+): readonly (Link | undefined)[] {
+  return namespace.attempt(refs.map((ref) => getLink(ref))).map(({ messages, error }) => {
+    if (!error) return firstLink(messages);
+    if (isNetlinkError(error, Errno.ENODEV)) return undefined;
+    throw error;
+  });
+}
+
+/** @throws {NetlinkError} ENODEV */
+export function requireLink(namespace: NetworkNamespace, ref: LinkRef): Link {
+  const [messages = []] = namespace.transact([getLink(ref)]);
+  const link = firstLink(messages);
+  if (!link) throw new Error(`Cannot read link ${JSON.stringify(ref)}: there is none in the kernel's answer`);
+  return link;
+}
+
+/** All links, or the ports of one master. Asks for a table, so not for what every container does. */
+export function listLinks(namespace: NetworkNamespace, filter: { readonly master?: number } = {}): Link[] {
+  return namespace.dump(getLinks(filter)).map(decodeLink);
+}
+
+/** Like `ip link set NAME …`. @throws {NetlinkError} */
+export function changeLink(namespace: NetworkNamespace, ref: LinkRef, changes: LinkChanges): void {
+  namespace.transact([setLink(ref, changes)]);
+}
+
+/**
+ * Removes a link and, of a veth, its other end. Settles as soon as the link is gone for everybody, which is well
+ * before the kernel has freed it. Like `ip link del NAME`.
+ * @returns false if there was none
+ * @throws {NetlinkError}
+ */
+export async function removeLink(namespace: NetworkNamespace, ref: LinkRef): Promise<boolean> {
+  const link = readLink(namespace, ref);
+  if (!link) return false;
+  try {
+    await deleteLinkSoon({ namespaceFd: namespace.fd, target: link.ifindex });
+    return true;
+  } catch (error) {
+    // Its other end was removed meanwhile, or the namespace of that.
+    if (isNetlinkError(error, Errno.ENODEV)) return false;
+    throw error;
+  }
+}
