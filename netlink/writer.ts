@@ -105,7 +105,8 @@ export class Writer {
 
   #long(value: bigint, little: boolean): this {
     if (BigInt.asUintN(64, value) !== value) throw new RangeError(`Cannot encode ${value} in 8 bytes`);
-    this.#view.setBigUint64(this.#grow(8), value, little);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value, little);
     return this;
   }
 
