@@ -9,7 +9,7 @@ export type TurnKind = "ADD" | "DEL" | "CHECK" | "GC";
 export interface TurnRequest {
   readonly network: string;
   /** Undefined for a GC, which concerns every attachment of the network. */
-  readonly attachment?: string;
+  readonly attachment?: string | undefined;
   readonly kind: TurnKind;
   /** Called when a DEL wants this request's place; only an ADD is asked. */
   readonly cancel: () => void;

@@ -8,7 +8,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 export function buildLauncher(out = "dist/lib/launcher") {
   const compiler = process.env.CC ?? "cc";
   const flags = [
-    ..."-std=gnu11 -Os -Wall -Wextra -Werror -ffreestanding -fno-builtin -nostdlib -static -fno-pie -no-pie".split(" "),
+    ..."-std=gnu11 -Os -Wall -Wextra -Werror -ffreestanding -fno-builtin -nostdlib -static -fno-pie -no-pie".split(
+      " ",
+    ),
     ..."-fno-stack-protector -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident -s".split(" "),
     ..."-Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -Wl,--gc-sections".split(" "),
     `-DLIB_DIRECTORY="${root}dist/lib"`,
@@ -18,7 +20,10 @@ export function buildLauncher(out = "dist/lib/launcher") {
     cwd: root,
     encoding: "utf8",
   });
-  if (error?.code === "ENOENT") throw new Error(`Cannot build the launcher: no C compiler "${compiler}"; install gcc and libc6-dev, or set CC`);
+  if (error?.code === "ENOENT")
+    throw new Error(
+      `Cannot build the launcher: no C compiler "${compiler}"; install gcc and libc6-dev, or set CC`,
+    );
   if (error) throw error;
   if (status !== 0) throw new Error(`Cannot build the launcher:\n${stderr}`);
 }

@@ -28,7 +28,10 @@ for (const { entry, out, format } of bundles) {
     logOverride: { "empty-import-meta": "silent" },
     define: format === "cjs" ? { NETCTL_LIB_DIRECTORY: "__dirname" } : {},
     // Libraries written as CommonJS call require() for Node's own modules, which an ES module does not have.
-    banner: format === "esm" ? { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' } : {},
+    banner:
+      format === "esm"
+        ? { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' }
+        : {},
   });
   renameSync(`${out}.new`, out);
 }

@@ -37,18 +37,25 @@ function fail(line) {
 }
 
 function run(command, args, options = {}) {
-  const { status, error } = spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"], cwd: root, ...options });
+  const { status, error } = spawnSync(command, args, {
+    stdio: ["ignore", "inherit", "inherit"],
+    cwd: root,
+    ...options,
+  });
   if (error) fail(`Cannot run ${command}: ${error.message}`);
   if (status !== 0) fail(`Cannot get ready: "${command} ${args.join(" ")}" exited with ${status}`);
 }
 
 function installPackages(task) {
-  const missing = Object.entries(packages[task] ?? fail(`Cannot get ready for "${task}": expected test or demo`))
+  const missing = Object.entries(
+    packages[task] ?? fail(`Cannot get ready for "${task}": expected test or demo`),
+  )
     .filter(([, files]) => !files.some((file) => existsSync(file)))
     .map(([name]) => name);
   if (missing.length === 0) return;
   const command = `apt-get install -y --no-install-recommends ${missing.join(" ")}`;
-  if (process.getuid() !== 0 || !existsSync("/usr/bin/apt-get")) fail(`Missing programs; install them first: ${command}`);
+  if (process.getuid() !== 0 || !existsSync("/usr/bin/apt-get"))
+    fail(`Missing programs; install them first: ${command}`);
   console.error(`Installing Debian packages: ${missing.join(" ")}`);
   // A package that brings a service (containerd) must not start it: nothing here needs it running.
   const policy = "/usr/sbin/policy-rc.d";
@@ -77,14 +84,20 @@ function newest(folder) {
 }
 
 function installNpmPackages() {
-  if (time("node_modules/.package-lock.json") >= time("package-lock.json") && time("package-lock.json") > 0) return;
+  if (time("node_modules/.package-lock.json") >= time("package-lock.json") && time("package-lock.json") > 0)
+    return;
   console.error("Installing npm packages");
   run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
 }
 
 function buildIfStale() {
   const folders = readdirSync(root, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && !["node_modules", "dist", "docs"].includes(entry.name) && !entry.name.startsWith("."))
+    .filter(
+      (entry) =>
+        entry.isDirectory() &&
+        !["node_modules", "dist", "docs"].includes(entry.name) &&
+        !entry.name.startsWith("."),
+    )
     .map((entry) => entry.name);
   const sources = Math.max(time("package-lock.json"), ...folders.map(newest));
   if (time("dist/.built") >= sources) return;
@@ -93,7 +106,8 @@ function buildIfStale() {
 }
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-if (major < 20 || (major === 20 && minor < 11)) fail(`Node ${process.versions.node} is too old: 20.11 or newer is needed`);
+if (major < 20 || (major === 20 && minor < 11))
+  fail(`Node ${process.versions.node} is too old: 20.11 or newer is needed`);
 if (process.platform !== "linux") fail(`Cannot run on ${process.platform}: network namespaces need Linux`);
 if (process.getuid() !== 0) fail("Root is needed to make network namespaces; run the same command with sudo");
 installPackages(process.argv[2] ?? "test");

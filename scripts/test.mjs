@@ -35,7 +35,11 @@ function skip(name, reason) {
 function vitest() {
   const file = join(scratch, "vitest.json");
   const ok = run(process.execPath, [
-    "node_modules/vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${file}`,
+    "node_modules/vitest/vitest.mjs",
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${file}`,
   ]);
   if (!existsSync(file)) return check("vitest ran", false);
   const report = JSON.parse(readFileSync(file, "utf8"));
@@ -56,13 +60,18 @@ function conformance(title, environment) {
   const file = join(scratch, "conformance.json");
   rmSync(file, { force: true });
   console.log(`\nConformance of our executables, ${title}`);
-  const ok = run(process.execPath, ["dist/conformance/main.js", "--bin", "dist/bin", "--json", file, "--fuzz", "200"], environment);
+  const ok = run(
+    process.execPath,
+    ["dist/conformance/main.js", "--bin", "dist/bin", "--json", file, "--fuzz", "200"],
+    environment,
+  );
   if (!existsSync(file)) return check(`conformance ran (${title})`, false);
   const { cases } = JSON.parse(readFileSync(file, "utf8"));
   const failed = cases.filter((entry) => entry.outcome === "fail").length;
   count.passed += cases.filter((entry) => entry.outcome === "pass").length;
   count.failed += failed;
-  for (const entry of cases.filter((one) => one.outcome === "skip")) skip(`${entry.topic}: ${entry.title}`, entry.reason ?? "");
+  for (const entry of cases.filter((one) => one.outcome === "skip"))
+    skip(`${entry.topic}: ${entry.title}`, entry.reason ?? "");
   if (!ok && failed === 0) check(`conformance ended without an error (${title})`, false);
 }
 
@@ -74,6 +83,7 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 for (const line of unexpected) check(`skipped without leave: ${line}`, false);
-if (count.skipped > 0) console.log(`${count.skipped} skipped; testing/allowed-skips.json says why each may be`);
+if (count.skipped > 0)
+  console.log(`${count.skipped} skipped; testing/allowed-skips.json says why each may be`);
 console.log(`${count.passed} passed, ${count.failed} failed`);
 process.exitCode = count.failed === 0 && count.passed > 0 ? 0 : 1;

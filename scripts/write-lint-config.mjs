@@ -7,7 +7,9 @@ const file = fileURLToPath(new URL("../.oxlintrc.json", import.meta.url));
 const wanted = `${JSON.stringify(lintConfig(), null, 2)}\n`;
 if (process.argv.includes("--check")) {
   if (readFileSync(file, "utf8") !== wanted) {
-    console.error("Cannot accept .oxlintrc.json: it differs from scripts/boundaries.mjs; run node scripts/write-lint-config.mjs");
+    console.error(
+      "Cannot accept .oxlintrc.json: it differs from scripts/boundaries.mjs; run node scripts/write-lint-config.mjs",
+    );
     process.exit(1);
   }
 } else {
