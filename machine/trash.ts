@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, unlink } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, renameSync, unlink } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "./io-error.ts";
 
@@ -27,13 +27,13 @@ export class Trash {
       try {
         renameSync(path, grave);
       } catch (error) {
-        if (errorCode(error) !== "ENOENT" || !existsSync(path)) throw error;
+        if (errorCode(error) !== "ENOENT" || !isThere(path)) throw error;
         mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
         renameSync(path, grave);
       }
     } catch (error) {
       // A read-only file system refuses before it looks whether there is such a file.
-      if (existsSync(path)) throw error;
+      if (isThere(path)) throw error;
       return;
     }
     this.#unlink(grave);
@@ -61,4 +61,9 @@ export class Trash {
     });
     this.#pending.add(pending);
   }
+}
+
+/** Of the name itself, where it is a link. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }

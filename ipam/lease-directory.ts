@@ -1,0 +1,166 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { errorCode, IoError } from "#machine/io-error.ts";
+import type { Trash } from "#machine/trash.ts";
+import { formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
+import { formatLease, type LeaseOwner, ownerName, parseLease } from "./lease-owner.ts";
+import { unmapped } from "./range.ts";
+
+/**
+ * The addresses of one network on disk, in the format of the reference's host-local, which may work on the same
+ * directory at the same time: a file per address with its owner in it, `last_reserved_ip.N` with the address that range
+ * set N gave out last, and `lock`. Every method that writes, and every one whose answer has to stay true, needs the
+ * lock. They throw `IoError`.
+ */
+export class LeaseDirectory {
+  readonly path: string;
+  readonly #trash: Trash;
+
+  constructor(path: string, trash: Trash) {
+    this.path = path;
+    this.#trash = trash;
+  }
+
+  get lockPath(): string {
+    return join(this.path, "lock");
+  }
+
+  has(ip: IpAddress): boolean {
+    return existsSync(this.#file(ip));
+  }
+
+  /** `undefined` if there is no lease, or one that is nobody's. */
+  ownerOf(ip: IpAddress): LeaseOwner | undefined {
+    const file = this.#file(ip);
+    try {
+      return parseLease(readFileSync(file, "utf8"));
+    } catch (cause) {
+      if (errorCode(cause) === "ENOENT") return undefined;
+      throw new IoError("read lease", file, cause);
+    }
+  }
+
+  isOwnedBy(ip: IpAddress, owner: LeaseOwner): boolean {
+    const found = this.ownerOf(ip);
+    return found !== undefined && ownerName(found) === ownerName(owner);
+  }
+
+  /** Leaves nothing behind if it fails. @throws {IoError} EEXIST if there is a lease */
+  create(ip: IpAddress, owner: LeaseOwner): void {
+    const file = this.#file(ip);
+    let isMade = false;
+    try {
+      const fd = openSync(file, "wx", 0o600);
+      isMade = true;
+      try {
+        writeAll(fd, formatLease(owner));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      if (isMade) unlinkQuietly(file);
+      throw new IoError("write lease", file, cause);
+    }
+  }
+
+  /** Nothing happens if there is none. */
+  discard(ip: IpAddress): void {
+    const file = this.#file(ip);
+    try {
+      this.#trash.discard(file);
+    } catch (cause) {
+      throw new IoError("remove lease", file, cause);
+    }
+  }
+
+  /** All addresses that have a file, without reading them. */
+  addresses(): IpAddress[] {
+    let names: string[];
+    try {
+      names = readdirSync(this.path);
+    } catch (cause) {
+      if (errorCode(cause) === "ENOENT") return [];
+      throw new IoError("list leases", this.path, cause);
+    }
+    return names.flatMap((name) => {
+      const ip = tryParseIp(name);
+      return ip && formatIp(ip) === name ? [ip] : [];
+    });
+  }
+
+  /** `undefined` too for a file that a crash has left without a whole address. */
+  lastReserved(setIndex: number): IpAddress | undefined {
+    try {
+      const ip = tryParseIp(readFileSync(this.#lastReservedFile(setIndex), "latin1").trim());
+      return ip && unmapped(ip);
+    } catch {
+      // It only says where to begin.
+      return undefined;
+    }
+  }
+
+  setLastReserved(setIndex: number, ip: IpAddress): void {
+    const file = this.#lastReservedFile(setIndex);
+    try {
+      // Not emptied first: ext4 writes out a file at once that is cut to nothing and written again.
+      const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT, 0o600);
+      try {
+        ftruncateSync(fd, writeAll(fd, formatIp(ip)));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      throw new IoError("write", file, cause);
+    }
+  }
+
+  /** Nanoseconds; `undefined` if there is no such directory. Changes whenever a lease is made or removed. */
+  modifiedAt(): bigint | undefined {
+    return modificationTime(this.path);
+  }
+
+  setModifiedAt(seconds: number): void {
+    utimesSync(this.path, seconds, seconds);
+  }
+
+  #file(ip: IpAddress): string {
+    return join(this.path, formatIp(ip));
+  }
+
+  #lastReservedFile(setIndex: number): string {
+    return join(this.path, `last_reserved_ip.${setIndex}`);
+  }
+}
+
+/** Nanoseconds; `undefined` if there is nothing at `path`. */
+export function modificationTime(path: string): bigint | undefined {
+  return statSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
+}
+
+/** @returns the number of bytes */
+function writeAll(fd: number, text: string): number {
+  const bytes = Buffer.from(text);
+  let done = 0;
+  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, done);
+  return bytes.length;
+}
+
+function unlinkQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // The error that brought us here is the one to report.
+  }
+}
