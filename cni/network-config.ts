@@ -37,7 +37,7 @@ export function negotiateVersion(json: JsonObject, verb: Verb, supported: readon
   if (typeof asked !== "string") {
     throw new CniError(
       ErrorCode.DecodingFailure,
-      `decoding config version: cniVersion ${JSON.stringify(asked)} must be a string`,
+      `decoding version from network config: cniVersion ${JSON.stringify(asked)} must be a string`,
     );
   }
   const version = asked || oldestVersion;
