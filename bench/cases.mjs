@@ -1,0 +1,124 @@
+// What is measured. A case is a conflist, the same for ours and the peer, and how it is driven.
+
+const routes = [{ dst: "0.0.0.0/0" }];
+const published = { portMappings: [{ hostPort: "{port}", containerPort: 80, protocol: "tcp" }] };
+
+function bridge(leases, { name, subnet, ...more }) {
+  const ipam = { type: "host-local", dataDir: leases, ranges: [[{ subnet }]], routes };
+  return { type: "bridge", bridge: name, isGateway: true, ...more, ipam };
+}
+
+const list = (name, plugins) => ({ cniVersion: "1.0.0", name, plugins });
+
+const conflists = {
+  loopback: () => list("bench-loopback", [{ type: "loopback" }]),
+  bridge: (leases) => list("bench-bridge", [bridge(leases, { name: "bench0", subnet: "10.61.0.0/16" })]),
+  masq: (leases) =>
+    list("bench-masq", [bridge(leases, { name: "bench0", subnet: "10.62.0.0/16", ipMasq: true })]),
+  chain: (leases) =>
+    list("bench-chain", [
+      bridge(leases, { name: "bench0", subnet: "10.63.0.0/16", ipMasq: true, hairpinMode: true }),
+      { type: "portmap", capabilities: { portMappings: true } },
+      { type: "firewall" },
+      { type: "tuning", sysctl: { "net.core.somaxconn": "500" } },
+    ]),
+  // A Linux bridge takes 1,023 ports, so more containers need several networks.
+  many: (leases) =>
+    list("bench-masq-{thousand}", [
+      bridge(leases, { name: "bench{thousand}", subnet: "10.{thousand}.0.0/16", ipMasq: true }),
+    ]),
+};
+
+const all = ["ours", "standalone", "peer", "floor"];
+const warm = ["ours", "peer", "floor"];
+
+/**
+ * title; conflist; floor: which kernel work is its limit; executables: what a subject must have; subjects;
+ * mode "pairs" (ADD and DEL one at a time, the kernel at rest before each), "chase" (one at a time, no rest),
+ * "burst" (`parallel` at a time), or "probe" (`verb`); existing: containers that are there meanwhile; full: only with
+ * --full; count and block: how many calls, where the case says it and not the command line.
+ */
+function build(name, conflist, more) {
+  const made = conflists[conflist]("");
+  const executables = made.plugins.flatMap((plugin) => [
+    plugin.type,
+    ...(plugin.ipam ? [plugin.ipam.type] : []),
+  ]);
+  const values = executables.includes("portmap") ? published : {};
+  return {
+    name,
+    conflist: conflists[conflist],
+    plugins: made.plugins.map(({ type }) => type),
+    runtimeValues: values,
+    executables,
+    floor: conflist,
+    mode: "pairs",
+    existing: 0,
+    subjects: all,
+    full: false,
+    interfaceName: conflist === "loopback" ? "lo" : "eth0",
+    ...more,
+  };
+}
+
+const titles = {
+  bridge: "bridge + host-local",
+  masq: "the same, ipMasq",
+  chain: "bridge (ipMasq) + portmap + firewall + tuning",
+};
+const existing = (conflist, count) =>
+  build(`${conflist}-${count}`, conflist, {
+    title: `${conflist === "masq" ? "bridge + host-local, ipMasq" : titles[conflist]}; ${count.toLocaleString("en")} containers there`,
+    existing: count,
+    subjects: warm,
+    full: true,
+  });
+
+export const cases = [
+  build("version", "bridge", { title: "VERSION of bridge", mode: "probe", verb: "VERSION" }),
+  build("status", "bridge", {
+    title: "STATUS of bridge",
+    mode: "probe",
+    verb: "STATUS",
+    subjects: ["ours", "standalone"],
+  }),
+  build("loopback", "loopback", { title: "loopback" }),
+  build("bridge", "bridge", { title: titles.bridge }),
+  build("masq", "masq", { title: titles.masq }),
+  build("chain", "chain", { title: titles.chain }),
+  build("masq-chase", "masq", {
+    title: "bridge + host-local, ipMasq; no rest between calls",
+    mode: "chase",
+    subjects: warm,
+  }),
+  build("masq-16", "masq", {
+    title: "bridge + host-local, ipMasq; 16 in parallel",
+    mode: "burst",
+    parallel: 16,
+    subjects: warm,
+  }),
+  build("chain-16", "chain", {
+    title: `${titles.chain}; 16 in parallel`,
+    mode: "burst",
+    parallel: 16,
+    subjects: warm,
+  }),
+  ...["bridge", "masq", "chain"].flatMap((conflist) =>
+    [10, 200, 1000].map((count) => existing(conflist, count)),
+  ),
+  build("endurance", "masq", {
+    title: "bridge + host-local, ipMasq; 20,000 times, 4 in parallel",
+    mode: "burst",
+    parallel: 4,
+    count: 20_000,
+    block: 500,
+    subjects: ["ours"],
+    full: true,
+  }),
+  build("many-5000", "many", {
+    title: "bridge + host-local, ipMasq; 5,000 containers there on 5 bridges",
+    existing: 5000,
+    subjects: ["ours", "floor"],
+    full: true,
+  }),
+];
