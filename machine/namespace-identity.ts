@@ -1,8 +1,13 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync, statfsSync } from "node:fs";
+import { native } from "#native/addon.ts";
 import { errorCode, IoError } from "./io-error.ts";
 
 /** NSFS_MAGIC: include/uapi/linux/magic.h */
 const nsfsMagic = 0x6e736673;
+
+/** AF_UNIX and SOCK_DGRAM: a socket that every network namespace has. */
+const unixFamily = 1;
+const datagramType = 2;
 
 /**
  * Says which network namespace is at `path` (/proc/PID/ns/net, a bind-mounted file, a link to one): two paths with the
@@ -18,8 +23,7 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
     if (statfsSync(path).type !== nsfsMagic) return "invalid";
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      // All kinds of namespace are nsfs files; only the name of the open file tells which: "net:[4026531840]".
-      if (!readlinkSync(`/proc/self/fd/${fd}`).startsWith("net:[")) return "invalid";
+      if (!isNetwork(fd)) return "invalid";
       const { dev, ino } = fstatSync(fd);
       return { dev, ino };
     } finally {
@@ -30,5 +34,20 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
     if (["ENOENT", "ENOTDIR", "ESRCH"].includes(code)) return "missing";
     if (["ELOOP", "ENAMETOOLONG"].includes(code)) return "invalid";
     throw new IoError("look at network namespace", path, cause);
+  }
+}
+
+/** All kinds of namespace are nsfs files. */
+function isNetwork(fd: number): boolean {
+  // "net:[4026531840]" tells at no cost; of a bind mount this is the path of the mount, which tells nothing.
+  const name = readlinkSync(`/proc/self/fd/${fd}`);
+  if (!name.startsWith("/")) return name.startsWith("net:[");
+  try {
+    closeSync(native().socketIn(fd, unixFamily, datagramType, 0));
+    return true;
+  } catch (error) {
+    // setns(2): the namespace is of another kind than asked for.
+    if (errorCode(error) === "EINVAL") return false;
+    throw error;
   }
 }
