@@ -111,12 +111,14 @@ export interface NewLink extends Omit<LinkChanges, "bridgePort">, LinkOrigin, Ki
   readonly kind: string;
 }
 
-/** The far end of a veth pair. */
+/**
+ * The far end of a veth pair. It is born down: the kernel connects the ends last, so setting it up at once fails with
+ * ENOTCONN (drivers/net/veth.c, veth_open).
+ */
 export interface VethPeer {
   readonly name: string;
   /** Where it is born, under its final name; the namespace of the near end where there is none. */
   readonly namespaceFd?: number | undefined;
-  readonly up?: boolean | undefined;
   readonly mtu?: number | undefined;
   readonly mac?: MacAddress | undefined;
   readonly txQueueLength?: number | undefined;
@@ -140,7 +142,7 @@ export function newLink(link: NewLink): Request {
 export function vethPeer(peer: VethPeer): LinkMessage {
   const { name, namespaceFd, mtu, mac, txQueueLength } = peer;
   return {
-    header: headerOf(peer.ifindex, peer),
+    header: headerOf(peer.ifindex, {}),
     attributes: { name, namespaceFd, mtu, address: mac, txQueueLength },
   };
 }
