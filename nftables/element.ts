@@ -1,0 +1,133 @@
+import {
+  type AnyField,
+  etherAddress,
+  interfaceName,
+  ipv4,
+  ipv4Prefix,
+  ipv6,
+  ipv6Prefix,
+  mark,
+} from "./field.ts";
+import type { Owner, OwnerTag } from "./owner.ts";
+
+/** The suite has one table in each of these families, always under the same name. */
+export type TableFamily = "inet" | "bridge";
+export const tableName = "netctl";
+
+/**
+ * A set or, with `value`, a map of the skeleton. Its declaration in nft's language, the bytes of its elements
+ * and the reading of `nft -j` all follow from the row.
+ */
+export interface SetDefinition {
+  readonly family: TableFamily;
+  /** Its name in the table. A changed key or value needs a new name: the kernel can't alter a set's type. */
+  readonly name: string;
+  /** Several fields are a concatenation. */
+  readonly key: readonly AnyField[];
+  readonly value?: readonly AnyField[];
+  /**
+   * "attachment": each element has an owner, who alone removes it. "network": shared infrastructure like a
+   * bridge, without owner. "skeleton": the skeleton's own marker.
+   */
+  readonly life: "attachment" | "network" | "skeleton";
+}
+
+function table<const T extends Readonly<Record<string, SetDefinition>>>(rows: T): T {
+  return rows;
+}
+
+/** Every set and map that the suite has. */
+export const sets = table({
+  /** `0 : VERSION`: which skeleton is loaded. Part of each transaction, so that another one makes it fail. */
+  skeletonInet: { family: "inet", name: "skeleton", key: [mark], value: [mark], life: "skeleton" },
+  skeletonBridge: { family: "bridge", name: "skeleton", key: [mark], value: [mark], life: "skeleton" },
+
+  /** Container addresses that leave under an address of the host. */
+  masquerade4: { family: "inet", name: "masquerade4", key: [ipv4], life: "attachment" },
+  masquerade6: { family: "inet", name: "masquerade6", key: [ipv6], life: "attachment" },
+  /** Pairs source . destination within one network, which are never masqueraded: SUBNET . SUBNET. */
+  sameSubnet4: { family: "inet", name: "same_subnet4", key: [ipv4Prefix, ipv4Prefix], life: "network" },
+  sameSubnet6: { family: "inet", name: "same_subnet6", key: [ipv6Prefix, ipv6Prefix], life: "network" },
+
+  /** Bridge ports whose frames must have a source address of `macAllowed`. */
+  macChecked: { family: "bridge", name: "mac_checked", key: [interfaceName], life: "attachment" },
+  macAllowed: {
+    family: "bridge",
+    name: "mac_allowed",
+    key: [interfaceName, etherAddress],
+    life: "attachment",
+  },
+});
+
+export type SetId = keyof typeof sets;
+type IdsByLife<L extends SetDefinition["life"]> = {
+  [I in SetId]: (typeof sets)[I]["life"] extends L ? I : never;
+}[SetId];
+export type OwnedSetId = IdsByLife<"attachment">;
+export type SharedSetId = IdsByLife<"network">;
+
+type Values<Fields> = {
+  readonly [I in keyof Fields]: Fields[I] extends AnyField ? ReturnType<Fields[I]["decode"]> : never;
+};
+export type KeyOf<I extends SetId> = Values<(typeof sets)[I]["key"]>;
+type ValuePart<I extends SetId> = (typeof sets)[I] extends { readonly value: infer V }
+  ? { readonly value: Values<V> }
+  : unknown;
+
+/** Names one element: the set and the key. */
+export type ElementRef<I extends SetId = SetId> = {
+  [K in I]: { readonly set: K; readonly key: KeyOf<K> };
+}[I];
+
+/** An element with what a map holds for its key. */
+export type Element<I extends SetId = SetId> = {
+  [K in I]: { readonly set: K; readonly key: KeyOf<K> } & ValuePart<K>;
+}[I];
+
+/** To add: an element of one attachment, or a shared one, which needs no owner. */
+export type Operation =
+  | (Element<OwnedSetId> & { readonly owner: OwnerTag })
+  | (Element<SharedSetId> & { readonly owner?: never });
+
+/** An element that the kernel has. */
+export interface PresentElement<I extends SetId = SetId> {
+  readonly key: KeyOf<I>;
+  /** Of a map: one value for each field. */
+  readonly value?: readonly unknown[];
+  /** An owner tag, or whatever another hand has written; "" without comment. */
+  readonly comment: string;
+  /** Absent if the comment is no owner tag. */
+  readonly owner?: Owner;
+}
+
+export function definitionOf(id: SetId): SetDefinition {
+  return sets[id];
+}
+
+/** True if the set's keys cover ranges (`flags interval`). */
+export function isInterval(definition: SetDefinition): boolean {
+  return definition.key.some((field) => field.interval);
+}
+
+function formatFields(fields: readonly AnyField[], values: readonly unknown[]): string {
+  return fields.map((field, index) => field.format(values[index] as never)).join(" . ");
+}
+
+/** The element in nft's words, for messages: `masquerade4 { 10.1.0.2 }`, `ports { tcp . 80 : 10.1.0.2 . 80 }`. */
+export function formatElement(element: {
+  readonly set: SetId;
+  readonly key: readonly unknown[];
+  readonly value?: readonly unknown[] | undefined;
+}): string {
+  const { name, key, value } = definitionOf(element.set);
+  const data = value && element.value ? ` : ${formatFields(value, element.value)}` : "";
+  return `${name} { ${formatFields(key, element.key)}${data} }`;
+}
+
+/** The declaration in nft's language: `set same_subnet4 { type ipv4_addr . ipv4_addr; flags interval; }`. */
+export function declareSet(definition: SetDefinition): string {
+  const type = definition.key.map((field) => field.type).join(" . ");
+  const data = definition.value ? ` : ${definition.value.map((field) => field.type).join(" . ")}` : "";
+  const flags = isInterval(definition) ? " flags interval;" : "";
+  return `${definition.value ? "map" : "set"} ${definition.name} { type ${type}${data};${flags} }`;
+}

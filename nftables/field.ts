@@ -1,0 +1,161 @@
+import { type Cidr, firstIp, formatCidr, lastIp, parseCidr } from "#net/cidr.ts";
+import { type IfName, parseIfName } from "#net/ifname.ts";
+import { formatIp, type IpAddress, ipFromBytes, ipToBytes, parseIp } from "#net/ip.ts";
+import { type MacAddress, macFromBytes, macToBytes, parseMac } from "#net/mac.ts";
+
+/** Lowest and highest key that a field covers, both included, without padding. The same for a single value. */
+export interface Bounds {
+  readonly first: Uint8Array;
+  readonly last: Uint8Array;
+}
+
+/**
+ * One field of a set's key or of a map's value: how it is named and written in nft's language, what its bytes
+ * are (as in a packet: network order, except where nft's type says host order), and how `nft -j` shows it.
+ */
+export interface Field<T> {
+  /** nft's data type, as in `type ipv4_addr . inet_service`. */
+  readonly type: string;
+  /** Without the padding to four bytes that a concatenation has. */
+  readonly byteLength: number;
+  /** True if a value covers a range, so that a set with such a key needs `flags interval`. */
+  readonly interval: boolean;
+  encode(value: T): Bounds;
+  /** @throws {RangeError} bounds that are no value of this type, as other programs could have written them */
+  decode(bounds: Bounds): T;
+  /** As nft's language writes it. */
+  format(value: T): string;
+  /** @throws {RangeError} JSON that `nft -j` does not print for such a field */
+  parseJson(json: unknown): T;
+}
+
+/** A field of whatever type; `never` lets one table hold fields of several types. */
+export interface AnyField {
+  readonly type: string;
+  readonly byteLength: number;
+  readonly interval: boolean;
+  encode(value: never): Bounds;
+  decode(bounds: Bounds): unknown;
+  format(value: never): string;
+  parseJson(json: unknown): unknown;
+}
+
+function single<T>(
+  type: string,
+  byteLength: number,
+  codec: {
+    readonly encode: (value: T) => Uint8Array;
+    readonly decode: (bytes: Uint8Array) => T;
+    readonly format: (value: T) => string;
+    readonly parseJson: (json: unknown) => T;
+  },
+): Field<T> {
+  return {
+    type,
+    byteLength,
+    interval: false,
+    encode: (value) => {
+      const bytes = codec.encode(value);
+      if (bytes.length !== byteLength) {
+        throw new RangeError(`Cannot use ${codec.format(value)} as ${type}: must have ${byteLength} bytes`);
+      }
+      return { first: bytes, last: bytes };
+    },
+    decode: ({ first }) => codec.decode(first),
+    format: codec.format,
+    parseJson: codec.parseJson,
+  };
+}
+
+function text(json: unknown, type: string): string {
+  if (typeof json !== "string") throw new RangeError(`Cannot read ${JSON.stringify(json)} as ${type}`);
+  return json;
+}
+
+/** How `nft -j` shows a prefix: `{"prefix": {"addr": "10.1.0.0", "len": 16}}`; a single address is just text. */
+function prefixFromJson(json: unknown, type: string): Cidr {
+  if (typeof json === "string") {
+    const address = parseIp(json);
+    return { address, prefixLength: address.family === 4 ? 32 : 128 };
+  }
+  const prefix = typeof json === "object" && json !== null && "prefix" in json ? json.prefix : undefined;
+  if (typeof prefix !== "object" || prefix === null || !("addr" in prefix) || !("len" in prefix)) {
+    throw new RangeError(`Cannot read ${JSON.stringify(json)} as ${type} prefix`);
+  }
+  return parseCidr(`${String(prefix.addr)}/${String(prefix.len)}`);
+}
+
+function address(type: string, byteLength: 4 | 16): Field<IpAddress> {
+  return single(type, byteLength, {
+    encode: ipToBytes,
+    decode: ipFromBytes,
+    format: formatIp,
+    parseJson: (json) => parseIp(text(json, type)),
+  });
+}
+
+function prefix(type: string, byteLength: 4 | 16): Field<Cidr> {
+  return {
+    type,
+    byteLength,
+    interval: true,
+    encode: (cidr) => {
+      const bounds = { first: ipToBytes(firstIp(cidr)), last: ipToBytes(lastIp(cidr)) };
+      if (bounds.first.length !== byteLength) {
+        throw new RangeError(`Cannot use ${formatCidr(cidr)} as ${type}: wrong address family`);
+      }
+      return bounds;
+    },
+    decode: ({ first, last }) => {
+      const address = ipFromBytes(first);
+      const differing = address.value ^ ipFromBytes(last).value;
+      const hostBits = differing === 0n ? 0 : differing.toString(2).length;
+      const cidr = { address, prefixLength: byteLength * 8 - hostBits };
+      if (firstIp(cidr).value !== address.value || differing !== (1n << BigInt(hostBits)) - 1n) {
+        throw new RangeError(`Cannot read ${formatIp(address)}-${formatIp(ipFromBytes(last))} as a prefix`);
+      }
+      return cidr;
+    },
+    format: formatCidr,
+    parseJson: (json) => prefixFromJson(json, type),
+  };
+}
+
+export const ipv4 = address("ipv4_addr", 4);
+export const ipv6 = address("ipv6_addr", 16);
+/** All addresses of a subnet, in an interval set. */
+export const ipv4Prefix = prefix("ipv4_addr", 4);
+export const ipv6Prefix = prefix("ipv6_addr", 16);
+
+export const etherAddress = single<MacAddress>("ether_addr", 6, {
+  encode: macToBytes,
+  decode: macFromBytes,
+  format: (mac) => mac,
+  parseJson: (json) => parseMac(text(json, "ether_addr")),
+});
+
+/** IFNAMSIZ bytes, filled up with zeros. */
+export const interfaceName = single<IfName>("ifname", 16, {
+  encode: (name) => {
+    const bytes = new Uint8Array(16);
+    bytes.set(new TextEncoder().encode(name));
+    return bytes;
+  },
+  decode: (bytes) => {
+    const end = bytes.indexOf(0);
+    return parseIfName(new TextDecoder().decode(bytes.subarray(0, end === -1 ? bytes.length : end)));
+  },
+  format: (name) => `"${name}"`,
+  parseJson: (json) => parseIfName(text(json, "ifname")),
+});
+
+/** A 32-bit number in the machine's byte order, as packet marks are. */
+export const mark = single<number>("mark", 4, {
+  encode: (value) => new Uint8Array(Uint32Array.of(value).buffer),
+  decode: (bytes) => new Uint32Array(Uint8Array.from(bytes).buffer)[0] ?? 0,
+  format: (value) => `0x${value.toString(16).padStart(8, "0")}`,
+  parseJson: (json) => {
+    if (typeof json !== "number") throw new RangeError(`Cannot read ${JSON.stringify(json)} as mark`);
+    return json;
+  },
+});

@@ -1,0 +1,453 @@
+import { closeSync, openSync } from "node:fs";
+import { type Cidr, overlaps } from "#net/cidr.ts";
+import { DecodeError } from "#netlink/decode-error.ts";
+import { Errno } from "#netlink/errno.ts";
+import { isNetlinkError, NetlinkError } from "#netlink/error.ts";
+import type { Request } from "#netlink/message.ts";
+import { batchLead, nftBatch, readGeneration } from "#netlink/netfilter/batch.ts";
+import {
+  addElements,
+  decodeElements,
+  deleteElements,
+  dumpElements,
+  getElement,
+  type SetElement,
+} from "#netlink/netfilter/set-element.ts";
+import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
+import {
+  definitionOf,
+  type ElementRef,
+  formatElement,
+  type Operation,
+  type PresentElement,
+  type SetId,
+  type SharedSetId,
+  type TableFamily,
+} from "./element.ts";
+import { decodeElement, encodeElement, encodeKey, setName } from "./element-codec.ts";
+import { ConflictError, type Difference, NftablesUnavailableError } from "./error.ts";
+import { Nft } from "./nft.ts";
+import { type OwnerTag, sameOwner } from "./owner.ts";
+import type { ProgramOptions } from "./program.ts";
+import { compareSkeleton, type SkeletonState, skeletonMarker, skeletonText } from "./skeleton.ts";
+
+/** Another writer's commit between our look and our batch: each attempt means that somebody got on. */
+const maxRestarts = 256;
+/** Once for a flushed ruleset; again if it is flushed while we work. */
+const maxLoads = 3;
+/** So that a message's list of elements stays below the 64 KiB of an attribute. */
+const elementsPerMessage = 128;
+const readsPerDatagram = 64;
+
+/** One element to remove, if it is still its owner's. */
+export interface Removal {
+  readonly ref: ElementRef;
+  readonly owner: OwnerTag;
+}
+
+/** One request of a transaction, and what to make of its refusal. */
+interface Step {
+  readonly request: Request;
+  readonly family: TableFamily;
+  /** True for the request that finds out whether the skeleton is there. */
+  readonly marker?: true;
+  /** What it adds, of one set. */
+  readonly adds?: readonly Operation[];
+}
+
+/**
+ * The suite's nftables tables in one network namespace. Elements come and go as raw netlink transactions of
+ * tens of microseconds; the rules are loaded by the nft program, when they are first needed or found missing.
+ */
+export class Nftables {
+  /** Reads everything there is, foreign tables included. */
+  readonly nft: Nft;
+  readonly #namespacePath: string | undefined;
+  /** For commits, which wait while another program commits: on a thread of the pool, one at a time. */
+  #writer: NetlinkSocket | undefined;
+  /** For all that never waits. */
+  #reader: NetlinkSocket | undefined;
+  #lastTurn: Promise<unknown> = Promise.resolve();
+
+  /** Touches nothing yet. */
+  constructor(options: ProgramOptions = {}) {
+    this.nft = new Nft(options);
+    this.#namespacePath = options.namespacePath;
+  }
+
+  /**
+   * Adds all elements in one transaction, of one attachment or of several together, and loads the skeleton
+   * first where it is missing or of another version. What is there already is fine. An element of another owner
+   * is taken over; but a map's, if its value differs, is a conflict.
+   * @throws {ConflictError} nothing was done
+   * @throws {NetlinkError}
+   * @throws {ProgramError} the skeleton can't be loaded
+   */
+  async apply(operations: readonly Operation[]): Promise<void> {
+    if (operations.length > 0) await this.#inTurn(async () => await this.#apply(operations));
+  }
+
+  /**
+   * Removes the elements that still belong to `owner`, in one transaction. What is missing or somebody else's
+   * by now is left as it is.
+   * @throws {NetlinkError}
+   */
+  async removeOwned(refs: readonly ElementRef[], owner: OwnerTag): Promise<void> {
+    await this.remove(refs.map((ref) => ({ ref, owner })));
+  }
+
+  /** `removeOwned` for several owners at once. @throws {NetlinkError} */
+  async remove(removals: readonly Removal[]): Promise<void> {
+    await this.#removeWhere(() => {
+      const present = this.#readAll(removals.map((removal) => removal.ref));
+      return removals
+        .filter((removal, index) => sameOwner(present[index]?.comment ?? "", removal.owner))
+        .map((removal) => removal.ref);
+    });
+  }
+
+  /** The element, `undefined` if there is none. Like `nft get element`. @throws {NetlinkError} */
+  async read(ref: ElementRef): Promise<PresentElement | undefined> {
+    return this.#readAll([ref])[0];
+  }
+
+  /** All elements of a set; none without skeleton. Leaves out what is no value of ours. @throws {NetlinkError} */
+  async list<I extends SetId>(set: I): Promise<readonly PresentElement<I>[]> {
+    return this.#list(set);
+  }
+
+  /**
+   * Compares what should be there with what is, for CHECK. Empty if all is well. The skeleton's own rules are
+   * `skeletonState`'s concern.
+   * @throws {NetlinkError}
+   */
+  async differences(operations: readonly Operation[]): Promise<readonly Difference[]> {
+    const present = this.#readAll(operations);
+    return operations.flatMap((operation, index) => {
+      const message = isShared(operation)
+        ? this.#isCovered(operation)
+          ? undefined
+          : `${formatElement(operation)} is missing`
+        : difference(operation, present[index]);
+      return message === undefined ? [] : [{ element: operation, message }];
+    });
+  }
+
+  /**
+   * Removes the shared elements of subnets that no network uses any more.
+   * @param inUse the subnets of all networks that there are
+   * @throws {NetlinkError}
+   */
+  async retainSubnets(inUse: readonly Cidr[]): Promise<void> {
+    const stale = (set: SharedSetId): readonly ElementRef[] =>
+      this.#list(set)
+        .filter(({ key: [subnet] }) => !inUse.some((used) => overlaps(used, subnet)))
+        .map(({ key }) => ({ set, key }));
+    await this.#removeWhere(() => [...stale("sameSubnet4"), ...stale("sameSubnet6")]);
+  }
+
+  /** Whether the rules are as this version wants them. Costs a run of nft. @throws {ProgramError} */
+  async skeletonState(family: TableFamily): Promise<SkeletonState> {
+    const listing = await this.nft.listSkeleton(family);
+    const marker = this.#readAll([skeletonMarker(family)])[0];
+    return compareSkeleton(family, marker?.value?.[0], listing);
+  }
+
+  /**
+   * Loads the skeleton of one table: makes, repairs or upgrades it, and keeps the elements that are there.
+   * `apply` does so by itself.
+   * @throws {ProgramError}
+   */
+  async load(family: TableFamily): Promise<void> {
+    await this.#inTurn(async () => await this.#load(family));
+  }
+
+  /**
+   * Makes sure that nftables can be used, without changing or starting anything.
+   * @throws {NftablesUnavailableError}
+   */
+  async usable(): Promise<void> {
+    try {
+      await this.nft.find();
+    } catch (cause) {
+      throw new NftablesUnavailableError(cause instanceof Error ? cause.message : String(cause), cause);
+    }
+    try {
+      readGeneration(this.#read());
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new NftablesUnavailableError(`the kernel refuses nf_tables: ${reason}`, cause);
+    }
+  }
+
+  /** Closes the sockets; the next call opens others. */
+  close(): void {
+    this.#reader?.close();
+    this.#writer?.close();
+    this.#reader = undefined;
+    this.#writer = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #read(): NetlinkSocket {
+    this.#reader ??= this.#open();
+    return this.#reader;
+  }
+
+  #open(): NetlinkSocket {
+    if (this.#namespacePath === undefined) return NetlinkSocket.open({ protocol: Protocol.Netfilter });
+    const namespaceFd = openSync(this.#namespacePath, "r");
+    try {
+      return NetlinkSocket.open({ protocol: Protocol.Netfilter, namespaceFd });
+    } finally {
+      closeSync(namespaceFd);
+    }
+  }
+
+  /** One change after the other: each commit of our own would make the others' looks out of date. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#lastTurn.then(work);
+    this.#lastTurn = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #load(family: TableFamily): Promise<void> {
+    await this.nft.run(skeletonText(family));
+  }
+
+  async #apply(operations: readonly Operation[]): Promise<void> {
+    let loads = 0;
+    let overlapping = false;
+    for (let restarts = 0; ; restarts++) {
+      const steps = overlapping ? this.#stepsAmongOverlaps(operations) : stepsOf(operations);
+      const error = await this.#commit(steps.map((step) => step.request));
+      if (!error) return;
+      if (restarts >= maxRestarts) throw error;
+      if (isRestart(error)) continue;
+      const step = steps[error.index - batchLead];
+      if (!step) throw error;
+      if (error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker)) {
+        if (++loads > maxLoads) throw error;
+        await this.#load(step.family);
+      } else if (error.errno === Errno.EEXIST) {
+        this.#throwConflict(step.adds ?? []);
+        // No other owner, so it is a subnet that overlaps another; or a conflict that has just gone away.
+        overlapping = true;
+      } else {
+        throw error;
+      }
+    }
+  }
+
+  /**
+   * The kernel refuses ranges that overlap, so the largest of several subnets has to stand for all: what is
+   * covered by it is not added, and what it covers is deleted.
+   */
+  #stepsAmongOverlaps(operations: readonly Operation[]): readonly Step[] {
+    const added = operations.filter((operation) => !isShared(operation) || !this.#isCovered(operation));
+    const covered = added.filter(isShared).flatMap(({ set, key: [subnet] }) =>
+      this.#list(set)
+        .filter(({ key: [other] }) => contains(subnet, other))
+        .map(({ key }) => ({ set, key })),
+    );
+    return stepsOf(added, covered);
+  }
+
+  /** True if the subnet, or a larger one around it, is in the set. */
+  #isCovered({ set, key: [subnet] }: SharedOperation): boolean {
+    return this.#list(set).some(({ key: [other] }) => contains(other, subnet));
+  }
+
+  /** What the kernel refused, if it did. */
+  async #commit(requests: readonly Request[], generation?: number): Promise<NetlinkError | undefined> {
+    try {
+      this.#writer ??= this.#open();
+      await this.#writer.transactAsync(nftBatch(requests, generation));
+      return undefined;
+    } catch (error) {
+      if (error instanceof NetlinkError) return error;
+      throw error;
+    }
+  }
+
+  /** One answer for each reference: the element with that key or, in an interval set, the range that contains it. */
+  #readAll(refs: readonly ElementRef[]): readonly (PresentElement | undefined)[] {
+    const socket = this.#read();
+    return chunks(refs, readsPerDatagram).flatMap((chunk) => {
+      const requests = chunk.map((ref) => {
+        return getElement(`read ${formatElement(ref)}`, setName(definitionOf(ref.set)), encodeKey(ref));
+      });
+      const outcomes = socket.attempt(requests);
+      return chunk.map((ref, index) => {
+        const { messages = [], error } = outcomes[index] ?? {};
+        if (error && error.errno !== Errno.ENOENT) throw error;
+        const [element] = messages.flatMap(decodeElements);
+        if (!element) return undefined;
+        // What another hand put there, as a range that is no prefix, still takes the key's place.
+        return tryDecode(ref.set, element) ?? { key: ref.key, comment: "" };
+      });
+    });
+  }
+
+  #list<I extends SetId>(set: I): readonly PresentElement<I>[] {
+    const definition = definitionOf(set);
+    try {
+      const messages = this.#read().dump(dumpElements(`list ${definition.name}`, setName(definition)));
+      return messages.flatMap(decodeElements).flatMap((element) => {
+        return (tryDecode(set, element) as PresentElement<I> | undefined) ?? [];
+      });
+    } catch (error) {
+      if (isNetlinkError(error, Errno.ENOENT)) return [];
+      throw error;
+    }
+  }
+
+  /** Deletes what `choose` finds, in a transaction that fails if anybody has changed anything since it looked. */
+  async #removeWhere(choose: () => readonly ElementRef[]): Promise<void> {
+    await this.#inTurn(async () => {
+      for (let restarts = 0; ; restarts++) {
+        const generation = readGeneration(this.#read());
+        const requests = grouped(choose()).map((refs) => deleteStep(refs).request);
+        if (requests.length === 0) return;
+        const error = await this.#commit(requests, generation);
+        if (!error) return;
+        if (!isRestart(error) || restarts >= maxRestarts) throw error;
+      }
+    });
+  }
+
+  #throwConflict(operations: readonly Operation[]): void {
+    const present = this.#readAll(operations);
+    for (const [index, operation] of operations.entries()) {
+      const other = present[index];
+      if (other && !sameValue(operation, other)) throw new ConflictError(operation, other);
+    }
+  }
+}
+
+type SharedOperation = Extract<Operation, { readonly set: SharedSetId }>;
+
+function isShared(operation: Operation): operation is SharedOperation {
+  return definitionOf(operation.set).life === "network";
+}
+
+/** ERESTART: another ruleset than the one we looked at. The others: a signal, or a module that had to be loaded. */
+function isRestart(error: NetlinkError): boolean {
+  return [Errno.ERESTART, Errno.EAGAIN, Errno.EINTR].some((errno) => errno === error.errno);
+}
+
+/** True if all addresses of `inner` are in `outer`. */
+function contains(outer: Cidr, inner: Cidr): boolean {
+  return outer.prefixLength <= inner.prefixLength && overlaps(outer, inner);
+}
+
+/** One transaction: the markers of the tables concerned, then what is deleted, then what is added. */
+function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[] = []): readonly Step[] {
+  const families = new Set(operations.map((operation) => definitionOf(operation.set).family));
+  return [
+    ...[...families].map(markerStep),
+    ...grouped(deleted).map(deleteStep),
+    ...grouped(largestSubnets(operations)).flatMap(addSteps),
+  ];
+}
+
+/** Attachments that share a transaction mostly share their subnet too: of subnets that overlap, the largest is enough. */
+function largestSubnets(operations: readonly Operation[]): readonly Operation[] {
+  const shared = [
+    ...new Map(operations.filter(isShared).map((each) => [formatElement(each), each])).values(),
+  ];
+  const largest = shared.filter(({ key: [subnet] }) => {
+    return !shared.some(
+      ({ key: [other] }) => other.prefixLength < subnet.prefixLength && contains(other, subnet),
+    );
+  });
+  return [...largest, ...operations.filter((operation) => !isShared(operation))];
+}
+
+function tryDecode(set: SetId, element: SetElement): PresentElement | undefined {
+  try {
+    return decodeElement(set, element);
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
+function markerStep(family: TableFamily): Step {
+  const marker = skeletonMarker(family);
+  const name = setName(definitionOf(marker.set));
+  const request = addElements(`find the nftables skeleton ${family}`, name, [encodeElement(marker)]);
+  return { request, family, marker: true };
+}
+
+/**
+ * An owned element is added, deleted and added again. The first fails if a map has another value for the key,
+ * the others make the comment ours if the element was there; whoever looks meanwhile sees only the end.
+ */
+function addSteps(operations: readonly Operation[]): readonly Step[] {
+  const [first] = operations;
+  if (!first) return [];
+  const definition = definitionOf(first.set);
+  const { family } = definition;
+  const name = setName(definition);
+  const add = addElements(`add ${summary(operations)}`, name, operations.map(encodeElement));
+  if (definition.life === "network") return [{ request: add, family, adds: operations }];
+  const take = deleteElements(`take over ${summary(operations)}`, name, operations.map(encodeKey));
+  return [add, take, add].map((request) => ({ request, family, adds: operations }));
+}
+
+function deleteStep(refs: readonly ElementRef[]): Step {
+  const definition = definitionOf(refs[0]?.set ?? "masquerade4");
+  const request = deleteElements(`delete ${summary(refs)}`, setName(definition), refs.map(encodeKey));
+  return { request, family: definition.family };
+}
+
+function summary(refs: readonly ElementRef[]): string {
+  const [first] = refs;
+  if (!first) return "nothing";
+  return refs.length === 1 ? formatElement(first) : `${formatElement(first)} and ${refs.length - 1} more`;
+}
+
+/** By set, and in pieces that fit into one message. */
+function grouped<T extends ElementRef>(refs: readonly T[]): readonly (readonly T[])[] {
+  const bySet = new Map<SetId, T[]>();
+  for (const ref of refs) {
+    const group = bySet.get(ref.set);
+    if (group) group.push(ref);
+    else bySet.set(ref.set, [ref]);
+  }
+  return [...bySet.values()].flatMap((group) => chunks(group, elementsPerMessage));
+}
+
+function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
+}
+
+function sameValue(operation: Operation, present: PresentElement): boolean {
+  const { value } = definitionOf(operation.set);
+  if (!value) return true;
+  const asked = formatElement({ set: operation.set, key: present.key, value: valueOf(operation) });
+  return asked === formatElement({ set: operation.set, key: present.key, value: present.value });
+}
+
+function valueOf(operation: Operation): readonly unknown[] | undefined {
+  return "value" in operation ? (operation.value as readonly unknown[]) : undefined;
+}
+
+function difference(operation: Operation, present: PresentElement | undefined): string | undefined {
+  const element = formatElement(operation);
+  if (!present) return `${element} is missing`;
+  if (!sameOwner(operation.owner ?? "", present.comment)) {
+    const holder = present.owner
+      ? `container ${JSON.stringify(present.owner.containerId)}`
+      : JSON.stringify(present.comment);
+    return `${element} belongs to ${holder}`;
+  }
+  if (sameValue(operation, present)) return undefined;
+  return `${element} is there as ${formatElement({ ...operation, key: present.key, value: present.value })}`;
+}
