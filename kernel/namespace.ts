@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { isNetworkNamespace } from "#machine/namespace-identity.ts";
 import type { Message, Request } from "#netlink/message.ts";
 import { NetlinkSocket, type Outcome, Protocol } from "#netlink/socket.ts";
 import { NamespaceError } from "./namespace-error.ts";
@@ -44,8 +45,7 @@ export class NetworkNamespace {
       throw new NamespaceError(path, cause instanceof Error ? cause.message : String(cause), { cause });
     }
     try {
-      // The name of the open file tells namespaces from files, and those of networks from the others.
-      if (!readlinkSync(`/proc/self/fd/${fd}`).startsWith("net:[")) {
+      if (!isNetworkNamespace(fd)) {
         throw new NamespaceError(path, "not a network namespace");
       }
       const { dev, ino } = fstatSync(fd);

@@ -23,7 +23,7 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
     if (statfsSync(path).type !== nsfsMagic) return "invalid";
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      if (!isNetwork(fd)) return "invalid";
+      if (!isNetworkNamespace(fd)) return "invalid";
       const { dev, ino } = fstatSync(fd);
       return { dev, ino };
     } finally {
@@ -37,8 +37,8 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
   }
 }
 
-/** All kinds of namespace are nsfs files. */
-function isNetwork(fd: number): boolean {
+/** Tells an open network namespace from those of other kinds, which are nsfs files as well, and from other files. */
+export function isNetworkNamespace(fd: number): boolean {
   // "net:[4026531840]" tells at no cost; of a bind mount this is the path of the mount, which tells nothing.
   const name = readlinkSync(`/proc/self/fd/${fd}`);
   if (!name.startsWith("/")) return name.startsWith("net:[");
