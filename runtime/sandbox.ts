@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { type NetworkList, parseConfList } from "#cni/conflist.ts";
 import type { NamespaceIdentity } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
-import { newestVersion } from "#cni/version.ts";
 import type { Directories } from "#machine/directories.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { withFileLock } from "#machine/lock.ts";
@@ -53,9 +52,12 @@ const namePattern = /^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$/;
 
 const lockTimeoutMs = 120_000;
 
-/** Loopback is up in every sandbox, as in every container: runtimes do that by this plugin too. */
+/**
+ * Loopback is up in every sandbox, as in every container: runtimes do that by this plugin too. The version is one
+ * that every loopback plugin still in use knows.
+ */
 const loopback = parseConfList(
-  JSON.stringify({ cniVersion: newestVersion, name: "netctl-loopback", plugins: [{ type: "loopback" }] }),
+  JSON.stringify({ cniVersion: "0.4.0", name: "netctl-loopback", plugins: [{ type: "loopback" }] }),
 );
 const loopbackAttachment: SandboxAttachment = {
   network: loopback.name,
@@ -106,19 +108,23 @@ export class Sandboxes {
         attachments,
       };
       await this.#claim(record);
+      const attached: SandboxAttachment[] = [];
       try {
         await this.#makeNamespace(record);
         const results: CniResult[] = [];
         for (const [index, attachment] of [loopbackAttachment, ...attachments].entries()) {
           const list = lists[index] ?? loopback;
           const result = await addNetworkList(list, targetIn(record, attachment), this.#host);
+          attached.push(attachment);
           if (list !== loopback) results.push(result);
         }
         await this.#writeFiles(name, results);
         await this.#records.update({ ...record, phase: "ready" });
         return { ...record, state: "ready", results };
       } catch (error) {
-        const left = await this.#takeBack(record, [loopbackAttachment, ...attachments]);
+        // A failed ADD has taken itself back. Where it could not, the record stays for another try.
+        const isLeft = error instanceof ChainFailure && error.errors.length > 1;
+        const left = await this.#takeBack(record, attached, isLeft);
         if (left.length === 0) throw error;
         throw new ChainFailure(`Cannot create sandbox "${name}"`, [error, ...left], error);
       }
@@ -140,7 +146,7 @@ export class Sandboxes {
       const namespace = identifyNamespace(record.netns);
       if (typeof namespace === "object") await emptyOfProcesses(name, namespace, options.kill === true);
       if (!isDamaged) await this.#records.update({ ...record, phase: "removing" });
-      const left = await this.#takeBack(record, [loopbackAttachment, ...record.attachments]);
+      const left = await this.#takeBack(record, [loopbackAttachment, ...record.attachments], false);
       if (left.length > 0) throw new ChainFailure(`Cannot remove sandbox "${name}" wholly`, left);
     });
   }
@@ -231,8 +237,15 @@ export class Sandboxes {
     if (resolvConf !== undefined) await writeDurably(join(directory, "resolv.conf"), resolvConf, permissions);
   }
 
-  /** Undoes what a creation may have done, in reverse, and forgets the sandbox if nothing is left. Returns what failed. */
-  async #takeBack(record: SandboxRecord, attachments: readonly SandboxAttachment[]): Promise<unknown[]> {
+  /**
+   * Undoes what a creation may have done, in reverse, and forgets the sandbox if nothing is left. Returns what failed.
+   * @param isRecordKept something is left, whatever happens here
+   */
+  async #takeBack(
+    record: SandboxRecord,
+    attachments: readonly SandboxAttachment[],
+    isRecordKept: boolean,
+  ): Promise<unknown[]> {
     const errors: unknown[] = [];
     const attempt = async (act: () => unknown) => {
       try {
@@ -250,7 +263,7 @@ export class Sandboxes {
       native().removeNamespace(record.netns);
     });
     await attempt(() => rm(this.filesDirectory(record.name), { recursive: true, force: true }));
-    if (errors.length === 0) await attempt(() => this.#records.remove(record.name));
+    if (errors.length === 0 && !isRecordKept) await attempt(() => this.#records.remove(record.name));
     return errors;
   }
 

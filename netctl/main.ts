@@ -1,0 +1,61 @@
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { messageOf } from "#cni/error-causes.ts";
+import type { Environment } from "#cni/plugin.ts";
+import { chooseColors, type Io } from "./io.ts";
+import { runNetctl } from "./program.ts";
+
+/** Signals that an operator or a supervisor sends to netctl and means for the command that it runs. */
+const handedOn: readonly NodeJS.Signals[] = [
+  "SIGTERM",
+  "SIGHUP",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGCONT",
+  "SIGWINCH",
+];
+/** The terminal sends these to the whole process group, the command included: netctl has to outlive them. */
+const outlived: readonly NodeJS.Signals[] = ["SIGINT", "SIGQUIT"];
+
+function runAttached(file: string, args: readonly string[], environment: Environment): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { stdio: "inherit", env: { ...environment } });
+    const handlers = [
+      ...handedOn.map((signal) => [signal, () => child.kill(signal)] as const),
+      ...outlived.map((signal) => [signal, () => undefined] as const),
+    ];
+    for (const [signal, handler] of handlers) process.on(signal, handler);
+    const settle = () => {
+      for (const [signal, handler] of handlers) process.off(signal, handler);
+    };
+    child.on("error", (error) => {
+      settle();
+      reject(new Error(`Cannot run ${file}: ${messageOf(error)}`, { cause: error }));
+    });
+    child.on("close", (code, signal) => {
+      settle();
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}
+
+const io: Io = {
+  stdout: (text) => {
+    process.stdout.write(text);
+  },
+  stderr: (text) => {
+    process.stderr.write(text);
+  },
+  colors: chooseColors(process.env, process.stdout.isTTY),
+  runAttached,
+};
+
+// A reader that has seen enough, as in `netctl inspect | head`, is no fault.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+void runNetctl(process.argv.slice(2), process.env, io).then((exitCode) => {
+  process.exitCode = exitCode;
+});

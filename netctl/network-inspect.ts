@@ -1,0 +1,111 @@
+import { field, isJsonObject, type JsonObject } from "#cni/json.ts";
+import { UnknownNetwork } from "#runtime/conf-dir.ts";
+import type { Register } from "./command.ts";
+import { ExitCode, Failure } from "./failure.ts";
+import { writeJson } from "./io.ts";
+import { attachmentsOf, findNetwork, type Network } from "./network-listing.ts";
+import type { World } from "./world.ts";
+
+export const registerNetworkInspect: Register = (parent, invoke) => {
+  parent
+    .command("inspect")
+    .summary("Show the configuration of networks")
+    .description(
+      'Show the configuration of networks and who is attached, as JSON. For what the kernel does: "netctl inspect".',
+    )
+    .argument("<name...>", "names or ids of networks")
+    .option("--json", "print JSON, as without it")
+    .action((names: readonly string[], _flags: unknown, command) =>
+      invoke(command, (world) => networkInspect(names, world)),
+    );
+};
+
+/** Docker's fields first, under Docker's names; what is beyond them below `Cni`. */
+export async function networkInspect(names: readonly string[], world: World): Promise<ExitCode> {
+  const found: unknown[] = [];
+  let exitCode: ExitCode = ExitCode.Ok;
+  for (const name of names) {
+    try {
+      found.push(await render(await findNetwork(world, name), world));
+    } catch (error) {
+      if (!(error instanceof UnknownNetwork) && !(error instanceof Failure)) throw error;
+      world.io.stderr(`netctl: ${error.message}\n`);
+      exitCode = ExitCode.Failure;
+    }
+  }
+  writeJson(world.io, found);
+  return exitCode;
+}
+
+async function render(network: Network, world: World) {
+  const { name, id, driver, notes, subnets, configured } = network;
+  const ipams = configured.list.plugins.map(({ json }) => field(json, "ipam")).filter(isJsonObject);
+  const sandboxes = await world.sandboxes.list();
+  const cached = await world.chain.cache.list(name);
+  const attachments = await attachmentsOf(world, name);
+  return {
+    Name: name,
+    Id: id,
+    Created: notes?.createdAt ?? "",
+    Scope: "local",
+    Driver: driver,
+    EnableIPv4: subnets.some(({ subnet }) => !subnet.includes(":")),
+    EnableIPv6: subnets.some(({ subnet }) => subnet.includes(":")),
+    IPAM: {
+      Driver: typeOf(ipams[0]),
+      Options: {},
+      Config: subnets.map(({ subnet, gateway, rangeStart, rangeEnd }) => ({
+        Subnet: subnet,
+        ...(rangeStart === undefined ? {} : { RangeStart: rangeStart }),
+        ...(rangeEnd === undefined ? {} : { RangeEnd: rangeEnd }),
+        ...(gateway === undefined ? {} : { Gateway: gateway }),
+      })),
+    },
+    Internal: false,
+    Containers: Object.fromEntries(
+      attachments.map(({ containerId, ifName, netns, isAlive }) => {
+        const entry = cached.find(
+          (candidate) => candidate.containerId === containerId && candidate.ifName === ifName,
+        );
+        const sandbox = sandboxes.find((candidate) => candidate.containerId === containerId);
+        return [
+          containerId,
+          {
+            Name: sandbox?.name ?? "",
+            IfName: ifName,
+            Netns: netns,
+            Alive: isAlive,
+            ...addresses(entry?.result, ifName),
+          },
+        ];
+      }),
+    ),
+    Options: notes?.options ?? {},
+    Labels: notes?.labels ?? {},
+    Cni: {
+      Path: configured.path,
+      CniVersion: configured.list.cniVersion,
+      Plugins: configured.list.plugins.map(({ json }) => json),
+    },
+  };
+}
+
+const typeOf = (ipam: JsonObject | undefined) => {
+  const type = ipam === undefined ? undefined : field(ipam, "type");
+  return typeof type === "string" ? type : "";
+};
+
+/** Of a cached result in any version: the interface's MAC and its first address of each family. */
+function addresses(result: JsonObject | undefined, ifName: string) {
+  const list = (key: string): readonly JsonObject[] => {
+    const value = result?.[key];
+    return Array.isArray(value) ? (value as readonly unknown[]).filter(isJsonObject) : [];
+  };
+  const mac = list("interfaces").find((entry) => entry["name"] === ifName)?.["mac"];
+  const ips = list("ips").flatMap(({ address }) => (typeof address === "string" ? [address] : []));
+  return {
+    MacAddress: typeof mac === "string" ? mac : "",
+    IPv4Address: ips.find((address) => !address.includes(":")) ?? "",
+    IPv6Address: ips.find((address) => address.includes(":")) ?? "",
+  };
+}

@@ -1,0 +1,72 @@
+import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
+import { type ConfiguredNetwork, UnknownNetwork } from "#runtime/conf-dir.ts";
+import { networkId } from "#runtime/network-id.ts";
+import { Failure } from "./failure.ts";
+import {
+  bridgesOf,
+  type ConfiguredSubnet,
+  driverOf,
+  type NetworkNotes,
+  readNotes,
+  readSubnets,
+} from "./network-conflist.ts";
+import type { World } from "./world.ts";
+
+/** A network as the commands talk of it, whoever wrote its conflist. */
+export interface Network {
+  readonly name: string;
+  readonly id: string;
+  readonly driver: string;
+  readonly configured: ConfiguredNetwork;
+  readonly subnets: readonly ConfiguredSubnet[];
+  readonly bridges: readonly string[];
+  /** Undefined for a network that netctl did not create. */
+  readonly notes: NetworkNotes | undefined;
+}
+
+export function describeNetwork(configured: ConfiguredNetwork): Network {
+  const plugins = configured.list.plugins.map(({ json }) => json);
+  return {
+    name: configured.list.name,
+    id: networkId(configured.list.name),
+    driver: driverOf(plugins),
+    configured,
+    subnets: readSubnets(plugins),
+    bridges: bridgesOf(plugins),
+    notes: readNotes(configured.list.json),
+  };
+}
+
+/** All networks by name; files that give none are named on stderr, and no reason to fail. */
+export async function listNetworks(world: World): Promise<readonly Network[]> {
+  const { networks, problems } = await world.networks.load();
+  for (const { path, error } of problems) {
+    world.io.stderr(`netctl: warning: passed over ${path}: ${error.message}\n`);
+  }
+  return networks.map(describeNetwork).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * The network of that name; else the one whose id begins so.
+ * @throws {UnknownNetwork} none
+ * @throws {Failure} several ids begin so
+ */
+export async function findNetwork(world: World, nameOrId: string): Promise<Network> {
+  const { networks, problems } = await world.networks.load();
+  const all = networks.map(describeNetwork);
+  const named = all.find(({ name }) => name === nameOrId);
+  if (named !== undefined) return named;
+  const matches = /^[0-9a-f]{1,64}$/.test(nameOrId) ? all.filter(({ id }) => id.startsWith(nameOrId)) : [];
+  if (matches.length > 1) {
+    throw new Failure(
+      `network ${nameOrId} is ambiguous: ${matches.map(({ name, id }) => `${name} (${id.slice(0, 12)})`).join(", ")}`,
+    );
+  }
+  if (matches[0] !== undefined) return matches[0];
+  throw new UnknownNetwork(nameOrId, world.directories.conf, problems);
+}
+
+/** Who is attached to a network, according to the plugins' journal and the runtime's cache. */
+export async function attachmentsOf(world: World, network: string): Promise<readonly KnownAttachment[]> {
+  return await listAttachments(world.journal, world.chain.cache, network);
+}

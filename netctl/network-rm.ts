@@ -1,0 +1,79 @@
+import { gcNetworkList } from "#runtime/chain.ts";
+import { UnknownNetwork } from "#runtime/conf-dir.ts";
+import type { Register } from "./command.ts";
+import { describeError, ExitCode, Failure } from "./failure.ts";
+import { removeOwnBridge } from "./host-networks.ts";
+import { predefinedNames } from "./network-definition.ts";
+import { attachmentsOf, findNetwork } from "./network-listing.ts";
+import type { World } from "./world.ts";
+
+export interface NetworkRmFlags {
+  readonly force?: boolean;
+}
+
+export const registerNetworkRm: Register = (parent, invoke) => {
+  parent
+    .command("rm")
+    .alias("remove")
+    .summary("Remove networks")
+    .description(
+      "Remove networks: what their plugins left on the host, the bridge that netctl made for them, and the configuration.",
+    )
+    .argument("<name...>", "names or ids of networks")
+    .option("-f, --force", "do not complain of a network that does not exist")
+    .action((names: readonly string[], flags: NetworkRmFlags, command) =>
+      invoke(command, (world) => networkRm(names, flags, world)),
+    );
+};
+
+/** Prints the name of each network that was removed; goes on past those that could not be. */
+export async function networkRm(
+  names: readonly string[],
+  flags: NetworkRmFlags,
+  world: World,
+): Promise<ExitCode> {
+  let exitCode: ExitCode = ExitCode.Ok;
+  for (const name of names) {
+    try {
+      world.io.stdout(`${await removeNetwork(name, world)}\n`);
+    } catch (error) {
+      if (flags.force === true && error instanceof UnknownNetwork && error.problems.length === 0) continue;
+      world.io.stderr(`netctl: ${describeError(error)}\n`);
+      exitCode = ExitCode.Failure;
+    }
+  }
+  return exitCode;
+}
+
+async function removeNetwork(nameOrId: string, world: World): Promise<string> {
+  if (predefinedNames.includes(nameOrId))
+    throw new Failure(`${nameOrId} is a pre-defined network and cannot be removed`);
+  const network = await findNetwork(world, nameOrId);
+  const { name, configured, notes, bridges } = network;
+  await refuseIfUsed(name, world);
+  // What is left of attachments whose containers have gone.
+  await gcNetworkList({ ...configured.list, disableGc: false }, [], world.chain);
+  if (notes?.ownsBridge === true) {
+    for (const bridge of bridges) await removeOwnBridge(world.kernel.namespace, bridge);
+  }
+  await world.networks.remove(configured);
+  return name;
+}
+
+async function refuseIfUsed(name: string, world: World): Promise<void> {
+  const sandboxes = await world.sandboxes.list();
+  const used = [
+    ...(await attachmentsOf(world, name))
+      .filter(({ isAlive }) => isAlive)
+      .map(
+        ({ containerId }) => sandboxes.find((each) => each.containerId === containerId)?.name ?? containerId,
+      ),
+    ...sandboxes
+      .filter(({ attachments }) => attachments.some(({ network }) => network === name))
+      .map((each) => each.name),
+  ];
+  const users = [...new Set(used)].sort();
+  if (users.length === 0) return;
+  const shown = users.length > 5 ? [...users.slice(0, 5), `and ${users.length - 5} more`] : users;
+  throw new Failure(`network ${name} has active endpoints: ${shown.join(", ")}; remove them first`);
+}

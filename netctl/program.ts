@@ -1,0 +1,105 @@
+import { Command, CommanderError } from "commander";
+import type { Environment } from "#cni/plugin.ts";
+import type { Register } from "./command.ts";
+import { describeError, ExitCode, Failure } from "./failure.ts";
+import { registerInspect } from "./inspect.ts";
+import type { Io } from "./io.ts";
+import { registerNetworkCreate } from "./network-create.ts";
+import { registerNetworkInspect } from "./network-inspect.ts";
+import { registerNetworkLs } from "./network-ls.ts";
+import { registerNetworkRm } from "./network-rm.ts";
+import { registerSandboxCreate } from "./sandbox-create.ts";
+import { registerSandboxExec } from "./sandbox-exec.ts";
+import { registerSandboxLs } from "./sandbox-ls.ts";
+import { registerSandboxRm } from "./sandbox-rm.ts";
+import { openWorld } from "./world.ts";
+
+/** All commands, by the group that they stand in. */
+const groups: readonly (readonly [name: string, summary: string, members: readonly Register[]])[] = [
+  [
+    "network",
+    "Manage networks",
+    [registerNetworkCreate, registerNetworkLs, registerNetworkInspect, registerNetworkRm],
+  ],
+  [
+    "sandbox",
+    "Manage sandboxes: namespaces with a name, standing for containers",
+    [registerSandboxCreate, registerSandboxExec, registerSandboxLs, registerSandboxRm],
+  ],
+];
+const single: readonly Register[] = [registerInspect];
+
+const directoryFlags = [
+  ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],
+  ["--bin-dir <dir>", "plugins' executables (NETCTL_BIN_DIR, default /opt/cni/bin)"],
+  ["--state-dir <dir>", "journal, leases, cached results (NETCTL_STATE_DIR, default /var/lib/netctl)"],
+  ["--run-dir <dir>", "what a reboot may remove (NETCTL_RUN_DIR, default /run/netctl)"],
+] as const;
+
+/**
+ * Runs one command line.
+ * @param words without the program's name
+ * @returns the exit code: docs/netctl.md
+ */
+export async function runNetctl(words: readonly string[], environment: Environment, io: Io): Promise<number> {
+  let exitCode: number = ExitCode.Ok;
+  const program = buildProgram(environment, io, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync([...words], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // Help and version were printed; every other error of commander's own is one of usage, and printed as well.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
+    io.stderr(`netctl: ${describeError(error)}\n`);
+    return error instanceof Failure ? error.exitCode : ExitCode.Failure;
+  }
+}
+
+function buildProgram(environment: Environment, io: Io, finish: (exitCode: number) => void): Command {
+  const program = new Command("netctl")
+    .description("Container networks on this host: make them, use them, see what they really do")
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout(text),
+      writeErr: (text) => io.stderr(text),
+      outputError: (text, write) => write(text.replace(/^error: /, "netctl: ")),
+    })
+    .configureHelp({ showGlobalOptions: true });
+  for (const [flag, description] of directoryFlags) program.option(flag, description);
+
+  const invoke: Parameters<Register>[1] = async (command, action) => {
+    const flags = command.optsWithGlobals<Record<string, string | undefined>>();
+    const overrides = {
+      conf: flags["confDir"],
+      bin: flags["binDir"],
+      state: flags["stateDir"],
+      run: flags["runDir"],
+    };
+    const world = openWorld(environment, overrides, io);
+    try {
+      finish(await action(world));
+    } finally {
+      world.kernel.close();
+    }
+  };
+  for (const [name, summary, members] of groups) {
+    const group = program.command(name).summary(summary).description(summary).enablePositionalOptions();
+    for (const register of members) register(group, invoke);
+  }
+  for (const register of single) register(program, invoke);
+  for (const leaf of [...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
+    leaf.copyInheritedSettings(program);
+    // The same flags after the subcommand; help shows them once, among the global ones.
+    if (leaf.commands.length === 0) addHiddenDirectoryFlags(leaf);
+  }
+  return program;
+}
+
+function addHiddenDirectoryFlags(command: Command): void {
+  for (const [flag, description] of directoryFlags)
+    command.addOption(command.createOption(flag, description).hideHelp());
+}

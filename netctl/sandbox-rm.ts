@@ -1,0 +1,41 @@
+import type { Register } from "./command.ts";
+import { describeError, ExitCode } from "./failure.ts";
+import type { World } from "./world.ts";
+
+export interface SandboxRmFlags {
+  readonly force?: boolean;
+}
+
+export const registerSandboxRm: Register = (parent, invoke) => {
+  parent
+    .command("rm")
+    .alias("remove")
+    .summary("Remove sandboxes")
+    .description(
+      "Remove sandboxes: detach them from their networks, last first, and remove their namespaces.",
+    )
+    .argument("<name...>", "names of sandboxes")
+    .option("-f, --force", "kill the processes that run in them")
+    .action((names: readonly string[], flags: SandboxRmFlags, command) =>
+      invoke(command, (world) => sandboxRm(names, flags, world)),
+    );
+};
+
+/** Prints the name of each sandbox that was removed; goes on past those that could not be. */
+export async function sandboxRm(
+  names: readonly string[],
+  flags: SandboxRmFlags,
+  world: World,
+): Promise<ExitCode> {
+  let exitCode: ExitCode = ExitCode.Ok;
+  for (const name of names) {
+    try {
+      await world.sandboxes.remove(name, { kill: flags.force === true });
+      world.io.stdout(`${name}\n`);
+    } catch (error) {
+      world.io.stderr(`netctl: ${describeError(error)}\n`);
+      exitCode = ExitCode.Failure;
+    }
+  }
+  return exitCode;
+}
