@@ -74,7 +74,7 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
   try {
     namespace.transact([newLink({ name, kind: "bridge", mtu, mac: randomMac(), ...data })]);
   } catch (error) {
-    if (!isNetlinkError(error, Errno.EEXIST)) throw error;
+    if (!isNetlinkError(error, Errno.EEXIST)) throw spec.vlanFiltering ? explainVlans(error, name) : error;
     // Another ADD was faster: its bridge is as good.
     const link = readBridge(namespace, name);
     if (link) return link;
@@ -93,22 +93,29 @@ function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec):
   const wantsFiltering = spec.vlanFiltering && link.bridge?.vlanFiltering !== true;
   const wantsPromiscuous = spec.promiscuous && !isPromiscuous(link);
   if (link.up && !wantsFiltering && !wantsPromiscuous) return link;
-  namespace.transact([
-    setLink(link.ifindex, {
-      up: true,
-      ...(wantsPromiscuous && { promiscuous: true }),
-      ...(wantsFiltering && { kind: "bridge", bridge: { vlanFiltering: true } }),
-    }),
-  ]);
-  const changed = requireLink(namespace, link.ifindex);
-  // Such a kernel does not refuse the attribute, it overlooks it.
-  if (spec.vlanFiltering && changed.bridge?.vlanFiltering !== true) {
-    throw new UnsupportedByKernelError(
-      `use VLANs on bridge ${JSON.stringify(spec.name)}`,
-      "CONFIG_BRIDGE_VLAN_FILTERING",
-    );
+  const change = setLink(link.ifindex, {
+    up: true,
+    ...(wantsPromiscuous && { promiscuous: true }),
+    ...(wantsFiltering && { kind: "bridge", bridge: { vlanFiltering: true } }),
+  });
+  try {
+    namespace.transact([change]);
+  } catch (error) {
+    throw wantsFiltering ? explainVlans(error, spec.name) : error;
   }
+  const changed = requireLink(namespace, link.ifindex);
+  // Older kernels overlook an attribute that they were built without.
+  if (spec.vlanFiltering && changed.bridge?.vlanFiltering !== true) throw vlansUnsupported(spec.name);
   return changed;
+}
+
+function explainVlans(error: unknown, name: IfName): unknown {
+  return isNetlinkError(error, Errno.EOPNOTSUPP) ? vlansUnsupported(name, error) : error;
+}
+
+function vlansUnsupported(name: IfName, cause?: unknown): UnsupportedByKernelError {
+  const what = `use VLANs on bridge ${JSON.stringify(name)}`;
+  return new UnsupportedByKernelError(what, "CONFIG_BRIDGE_VLAN_FILTERING", cause);
 }
 
 /** Set by the operator; not what the bridge does by itself for its ports. */

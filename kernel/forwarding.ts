@@ -1,6 +1,6 @@
 import { listLinks } from "./link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
-import { ensureSysctl, readSysctl, writeSysctl } from "./sysctl.ts";
+import { ensureSysctl, readSysctl, SysctlError, writeSysctl } from "./sysctl.ts";
 import type { Undo } from "./undo.ts";
 
 /** The switch of each family: IPv6 has none for the host but this one, for all links that are and will be. */
@@ -42,4 +42,20 @@ function keepListening(namespace: NetworkNamespace, undo: Undo): void {
 function set(namespace: NetworkNamespace, key: string, value: number, undo: Undo): void {
   const before = ensureSysctl(namespace, key, value);
   if (before !== undefined) undo.push(`sysctl ${key}`, () => writeSysctl(namespace, key, before));
+}
+
+/** True if the host forwards packets of this family, or can be told to. Changes nothing. */
+export function canForward(namespace: NetworkNamespace, family: 4 | 6): boolean {
+  if (forwards(namespace, family)) return true;
+  try {
+    // What stands there, again: the kernel does nothing, but says whether it would.
+    const key = switches[family];
+    const value = readSysctl(namespace, key);
+    if (value === undefined) return false;
+    writeSysctl(namespace, key, value);
+    return true;
+  } catch (error) {
+    if (error instanceof SysctlError) return false;
+    throw error;
+  }
 }

@@ -49,8 +49,11 @@ export class BridgeFullError extends Error {
 
 /** This kernel was built without something that is asked for. */
 export class UnsupportedByKernelError extends Error {
-  constructor(what: string, option: string) {
-    super(`Cannot ${what}: this kernel was built without ${option}`);
+  constructor(what: string, option: string, cause?: unknown) {
+    super(
+      `Cannot ${what}: this kernel was built without ${option}`,
+      cause === undefined ? undefined : { cause },
+    );
     this.name = "UnsupportedByKernelError";
   }
 }

@@ -1,5 +1,6 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CniDns, CniIp, CniResult, CniRoute } from "#cni/result.ts";
+import type { AttachmentKey } from "#journal/record.ts";
 import type { BridgePortSpec, BridgeSpec } from "#kernel/bridge.ts";
 import type { InterfaceSpec } from "#kernel/interface.ts";
 import { type Cidr, firstIp, formatCidr, isDefaultRoute, overlaps, parseCidr } from "#net/cidr.ts";
@@ -7,7 +8,7 @@ import type { IfName } from "#net/ifname.ts";
 import { addToIp, type IpAddress } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
 import type { BridgeConfig } from "./config.ts";
-import { type AttachmentKey, vlanGatewayName, vlanGatewayPortName } from "./names.ts";
+import { vlanGatewayName, vlanGatewayPortName } from "./names.ts";
 
 /**
  * Everything that one ADD makes, as a value: ADD makes the host so, CHECK compares the host with it, and DEL

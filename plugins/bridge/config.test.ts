@@ -6,7 +6,7 @@ import type { NetworkConfig } from "#cni/plugin.ts";
 import { parseBridgeConfig } from "./config.ts";
 
 function network(json: JsonObject): NetworkConfig {
-  const object = (value: unknown) => (isJsonObject(value) ? (value as JsonObject) : {});
+  const object = (value: unknown) => (isJsonObject(value) ? value : {});
   return {
     cniVersion: "1.0.0",
     name: "net1",

@@ -1,12 +1,6 @@
 import { createHash } from "node:crypto";
+import type { AttachmentKey } from "#journal/record.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
-
-/** What names one attachment, on every host and after any crash. */
-export interface AttachmentKey {
-  readonly network: string;
-  readonly containerId: string;
-  readonly ifName: string;
-}
 
 /**
  * The veth's end in the host: "veth" and 8 hex digits, as with the reference plugin, but derived, so that it can

@@ -1,0 +1,128 @@
+import { CniError, ErrorCode } from "#cni/error.ts";
+import type { AddRequest } from "#cni/plugin.ts";
+import type { CniResult } from "#cni/result.ts";
+import { encodeResult } from "#cni/result-versions.ts";
+import { newestVersion } from "#cni/version.ts";
+import { IpamDelegate } from "#ipam/delegate.ts";
+import type { JournalEntry } from "#journal/journal.ts";
+import type { AttachmentKey } from "#journal/record.ts";
+import { readBridge } from "#kernel/bridge.ts";
+import { readLink } from "#kernel/link.ts";
+import { LinkExistsError } from "#kernel/link-error.ts";
+import { Undo } from "#kernel/undo.ts";
+import { type IfName, parseIfName } from "#net/ifname.ts";
+import { randomMac } from "#net/mac.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { type AttachmentInput, describeAttachment } from "./attachment.ts";
+import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
+import { attachmentElements, attachmentRefs, iptablesOf, ownerOf } from "./elements.ts";
+import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
+import { hostVethName } from "./names.ts";
+import { realise } from "./realise.ts";
+import { describeRecord, removeAttachment } from "./remove.ts";
+import { describeResult } from "./result.ts";
+
+export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
+  const config = parseBridgeConfig(request.config, request.args);
+  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const ifName = parseIfName(request.ifName);
+  readBridge(host.kernel.namespace, config.bridge);
+  const container = host.kernel.open(request.netns);
+  try {
+    if (readLink(container, ifName)) throw interfaceExists(ifName);
+    // An ADD that was killed, or a container that is started again without a DEL in between.
+    const record = host.journal.read(key, "bridge");
+    if (record) await removeAttachment(describeRecord(record, request), host);
+    return await attach({ config, key, ifName, container, request, host });
+  } catch (error) {
+    if (error instanceof LinkExistsError && error.namespace === container)
+      throw interfaceExists(ifName, error);
+    throw error;
+  } finally {
+    container.close();
+  }
+}
+
+function interfaceExists(ifName: IfName, cause?: unknown): CniError {
+  return new CniError(
+    ErrorCode.InvalidEnvironment,
+    `container already has an interface named ${JSON.stringify(ifName)}`,
+    cause === undefined ? {} : { cause },
+  );
+}
+
+interface Work {
+  readonly config: BridgeConfig;
+  readonly key: AttachmentKey;
+  readonly ifName: IfName;
+  readonly container: ReturnType<PluginHost["kernel"]["open"]>;
+  readonly request: AddRequest;
+  readonly host: PluginHost;
+}
+
+async function attach(work: Work): Promise<CniResult> {
+  const { key, request, host } = work;
+  const ipam = new IpamDelegate(host.runner);
+  const input: AttachmentInput = {
+    config: work.config,
+    key,
+    ifName: work.ifName,
+    hostVeth: freeHostVeth(work),
+    macs: { host: randomMac(), container: randomMac() },
+    ipam: undefined,
+  };
+  return await Undo.run(async (undo) => {
+    const entry = await begin(work, madeOf(describeAttachment(input)));
+    undo.push("journal record", (failures) => {
+      // What could not be taken back is for the next DEL or GC, which needs the record.
+      if (failures.length === 0) entry.remove();
+    });
+    const answer = await ipam.add(request);
+    if (answer) undo.push(`addresses of IPAM plugin ${work.config.ipamType}`, () => ipam.del(request));
+    const attachment = describeAttachment({ ...input, ipam: answer });
+    const made = madeOf(attachment);
+    entry.amend(encodeMade(made));
+    request.signal.throwIfAborted();
+    // Before there is an interface: its first packet finds the rules in place.
+    await applyElements(made, work, undo);
+    const links = await realise(attachment, { host, container: work.container, request, undo });
+    request.signal.throwIfAborted();
+    const result = describeResult(attachment, links, request.netns.path);
+    entry.complete(encodeResult(result, newestVersion));
+    return result;
+  });
+}
+
+async function begin({ key, request, host }: Work, made: Made): Promise<JournalEntry> {
+  const { prevResult: _, ...config } = request.config.json;
+  return await host.journal.begin({
+    key,
+    plugin: "bridge",
+    netns: request.netns,
+    config,
+    args: request.args,
+    made: encodeMade(made),
+  });
+}
+
+/** Two attachments with the same derived name are one in four thousand million: the later one takes another. */
+function freeHostVeth({ key, host }: Work): IfName {
+  const first = hostVethName(key);
+  if (!readLink(host.kernel.namespace, first)) return first;
+  const isTaken = host.journal.list().some((record) => decodeMade(record)?.hostVeth === first);
+  // Without a record it is a leftover of this very attachment, from before somebody removed the journal.
+  return isTaken ? hostVethName(key, 1) : first;
+}
+
+async function applyElements(made: Made, { key, request, host }: Work, undo: Undo): Promise<void> {
+  const elements = attachmentElements(made, key);
+  if (elements.length > 0) {
+    undo.push("nftables elements", () => host.nftables.removeOwned(attachmentRefs(made), ownerOf(key)));
+    await host.nftables.apply(elements);
+  }
+  if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;
+  const iptables = iptablesOf(host, request.environment);
+  const attachment = { network: key.network, containerId: key.containerId, addresses: made.masquerade };
+  undo.push("iptables rules", () => iptables.remove(attachment));
+  await iptables.add(attachment);
+}

@@ -1,0 +1,222 @@
+import { CniError, ErrorCode } from "#cni/error.ts";
+import type { CheckRequest } from "#cni/plugin.ts";
+import type { CniInterface, CniResult } from "#cni/result.ts";
+import { IpamDelegate } from "#ipam/delegate.ts";
+import { readAddresses } from "#kernel/address.ts";
+import { isPromiscuous, readBridge } from "#kernel/bridge.ts";
+import { forwards } from "#kernel/forwarding.ts";
+import { type Link, readLink } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { type Route, type RouteSpec, readRoutes } from "#kernel/route.ts";
+import { equalCidr, formatCidr, isDefaultRoute, networkOf } from "#net/cidr.ts";
+import { parseIfName } from "#net/ifname.ts";
+import { equalIp, formatIp } from "#net/ip.ts";
+import { type MacAddress, parseMac } from "#net/mac.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { type Attachment, describeAttachment } from "./attachment.ts";
+import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
+import { attachmentElements, iptablesOf } from "./elements.ts";
+import { decodeMade, type Made, madeOf } from "./made.ts";
+import { hostVethName } from "./names.ts";
+
+/** @throws {CniError} 999 with everything that is not as it should be */
+export async function check(request: CheckRequest, host: PluginHost): Promise<void> {
+  const config = parseBridgeConfig(request.config, request.args);
+  await new IpamDelegate(host.runner).check(request);
+  const { made, attachment, inside } = expectation(request, config, host);
+  const container = host.kernel.open(request.netns);
+  try {
+    const problems = [
+      ...hostProblems(attachment, made, container, host),
+      ...containerProblems(attachment, inside, container),
+      ...(await elementProblems(request, made ?? madeOf(attachment), host)),
+    ];
+    if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
+  } finally {
+    container.close();
+  }
+}
+
+/** The attachment as ADD would make it today, with the addresses that it got then. */
+function expectation(request: CheckRequest, config: BridgeConfig, host: PluginHost) {
+  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const made = decodeMade(host.journal.read(key, "bridge"));
+  const { prevResult } = request;
+  const index = prevResult.interfaces.findIndex(({ name, sandbox }) => name === request.ifName && sandbox);
+  const inside = prevResult.interfaces[index];
+  if (!inside && prevResult.interfaces.length > 0) {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot check ${JSON.stringify(request.ifName)}: prevResult has no such interface in the container`,
+    );
+  }
+  const mac = macOf(inside);
+  const attachment = describeAttachment({
+    config,
+    key,
+    ifName: parseIfName(request.ifName),
+    hostVeth: made?.hostVeth ?? hostVethName(key),
+    macs: { host: made?.hostMac ?? mac, container: mac },
+    ipam: config.ipamType === undefined ? undefined : ownPart(prevResult, index),
+  });
+  return { made, attachment, inside };
+}
+
+function macOf(inside: CniInterface | undefined): MacAddress {
+  try {
+    return parseMac(inside?.mac ?? "");
+  } catch {
+    return parseMac("00:00:00:00:00:00");
+  }
+}
+
+/** What of the chain's result is about the container's interface. Versions before 0.3.0 know no interfaces. */
+function ownPart(result: CniResult, index: number): CniResult {
+  return { ...result, ips: result.ips.filter((ip) => ip.interface === undefined || ip.interface === index) };
+}
+
+function hostProblems(
+  attachment: Attachment,
+  made: Made | undefined,
+  container: NetworkNamespace,
+  host: PluginHost,
+): readonly string[] {
+  const { namespace } = host.kernel;
+  const name = JSON.stringify(attachment.bridge.name);
+  const bridge = readBridge(namespace, attachment.bridge.name);
+  if (!bridge) return [`bridge ${name} is gone`];
+  const problems: string[] = [];
+  if (!bridge.up) problems.push(`bridge ${name} is down`);
+  if (attachment.bridge.promiscuous && !isPromiscuous(bridge)) {
+    problems.push(`bridge ${name} is not promiscuous`);
+  }
+  if (attachment.bridge.vlanFiltering && bridge.bridge?.vlanFiltering !== true) {
+    problems.push(`bridge ${name} does not filter VLANs`);
+  }
+  problems.push(
+    ...portProblems(attachment, { bridge, made, container, namespace }),
+    ...gatewayProblems(attachment, bridge, namespace),
+  );
+  for (const family of attachment.forwarding) {
+    if (!forwards(namespace, family)) problems.push(`the host does not forward IPv${family}`);
+  }
+  return problems;
+}
+
+function portProblems(
+  attachment: Attachment,
+  work: {
+    readonly bridge: Link;
+    readonly made: Made | undefined;
+    readonly container: NetworkNamespace;
+    readonly namespace: NetworkNamespace;
+  },
+): readonly string[] {
+  const inside = readLink(work.container, attachment.container.name);
+  // An attachment of the reference plugin has another name for its port: the container's end leads to it.
+  const ref = work.made ? attachment.hostVeth.name : (inside?.parent ?? attachment.hostVeth.name);
+  const port = readLink(work.namespace, ref);
+  const name = JSON.stringify(port?.name ?? attachment.hostVeth.name);
+  if (port?.kind !== "veth") return [`the host's end of the veth, ${name}, is gone`];
+  const problems: string[] = [];
+  if (inside && (port.parent !== inside.ifindex || inside.parent !== port.ifindex)) {
+    problems.push(`veth ${name} does not lead to ${JSON.stringify(attachment.container.name)}`);
+  }
+  if (port.master !== work.bridge.ifindex) {
+    problems.push(`veth ${name} is not a port of bridge ${JSON.stringify(attachment.bridge.name)}`);
+  }
+  if (!port.up) problems.push(`veth ${name} is down`);
+  // Only where we have set it: udev may have changed one that the kernel drew (systemd's MACAddressPolicy).
+  if (work.made && port.mac !== work.made.hostMac) {
+    problems.push(`veth ${name} has MAC address ${port.mac} instead of ${work.made.hostMac}`);
+  }
+  for (const flag of ["hairpin", "isolated"] as const) {
+    if (attachment.port[flag] && port.bridgePort?.[flag] !== true) {
+      problems.push(`veth ${name} is without ${flag}`);
+    }
+  }
+  return problems;
+}
+
+function gatewayProblems(
+  attachment: Attachment,
+  bridge: Link,
+  namespace: NetworkNamespace,
+): readonly string[] {
+  const { gateway } = attachment;
+  if (!gateway) return [];
+  const link = gateway.vlan ? readLink(namespace, gateway.vlan.name) : bridge;
+  if (!link) return [`the gateway's interface ${JSON.stringify(gateway.vlan?.name)} is gone`];
+  const present = readAddresses(namespace, link.ifindex);
+  return gateway.addresses
+    .filter((wanted) => !present.some(({ address }) => equalCidr(address, wanted)))
+    .map((wanted) => `${JSON.stringify(link.name)} is without the gateway address ${formatCidr(wanted)}`);
+}
+
+function containerProblems(
+  attachment: Attachment,
+  expected: CniInterface | undefined,
+  container: NetworkNamespace,
+): readonly string[] {
+  const { name } = attachment.container;
+  const link = readLink(container, name);
+  if (!link) return [`container interface ${JSON.stringify(name)} is gone`];
+  const problems: string[] = [];
+  if (link.kind !== "veth") problems.push(`container interface ${JSON.stringify(name)} is not a veth`);
+  if (attachment.container.up && !link.up) {
+    problems.push(`container interface ${JSON.stringify(name)} is down`);
+  }
+  if (expected?.mac && link.mac !== expected.mac.toLowerCase()) {
+    problems.push(
+      `container interface ${JSON.stringify(name)} has MAC address ${link.mac} instead of ${expected.mac}`,
+    );
+  }
+  const addresses = readAddresses(container, link.ifindex);
+  for (const wanted of attachment.interface.addresses) {
+    const found = addresses.find(({ address }) => equalCidr(address, wanted));
+    if (!found) problems.push(`address ${formatCidr(wanted)} is gone`);
+    else if (found.dadFailed) problems.push(`address ${formatCidr(wanted)} is a duplicate`);
+  }
+  const routes = attachment.interface.routes.length > 0 ? readRoutes(container, link.ifindex) : [];
+  for (const wanted of attachment.interface.routes) {
+    if (!routes.some((route) => matches(route, wanted))) {
+      const via = wanted.gw ? ` via ${formatIp(wanted.gw)}` : "";
+      problems.push(`route ${formatCidr(wanted.dst)}${via} is gone`);
+    }
+  }
+  return problems;
+}
+
+function matches(route: Route, wanted: RouteSpec): boolean {
+  if (route.family !== wanted.dst.address.family) return false;
+  if (isDefaultRoute(wanted.dst)) {
+    if (route.destination && !isDefaultRoute(route.destination)) return false;
+  } else if (!route.destination || !equalCidr(route.destination, networkOf(wanted.dst))) {
+    return false;
+  }
+  if (wanted.gw) {
+    const gateways = [route.gateway, ...(route.nextHops ?? []).map(({ gateway }) => gateway)];
+    if (!gateways.some((gateway) => gateway && wanted.gw && equalIp(gateway, wanted.gw))) return false;
+  }
+  return (
+    route.table === (wanted.table || 254) &&
+    (wanted.priority === undefined || route.metric === wanted.priority)
+  );
+}
+
+async function elementProblems(
+  request: CheckRequest,
+  made: Made,
+  host: PluginHost,
+): Promise<readonly string[]> {
+  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const differences = await host.nftables.differences(attachmentElements(made, key));
+  const problems = differences.map(({ message }) => `nftables: ${message}`);
+  if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return problems;
+  const missing = await iptablesOf(host, request.environment).missing({
+    network: key.network,
+    containerId: key.containerId,
+    addresses: made.masquerade,
+  });
+  return [...problems, ...missing.map((rule) => `missing: ${rule}`)];
+}

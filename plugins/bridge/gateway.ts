@@ -1,0 +1,138 @@
+import { join } from "node:path";
+import { CniError, ErrorCode } from "#cni/error.ts";
+import { addAddress, readAddresses, removeAddress } from "#kernel/address.ts";
+import { setPortVlans } from "#kernel/bridge-vlan.ts";
+import { changeLink, type Link, listLinks, readLink, removeLink, requireLink } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import type { Undo } from "#kernel/undo.ts";
+import { createVeth } from "#kernel/veth.ts";
+import { withFileLock } from "#machine/lock.ts";
+import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
+import type { IfName } from "#net/ifname.ts";
+import { isLinkLocal } from "#net/ip.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { contradicting, type GatewaySpec, type VlanGatewaySpec } from "./attachment.ts";
+import { decodeMade, type Made } from "./made.ts";
+
+interface GatewayWork {
+  readonly namespace: NetworkNamespace;
+  readonly bridge: Link;
+  readonly undo: Undo;
+}
+
+/**
+ * Gives the host the gateway's addresses, on the bridge or on an interface in the containers' VLAN.
+ * @returns the interface in the VLAN, where there is one
+ * @throws {CniError} 7 where the bridge has another address
+ */
+export async function ensureGateway(
+  host: PluginHost,
+  work: GatewayWork,
+  gateway: GatewaySpec,
+): Promise<Link | undefined> {
+  const { vlan } = gateway;
+  if (vlan === undefined) {
+    ensureAddresses(work, work.bridge, gateway);
+    return undefined;
+  }
+  return await withVlanGatewayLock(host, vlan.name, () => {
+    const link = ensureVlanInterface(work, vlan);
+    ensureAddresses(work, link, gateway);
+    return link;
+  });
+}
+
+function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, gateway: GatewaySpec): void {
+  const present = readAddresses(namespace, link.ifindex)
+    .map(({ address }) => address)
+    .filter(({ address }) => !isLinkLocal(address));
+  const missing = gateway.addresses.filter((wanted) => !present.some((each) => equalCidr(each, wanted)));
+  const inTheWay = contradicting(present, gateway.addresses);
+  if (missing.length === 0 && inTheWay.length === 0) return;
+  if (inTheWay.length > 0 && !gateway.replace) throw differentAddress(link, gateway.addresses, inTheWay);
+  // Others may rely on it by the time that this ADD fails: then it stays, as the bridge itself does.
+  const ifUnused = (step: () => void) => () => {
+    if (listLinks(namespace, { master: bridge.ifindex }).length === 0 && readLink(namespace, link.ifindex))
+      step();
+  };
+  for (const address of inTheWay) {
+    removeAddress(namespace, link.ifindex, address);
+    undo.push(
+      `address ${formatCidr(address)}`,
+      ifUnused(() => void addAddress(namespace, link, address)),
+    );
+  }
+  for (const address of missing) {
+    if (!addAddress(namespace, link, address)) continue;
+    undo.push(
+      `address ${formatCidr(address)}`,
+      ifUnused(() => void removeAddress(namespace, link.ifindex, address)),
+    );
+  }
+  // One that was made elsewhere may take over the MAC address of a port, and its neighbours lose the gateway.
+  if (link.kind === "bridge" && link.mac !== undefined) {
+    changeLink(namespace, link.ifindex, { mac: link.mac });
+  }
+}
+
+function differentAddress(link: Link, wanted: readonly Cidr[], present: readonly Cidr[]): CniError {
+  const list = (addresses: readonly Cidr[]) => addresses.map(formatCidr).join(", ");
+  return new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `${JSON.stringify(link.name)} already has an IP address different from ${list(wanted)}`,
+    { details: `it has ${list(present)}; "forceAddress": true replaces it` },
+  );
+}
+
+function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: VlanGatewaySpec): Link {
+  const present = readLink(namespace, vlan.name);
+  if (present) {
+    if (!present.up) changeLink(namespace, present.ifindex, { up: true });
+    return present;
+  }
+  createVeth(namespace, {
+    name: vlan.portName,
+    bridge: { ifindex: bridge.ifindex, name: bridge.name as IfName },
+    peer: { namespace, name: vlan.name },
+  });
+  undo.push(`link ${JSON.stringify(vlan.name)}`, async () => void (await removeLink(namespace, vlan.name)));
+  setPortVlans(
+    namespace,
+    { name: vlan.portName, bridge },
+    { untagged: vlan.id, tagged: [], keepOthers: false },
+  );
+  changeLink(namespace, vlan.name, { up: true, alias: vlanGatewayAlias });
+  return requireLink(namespace, vlan.name);
+}
+
+/** Marks what we have made, so that nobody else's is removed. */
+const vlanGatewayAlias = "gateway of a netctl bridge network";
+
+/** Takes the VLAN's interface away when no other attachment needs it. */
+export async function removeUnusedVlanGateway(
+  host: PluginHost,
+  made: Made,
+  isOwn: (made: Made) => boolean,
+): Promise<void> {
+  const { vlanGateway } = made;
+  if (!vlanGateway) return;
+  const { namespace } = host.kernel;
+  await withVlanGatewayLock(host, vlanGateway.name, async () => {
+    const isNeeded = host.journal.list().some((record) => {
+      const other = record.plugin === "bridge" ? decodeMade(record) : undefined;
+      return other !== undefined && !isOwn(other) && other.vlanGateway?.name === vlanGateway.name;
+    });
+    const link = isNeeded ? undefined : readLink(namespace, vlanGateway.name);
+    if (link?.alias === vlanGatewayAlias) await removeLink(namespace, link.ifindex);
+  });
+}
+
+/** Whoever makes it has said so in the journal before; whoever removes it looks there: in between nobody may act. */
+function withVlanGatewayLock<Value>(
+  host: PluginHost,
+  name: IfName,
+  action: () => Value | Promise<Value>,
+): Promise<Value> {
+  const path = join(host.directories.run, "locks", `vlan-gateway-${name}`);
+  return withFileLock(path, action, { timeoutMs: 10_000 });
+}

@@ -1,0 +1,83 @@
+import * as v from "valibot";
+import type { GcRequest } from "#cni/plugin.ts";
+import { goObject } from "#cni/schema.ts";
+import { cidr } from "#cni/schema-values.ts";
+import { IpamDelegate } from "#ipam/delegate.ts";
+import { collectRecords } from "#journal/collect.ts";
+import { type Cidr, networkOf } from "#net/cidr.ts";
+import type { OwnedSetId } from "#nftables/element.ts";
+import { ownerTag, sameOwner } from "#nftables/owner.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { decodeMade } from "./made.ts";
+import { describeRecord, removeAttachment } from "./remove.ts";
+
+/** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
+export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
+  const errors: unknown[] = [];
+  const attempt = async (action: () => Promise<void>) => {
+    try {
+      await action();
+    } catch (error) {
+      errors.push(error);
+    }
+  };
+  const { validAttachments: valid } = request;
+  const network = request.config.name;
+  if (valid) {
+    await attempt(() =>
+      collectRecords(host.journal, { network, plugin: "bridge", valid }, (record) =>
+        removeAttachment(describeRecord(record, request), host),
+      ),
+    );
+    await attempt(() => removeOrphans(network, valid, host));
+    await attempt(() => releaseSubnets(host));
+  }
+  await attempt(() => new IpamDelegate(host.runner).gc(request));
+  if (errors.length === 1) throw errors[0];
+  if (errors.length > 1) {
+    throw new AggregateError(
+      errors,
+      errors.map((error) => (error instanceof Error ? error.message : String(error))).join("; "),
+    );
+  }
+}
+
+const ownedSets = [
+  "masquerade4",
+  "masquerade6",
+  "macChecked",
+  "macAllowed",
+] as const satisfies readonly OwnedSetId[];
+
+/** Elements of this network whose attachment has no record, as after the loss of the journal. */
+async function removeOrphans(
+  network: string,
+  valid: readonly { readonly containerId: string; readonly ifName: string }[],
+  host: PluginHost,
+): Promise<void> {
+  const keep = valid.map(({ containerId, ifName }) => ownerTag(network, containerId, ifName));
+  for (const set of ownedSets) {
+    const stale = (await host.nftables.list(set)).flatMap(({ key, owner, comment }) => {
+      if (owner?.network !== network || keep.some((tag) => sameOwner(tag, comment))) return [];
+      // The words may be cut: only what hashes to the tag is certain to be this network's.
+      const tag = ownerTag(network, owner.containerId, owner.ifName);
+      return sameOwner(tag, comment) ? [{ ref: { set, key } as never, owner: tag }] : [];
+    });
+    if (stale.length > 0) await host.nftables.remove(stale);
+  }
+}
+
+const addressed = goObject({ ips: v.optional(v.array(goObject({ address: cidr })), []) });
+
+/** Subnets in which nobody has an address any more. Any plugin's record may name one. */
+async function releaseSubnets(host: PluginHost): Promise<void> {
+  const inUse: Cidr[] = [];
+  for (const record of host.journal.list()) {
+    // What an ADD under way will use is not known yet.
+    if (record.phase !== "done") return;
+    inUse.push(...(decodeMade(record)?.masquerade ?? []));
+    const result = v.safeParse(addressed, record.result);
+    if (result.success) inUse.push(...result.output.ips.map(({ address }) => address));
+  }
+  await host.nftables.retainSubnets(inUse.map(networkOf));
+}

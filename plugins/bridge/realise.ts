@@ -1,0 +1,106 @@
+import type { AddRequest } from "#cni/plugin.ts";
+import { ensureBridge, setBridgePort } from "#kernel/bridge.ts";
+import { setPortVlans } from "#kernel/bridge-vlan.ts";
+import { ensureForwarding } from "#kernel/forwarding.ts";
+import { announce, configureInterface, waitForAddresses } from "#kernel/interface.ts";
+import { type Link, readEachLink, removeLink, requireLink } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import type { Undo } from "#kernel/undo.ts";
+import { createVeth } from "#kernel/veth.ts";
+import { waitUntil } from "#kernel/wait.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import type { Attachment } from "./attachment.ts";
+import { ensureGateway } from "./gateway.ts";
+
+/** The links as the kernel has them when all is made. */
+export interface RealisedLinks {
+  readonly bridge: Link;
+  readonly hostVeth: Link;
+  readonly container: Link;
+  readonly vlanGateway?: Link;
+}
+
+/** The reference's waits add up to this. */
+const portTimeoutMs = 2_550;
+const dadTimeoutMs = 5_000;
+
+/** Makes host and container as the attachment says. */
+export async function realise(
+  attachment: Attachment,
+  work: {
+    readonly host: PluginHost;
+    readonly container: NetworkNamespace;
+    readonly request: AddRequest;
+    readonly undo: Undo;
+  },
+): Promise<RealisedLinks> {
+  const { host, container, undo } = work;
+  const { namespace } = host.kernel;
+  const { signal } = work.request;
+  const { name } = attachment.hostVeth;
+  const bridge = ensureBridge(namespace, attachment.bridge, undo);
+  const vlanGateway = attachment.gateway
+    ? await ensureGateway(host, { namespace, bridge, undo }, attachment.gateway)
+    : undefined;
+  createVeth(namespace, {
+    name,
+    mac: attachment.hostVeth.mac,
+    ...(attachment.mtu === undefined ? {} : { mtu: attachment.mtu }),
+    bridge: { ifindex: bridge.ifindex, name: attachment.bridge.name },
+    peer: { namespace: container, name: attachment.container.name, mac: attachment.container.mac },
+  });
+  undo.push(`link ${JSON.stringify(name)}`, async () => void (await removeLink(namespace, name)));
+  setBridgePort(namespace, name, attachment.port);
+  if (attachment.port.vlans) setPortVlans(namespace, { name, bridge }, attachment.port.vlans);
+  const links = attachment.container.up
+    ? await bringUp(attachment, { namespace, container, bridge, signal })
+    : {
+        bridge,
+        hostVeth: requireLink(namespace, name),
+        container: requireLink(container, attachment.container.name),
+      };
+  // Last, as it is for the whole host: what can fail has not failed by now.
+  ensureForwarding(namespace, attachment.forwarding, undo);
+  return { ...links, ...(vlanGateway === undefined ? {} : { vlanGateway }) };
+}
+
+async function bringUp(
+  attachment: Attachment,
+  work: {
+    readonly namespace: NetworkNamespace;
+    readonly container: NetworkNamespace;
+    readonly bridge: Link;
+    readonly signal: AbortSignal;
+  },
+): Promise<RealisedLinks> {
+  const { container, signal } = work;
+  const inside = configureInterface(container, attachment.container.name, attachment.interface);
+  const [hostVeth, bridge] = await waitForPort(attachment, work);
+  if (attachment.interface.addresses.length > 0) announce(container, inside);
+  if (attachment.interface.duplicateAddressDetection && attachment.forwarding.includes(6)) {
+    await waitForAddresses(container, inside, { timeoutMs: dadTimeoutMs, signal });
+  }
+  return { bridge, hostVeth, container: inside };
+}
+
+/** Until the port forwards frames. The bridge is read as well: that makes the kernel notice that it has a carrier. */
+async function waitForPort(
+  attachment: Attachment,
+  work: { readonly namespace: NetworkNamespace; readonly bridge: Link; readonly signal: AbortSignal },
+): Promise<readonly [hostVeth: Link, bridge: Link]> {
+  const { name } = attachment.hostVeth;
+  const { ifindex } = work.bridge;
+  return await waitUntil(
+    `port ${JSON.stringify(name)} of bridge ${JSON.stringify(attachment.bridge.name)} to come up`,
+    () => {
+      const [port, bridge] = readEachLink(work.namespace, [name, ifindex]);
+      if (!port || !bridge || port.master !== ifindex) {
+        throw new Error(
+          `Cannot use bridge ${JSON.stringify(attachment.bridge.name)}: somebody has taken away ${bridge ? `its port ${JSON.stringify(name)}` : "the bridge"} meanwhile`,
+        );
+      }
+      return port.operState === "up" ? ([port, bridge] as const) : undefined;
+    },
+    { timeoutMs: portTimeoutMs, signal: work.signal },
+  );
+}

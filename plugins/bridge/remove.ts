@@ -1,0 +1,207 @@
+import { isDeepStrictEqual } from "node:util";
+import { CniError } from "#cni/error.ts";
+import { field, type JsonObject } from "#cni/json.ts";
+import type { AddRequest, DelRequest, GcRequest, NamespaceRef } from "#cni/plugin.ts";
+import type { CniResult } from "#cni/result.ts";
+import { IpamDelegate } from "#ipam/delegate.ts";
+import type { AttachmentKey, IntactRecord, JournalRecord } from "#journal/record.ts";
+import { readLink, removeLink } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { NamespaceError } from "#kernel/namespace-error.ts";
+import type { Cidr } from "#net/cidr.ts";
+import type { IfName } from "#net/ifname.ts";
+import { type MacAddress, parseMac } from "#net/mac.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { parseBridgeConfig } from "./config.ts";
+import { attachmentRefs, iptablesOf, ownerOf } from "./elements.ts";
+import { removeUnusedVlanGateway } from "./gateway.ts";
+import { decodeMade, type Made } from "./made.ts";
+import { hostVethName } from "./names.ts";
+
+/** An attachment that has to go, with all that is known of it: from its record, or else from the request. */
+export interface Departing {
+  readonly key: AttachmentKey;
+  readonly record?: JournalRecord;
+  /** What its IPAM plugin is asked to release, with the configuration that it was asked by. */
+  readonly release: DelRequest;
+  readonly netns?: NamespaceRef;
+  readonly prevResult?: CniResult;
+}
+
+/** What a DEL is about. */
+export function describeRequest(record: JournalRecord | undefined, request: DelRequest): Departing {
+  const { containerId, ifName, netns } = request;
+  const { prevResult } = request.config;
+  const recorded = intact(record);
+  // The file may say something else by now than when the addresses were given out.
+  const hasChanged =
+    recorded !== undefined &&
+    !isDeepStrictEqual(field(recorded.config, "ipam"), field(request.config.json, "ipam"));
+  return {
+    key: { network: request.config.name, containerId, ifName },
+    ...(record ? { record } : {}),
+    release: hasChanged ? withConfig(request, recorded.config) : request,
+    ...(netns ? { netns } : {}),
+    ...(prevResult ? { prevResult } : {}),
+  };
+}
+
+/** What a record is about that is found by a GC, or by an ADD of the same attachment. */
+export function describeRecord(record: JournalRecord, request: AddRequest | GcRequest): Departing {
+  const { containerId, ifName } = record.key;
+  const recorded = intact(record);
+  const args = recorded?.args ?? [];
+  const release: DelRequest = {
+    verb: "DEL",
+    config: request.config,
+    environment: {
+      ...request.environment,
+      CNI_COMMAND: "DEL",
+      CNI_CONTAINERID: containerId,
+      CNI_IFNAME: ifName,
+      CNI_NETNS: "",
+      CNI_ARGS: args.map(([key, value]) => `${key}=${value}`).join(";"),
+    },
+    path: request.path,
+    stdin: request.stdin,
+    signal: request.signal,
+    containerId,
+    ifName,
+    args,
+  };
+  return { key: record.key, record, release: recorded ? withConfig(release, recorded.config) : release };
+}
+
+function intact(record: JournalRecord | undefined): IntactRecord | undefined {
+  return record === undefined || record.phase === "torn" ? undefined : record;
+}
+
+function withConfig(request: DelRequest, json: JsonObject): DelRequest {
+  const { prevResult: _, ...config } = request.config;
+  return { ...request, config: { ...config, json }, stdin: JSON.stringify(json) };
+}
+
+/**
+ * Takes everything away that belongs to the attachment. What is gone already is fine; what can't be removed does not
+ * keep the rest. The record goes last, and only if nothing is left, so that it can be tried again.
+ * @throws {CniError} with all that went wrong
+ */
+export async function removeAttachment(departing: Departing, host: PluginHost): Promise<void> {
+  const { key, release } = departing;
+  const made = decodeMade(departing.record) ?? guessMade(departing);
+  const errors: unknown[] = [];
+  const attempt = async (action: () => Promise<void>) => {
+    try {
+      await action();
+    } catch (error) {
+      errors.push(error);
+    }
+  };
+  // The kernel takes its time for the links; the rules can go meanwhile. Addresses have to wait for both: whoever gets
+  // them next must not meet their last owner.
+  await Promise.all([
+    attempt(() => removeLinks(departing, made, host)),
+    attempt(() => host.nftables.removeOwned(attachmentRefs(made), ownerOf(key))),
+  ]);
+  if (made.masqueradeBackend === "iptables") {
+    const { network, containerId } = key;
+    const attachment = { network, containerId, addresses: made.masquerade };
+    await attempt(() => iptablesOf(host, release.environment).remove(attachment));
+  }
+  await attempt(() => new IpamDelegate(host.runner).del(release));
+  await attempt(() => removeUnusedVlanGateway(host, made, (other) => other.hostVeth === made.hostVeth));
+  if (errors.length === 0) await attempt(async () => host.journal.remove(key, "bridge"));
+  if (errors.length > 0) throw severalErrors(key, errors);
+}
+
+function severalErrors(key: AttachmentKey, errors: readonly unknown[]): unknown {
+  if (errors.length === 1) return errors[0];
+  const first = CniError.from(errors[0]);
+  return new CniError(first.code, first.message, {
+    details: `${errors.length} steps failed for container ${JSON.stringify(key.containerId)}`,
+    cause: new AggregateError(errors, "the others were done"),
+  });
+}
+
+/** Without a record: an attachment of before the journal was lost, one of the reference plugin's, or none at all. */
+function guessMade({ key, release, prevResult }: Departing): Made {
+  const config = lenientConfig(release);
+  const inside = prevResult?.interfaces.find(({ name, sandbox }) => name === key.ifName && sandbox);
+  const containerMac = macOf(inside?.mac);
+  const index = inside && prevResult?.interfaces.indexOf(inside);
+  const addresses = (prevResult?.ips ?? [])
+    .filter((ip) => ip.interface === undefined || ip.interface === index)
+    .map(({ address }): Cidr => address);
+  return {
+    bridge: config?.bridge ?? ("cni0" as IfName),
+    hostVeth: hostVethName(key),
+    hostMac: containerMac,
+    containerMac,
+    masquerade: addresses,
+    masqueradeBackend: config?.masquerade ?? "nftables",
+    macSpoofCheck: inside?.mac !== undefined,
+  };
+}
+
+function lenientConfig(release: DelRequest) {
+  try {
+    return parseBridgeConfig(release.config);
+  } catch {
+    // A DEL goes on with a configuration that would not do for an ADD.
+    return undefined;
+  }
+}
+
+function macOf(text: string | undefined): MacAddress {
+  try {
+    return parseMac(text ?? "");
+  } catch {
+    return parseMac("00:00:00:00:00:00");
+  }
+}
+
+async function removeLinks(departing: Departing, made: Made, host: PluginHost): Promise<void> {
+  await removeLink(host.kernel.namespace, made.hostVeth);
+  if (decodeMade(departing.record) === undefined && departing.netns) {
+    await removeForeignLink(departing, departing.netns, made, host);
+  }
+}
+
+/** The veth of an attachment that has no record, if it is certain that it is this one's. */
+async function removeForeignLink(
+  { key, prevResult }: Departing,
+  netns: NamespaceRef,
+  made: Made,
+  host: PluginHost,
+): Promise<void> {
+  let container: NetworkNamespace;
+  try {
+    container = host.kernel.open(netns);
+  } catch (error) {
+    // It went between being looked at and being opened, with all that was in it.
+    if (error instanceof NamespaceError) return;
+    throw error;
+  }
+  try {
+    const link = readLink(container, key.ifName as IfName);
+    if (link?.kind !== "veth") return;
+    const isNamed =
+      prevResult?.interfaces.some(({ name, sandbox }) => name === key.ifName && sandbox) ?? false;
+    if (isNamed || leadsToBridge(link, made, host)) await removeLink(container, link.ifindex);
+  } finally {
+    container.close();
+  }
+}
+
+/** True if the other end is a port of this network's bridge that no other attachment has recorded as its own. */
+function leadsToBridge(
+  link: { readonly ifindex: number; readonly parent?: number | undefined },
+  made: Made,
+  host: PluginHost,
+): boolean {
+  const { namespace } = host.kernel;
+  const peer = link.parent === undefined ? undefined : readLink(namespace, link.parent);
+  if (peer?.kind !== "veth" || peer.parent !== link.ifindex || peer.master === undefined) return false;
+  if (readLink(namespace, peer.master)?.name !== made.bridge) return false;
+  return !host.journal.list().some((record) => decodeMade(record)?.hostVeth === peer.name);
+}
