@@ -46,7 +46,7 @@ export class Nft {
     return await this.#listIfThere("list", kind, family, table, name);
   }
 
-  /** Our table of one family without its elements, so at a constant cost; `undefined` if there is none. */
+  /** Our table of one family without its elements; `undefined` if there is none. */
   async listSkeleton(family: TableFamily): Promise<NftListing | undefined> {
     return await this.#listIfThere("--terse", "list", "table", family, tableName);
   }

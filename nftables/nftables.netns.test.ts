@@ -241,11 +241,12 @@ describe("several writers", () => {
   it("never remove what was handed on while they looked", async () => {
     const other = new Nftables({ namespacePath: host.path });
     try {
-      for (let round = 0; round < 50; round++) {
+      for (let round = 0; round < 200; round++) {
         await nftables.apply(masquerade("10.1.0.2/16", alice));
+        // The other's commit runs on a thread, so that it falls between our look and our own commit now and then.
         await Promise.all([
-          nftables.removeOwned(masqueradeRefs([parseCidr("10.1.0.2/16")]), alice),
           other.apply(masquerade("10.1.0.2/16", bob)),
+          nftables.removeOwned(masqueradeRefs([parseCidr("10.1.0.2/16")]), alice),
         ]);
         expect((await nftables.read({ set: "masquerade4", key: [parseIp("10.1.0.2")] }))?.comment).toBe(bob);
       }
