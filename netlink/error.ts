@@ -22,8 +22,8 @@ export class NetlinkError extends Error {
   /** "EEXIST" */
   readonly code: string;
   readonly op: string;
-  readonly kernelMessage?: string;
-  readonly offset?: number;
+  readonly kernelMessage: string | undefined;
+  readonly offset: number | undefined;
   readonly index: number;
   readonly succeeded: readonly number[];
 
@@ -38,8 +38,8 @@ export class NetlinkError extends Error {
     this.errno = details.errno;
     this.code = code;
     this.op = details.op;
-    if (details.kernelMessage !== undefined) this.kernelMessage = details.kernelMessage;
-    if (details.offset !== undefined) this.offset = details.offset;
+    this.kernelMessage = details.kernelMessage;
+    this.offset = details.offset;
     this.index = details.index ?? 0;
     this.succeeded = details.succeeded ?? [];
   }

@@ -33,6 +33,7 @@ export class TestNamespace {
   }
 
   /** The JSON that a command prints there, as `ip -j` and `nft -j` do; an empty list where it prints nothing. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows what it asked for
   json<T>(script: string): readonly T[] {
     return JSON.parse(this.run(script) || "[]") as readonly T[];
   }

@@ -1,7 +1,7 @@
 import { attributeTable } from "#netlink/attribute.ts";
 import { hostLittleEndian, viewOf } from "#netlink/byte-order.ts";
 import { bytes, type Codec, expectAtLeast, text, u8, u32, u64 } from "#netlink/codec.ts";
-import type { Message, Request } from "#netlink/message.ts";
+import { type Message, MessageFlag, type Request } from "#netlink/message.ts";
 import { Writer } from "#netlink/writer.ts";
 import { creationFlags, RouteMessage } from "./constant.ts";
 
@@ -122,21 +122,27 @@ export function newQdisc(qdisc: NewQdisc): Request {
 
 /** `tc qdisc del dev … root|ingress`. ENOENT or EINVAL where there is none that was set. */
 export function deleteQdisc(qdisc: QdiscKey): Request {
-  const writer = new Writer(headerBytes);
-  writeHeader(writer, qdisc);
+  const op = `delete qdisc of link ${qdisc.ifindex}`;
+  return { op, type: RouteMessage.DeleteQdisc, flags: 0, body: encodeKey(qdisc) };
+}
+
+/**
+ * `tc qdisc show dev … root|ingress`. ENOENT where there is none. The kernel answers with a notification, which only
+ * NLM_F_ECHO brings to the one who asked (net/sched/sch_api.c, tc_get_qdisc).
+ */
+export function getQdisc(qdisc: QdiscKey): Request {
   return {
-    op: `delete qdisc of link ${qdisc.ifindex}`,
-    type: RouteMessage.DeleteQdisc,
-    flags: 0,
-    body: writer.finish(),
+    op: `read qdisc of link ${qdisc.ifindex}`,
+    type: RouteMessage.GetQdisc,
+    flags: MessageFlag.Echo,
+    body: encodeKey(qdisc),
   };
 }
 
-/** For `dump`: `tc qdisc show`, filtered by `ifindex` where the kernel does it (since 5.19) */
-export function getQdiscs(filter: { readonly ifindex?: number } = {}): Request {
-  const writer = new Writer(headerBytes);
-  writeHeader(writer, { ifindex: filter.ifindex ?? 0, parent: 0 });
-  return { op: "read qdiscs", type: RouteMessage.GetQdisc, flags: 0, body: writer.finish() };
+/** For `dump`: `tc qdisc show`, of all links: the kernel does not filter here. */
+export function getQdiscs(): Request {
+  const body = encodeKey({ ifindex: 0, parent: 0 });
+  return { op: "read qdiscs", type: RouteMessage.GetQdisc, flags: 0, body };
 }
 
 /** Reads RTM_NEWQDISC or RTM_DELQDISC. @throws {DecodeError} */
@@ -151,6 +157,12 @@ export function decodeQdisc({ body }: Message): Qdisc {
     kind,
     tokenBucket: kind === "tbf" && options ? decodeTokenBucket(options) : undefined,
   };
+}
+
+function encodeKey(key: QdiscKey): Uint8Array {
+  const writer = new Writer(headerBytes);
+  writeHeader(writer, key);
+  return writer.finish();
 }
 
 function writeHeader(into: Writer, key: QdiscKey): void {

@@ -207,7 +207,10 @@ export function newRoute(route: NewRoute): Request {
   };
 }
 
-/** `ip route del …`: the first that matches everything given. ESRCH where there is none. */
+/**
+ * `ip route del …`: the first that matches everything given. ESRCH where there is none; ENOENT for the default route of
+ * IPv6, whose place in the tree is never empty (net/ipv6/route.c, __ip6_del_rt).
+ */
 export function deleteRoute(route: RouteKey): Request {
   return {
     op: `delete ${routeText(route)}`,
