@@ -5,7 +5,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { plugins } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
 import type { Request } from "./protocol.ts";
-import { Turns } from "./turns.ts";
+import { type TurnRequest, Turns } from "./turns.ts";
 
 /** Carries requests out, each when its turn comes. */
 export class Service {
@@ -34,7 +34,7 @@ export class Service {
       return await runPlugin(plugin, call, this.#host);
     }
     const { network, containerId, ifName } = subject;
-    const turn = {
+    const turn: TurnRequest = {
       network,
       kind: verb,
       cancel: () => cancelled.abort(new Error("a DEL of the same attachment came in")),

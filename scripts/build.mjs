@@ -1,8 +1,10 @@
 // Builds dist/: the native parts with the machine's compiler, one bundled file per program, and the executables.
+
+import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { buildNative } from "./build-native.mjs";
+import { buildPrograms } from "./build-programs.mjs";
 import { bundles, executables } from "./executables.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -10,7 +12,9 @@ process.chdir(root);
 
 mkdirSync("dist/bin", { recursive: true });
 mkdirSync("dist/lib", { recursive: true });
-buildNative();
+const native = spawnSync(process.execPath, ["scripts/build-native.mjs"], { stdio: "inherit" });
+if (native.status !== 0) process.exit(native.status ?? 1);
+buildPrograms();
 
 for (const { entry, out, format } of bundles) {
   if (!existsSync(entry)) throw new Error(`Cannot bundle ${entry}: no such file`);
