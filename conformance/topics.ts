@@ -1,0 +1,53 @@
+import type { Topic } from "./case.ts";
+import { badInputCases } from "./topics/bad-input.ts";
+import { checkCases } from "./topics/bridge-check.ts";
+import { collectionCases } from "./topics/bridge-collection.ts";
+import { interfaceCases } from "./topics/bridge-interfaces.ts";
+import { networkCases } from "./topics/bridge-network.ts";
+import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
+import { removalCases } from "./topics/bridge-removal.ts";
+import { delegationCases } from "./topics/delegation.ts";
+import { fuzzCases } from "./topics/fuzz.ts";
+import { hostCases } from "./topics/host.ts";
+import { allocationCases } from "./topics/host-local-allocation.ts";
+import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.ts";
+import { storeCases } from "./topics/host-local-store.ts";
+import { loopbackCases } from "./topics/loopback.ts";
+import { noneCases } from "./topics/none.ts";
+import { environmentCases } from "./topics/protocol-environment.ts";
+import { stdinCases } from "./topics/protocol-stdin.ts";
+import { versionCases } from "./topics/protocol-versions.ts";
+import { staticCases } from "./topics/static.ts";
+
+/** Everything the kit checks, in the order of the table. */
+export const topics: readonly Topic[] = [
+  {
+    name: "protocol",
+    executables: ["bridge", "host-local"],
+    cases: [...environmentCases, ...versionCases, ...stdinCases],
+  },
+  { name: "delegation", executables: ["bridge"], cases: delegationCases },
+  {
+    name: "bridge",
+    executables: ["bridge", "host-local"],
+    cases: [
+      ...interfaceCases,
+      ...networkCases,
+      ...bridgeRefusals,
+      ...removalCases,
+      ...checkCases,
+      ...collectionCases,
+    ],
+  },
+  {
+    name: "host-local",
+    executables: ["host-local"],
+    cases: [...allocationCases, ...storeCases, ...hostLocalRefusals],
+  },
+  { name: "static", executables: ["static"], cases: staticCases },
+  { name: "loopback", executables: ["loopback"], cases: loopbackCases },
+  { name: "host", executables: ["host"], cases: hostCases },
+  { name: "none", executables: ["none"], cases: noneCases },
+  { name: "bad-input", executables: ["bridge", "host-local"], cases: badInputCases },
+  { name: "fuzz", executables: ["bridge", "host-local"], cases: fuzzCases },
+];

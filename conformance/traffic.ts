@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Namespace } from "./namespace.ts";
+
+/** Answers each TCP connection and each datagram with the address it came from, in both families. */
+const serverScript = `
+const port = Number(process.argv[1]);
+const plain = (address) => address.replace(/^::ffff:/, "");
+const tcp = require("node:net").createServer((socket) => {
+  socket.on("error", () => {});
+  socket.end(plain(socket.remoteAddress ?? "?"));
+});
+const udp = require("node:dgram").createSocket("udp6");
+udp.on("message", (data, from) => udp.send(plain(from.address), from.port, from.address));
+tcp.listen(port, "::", () => udp.bind(port, "::", () => console.log("ready")));
+`;
+
+const clientScript = `
+const [protocol, host, port] = process.argv.slice(1);
+const give = (text) => { process.stdout.write(text); process.exit(text === "" ? 1 : 0); };
+setTimeout(() => give(""), 2000);
+if (protocol === "tcp") {
+  let text = "";
+  const socket = require("node:net").connect(Number(port), host);
+  socket.on("data", (data) => { text += data; });
+  socket.on("error", () => give(""));
+  socket.on("close", () => give(text));
+} else {
+  const socket = require("node:dgram").createSocket(host.includes(":") ? "udp6" : "udp4");
+  socket.on("message", (data) => give(String(data)));
+  socket.on("error", () => give(""));
+  socket.send("who am I", Number(port), host);
+}
+`;
+
+export const serverPort = 7100;
+
+/** Starts the server inside; it ends with the returned process. */
+export async function startServer(namespace: Namespace, port = serverPort): Promise<ChildProcess> {
+  const child = spawn(
+    "/usr/bin/nsenter",
+    [`--net=${namespace.path}`, process.execPath, "-e", serverScript, String(port)],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  );
+  await new Promise<void>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", () => reject(new Error(`Cannot start a server on port ${port} in ${namespace.name}`)));
+    child.stdout.once("data", () => resolve());
+  });
+  return child;
+}
+
+/** The address under which the server at `host` saw us; undefined if it did not answer within 2 s. */
+export async function askServer(
+  namespace: Namespace,
+  protocol: "tcp" | "udp",
+  host: string,
+  port = serverPort,
+): Promise<string | undefined> {
+  const completed = await namespace.enter(process.execPath, [
+    "-e",
+    clientScript,
+    protocol,
+    host,
+    String(port),
+  ]);
+  return completed.exitCode === 0 ? completed.stdout : undefined;
+}
+
+/** True if one of `attempts` pings, 1 s each, is answered. */
+export async function ping(namespace: Namespace, host: string, attempts = 2): Promise<boolean> {
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
+    const completed = await namespace.enter("ping", ["-n", "-q", "-c", "1", "-W", "1", host]);
+    if (completed.exitCode === 0) return true;
+  }
+  return false;
+}
