@@ -271,11 +271,12 @@ static void start_service(const char *run, const char *lock) {
     for (int i = 0; i < 3; i++) syscall3(NR_dup3, null, i, 0);
   syscall3(NR_dup3, fd, 3, 0);
   syscall3(NR_close_range, 4, ~0U, 0);
-  static const char *filtered[MAX_VARIABLES + 2];
+  static const char *filtered[MAX_VARIABLES + 3];
   u32 n = 0;
   for (const char **entry = passed; *entry; entry++)
     if (starts(*entry, "NETCTL_") || starts(*entry, "PATH=")) filtered[n++] = *entry;
   filtered[n++] = "NETCTL_NETD_LOCK_FD=3";
+  if (!*variable("NETCTL_IDLE_EXIT_SECONDS")) filtered[n++] = "NETCTL_IDLE_EXIT_SECONDS=600";
   filtered[n] = 0;
   const char *arguments[] = {"netd", program, 0};
   run_node(program, arguments, filtered);
