@@ -65,8 +65,12 @@ async function main(): Promise<void> {
     log.error("cannot clean up", { ...record.key, plugin: record.plugin, reason });
 
   const service = new Service(host);
+  const directories = JSON.stringify(host.directories);
   const server = new RequestServer({
-    namespaces,
+    accepts: ({ namespaces: theirs, environment: asked }) =>
+      theirs.network === namespaces.network &&
+      theirs.mount === namespaces.mount &&
+      JSON.stringify(resolveDirectories(asked)) === directories,
     peerUid,
     allowedUids: [0, process.getuid?.() ?? 0],
     serve: (request, signal) => service.serve(request, signal),
@@ -75,7 +79,7 @@ async function main(): Promise<void> {
   const path = socketPath(runDirectory, namespaces.network);
   if (options.hasListenFd) await server.listenFd(listenFd);
   else await server.listen(path);
-  log.info("ready", { path, directories: resolveDirectories(environment) });
+  log.info("ready", { path, directories: host.directories });
 
   let stopping = false;
   const stop = async (reason: string) => {

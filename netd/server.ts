@@ -9,7 +9,6 @@ import {
   decodeRequest,
   encodeOutcome,
   headerBytes,
-  type Namespaces,
   type Request,
   type RequestHeader,
   refused,
@@ -19,8 +18,8 @@ import {
 const requestTimeoutMs = 10_000;
 
 export interface ServerOptions {
-  /** What this process is in; requests from elsewhere are refused, as they would be carried out in the wrong place. */
-  readonly namespaces: Namespaces;
+  /** False for a request that would be carried out in the wrong place here: the caller does it itself then. */
+  readonly accepts: (request: Request) => boolean;
   /** Owner of the process at the other end, or undefined where the kernel does not say. */
   readonly peerUid: (socket: Socket) => number | undefined;
   readonly allowedUids: readonly number[];
@@ -113,12 +112,8 @@ export class RequestServer {
   }
 
   #request(socket: Socket, request: Request): void {
-    const { namespaces, serve } = this.#options;
-    if (
-      this.#closing ||
-      request.namespaces.network !== namespaces.network ||
-      request.namespaces.mount !== namespaces.mount
-    ) {
+    const { accepts, serve } = this.#options;
+    if (this.#closing || !accepts(request)) {
       socket.end(refused);
       return;
     }
