@@ -54,7 +54,8 @@ export function readBridge(namespace: NetworkNamespace, name: IfName): Link | un
  * Makes sure that the bridge is there, up, and as `spec` says; adopts one that exists, whoever made it.
  *
  * A new one gets a MAC address of its own: else it takes the lowest of its ports, and changes with them. It does not
- * listen to router advertisements, since the containers on it could send some. Like `ip link add NAME type bridge`.
+ * listen to router advertisements, since the containers on it could send some, and skips duplicate address detection.
+ * Like `ip link add NAME type bridge`.
  * @param undo gets what takes the change back; a bridge that others have come to use meanwhile stays
  * @throws {NotABridgeError}
  * @throws {UnsupportedByKernelError} VLAN filtering
@@ -86,7 +87,16 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
       await removeLink(namespace, link.ifindex);
   });
   writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_ra`, 0);
+  skipAddressDetection(namespace, name);
   return requireLink(namespace, name);
+}
+
+/**
+ * Makes the link-local address of a bridge usable as soon as it has one. Neighbours are asked from that address, so
+ * until it has passed detection, a second after the first port came up, the host forwards no IPv6 to the containers.
+ */
+export function skipAddressDetection(namespace: NetworkNamespace, name: string): void {
+  writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_dad`, 0);
 }
 
 function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec): Link {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { TestNamespace } from "#testing/test-namespace.ts";
-import { NamespaceError } from "./namespace-error.ts";
 import { NetworkNamespace } from "./namespace.ts";
+import { NamespaceError } from "./namespace-error.ts";
 
 it("NetworkNamespace.open() opens a bind mount, as `ip netns add` and runtimes make it", () => {
   using made = TestNamespace.create("open");

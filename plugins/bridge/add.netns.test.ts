@@ -173,22 +173,22 @@ describe("dual stack", () => {
 
 describe("ipMasq", () => {
   /** A network beyond the host, whose machine knows no way back to the containers. */
-  function outside() {
+  async function outside() {
     const far = rig.container("outside");
-    const withoutDad = (name: string) => `echo 0 > /proc/sys/net/ipv6/conf/${name}/accept_dad`;
     rig.namespace.run(
-      `ip link add up0 type veth peer out0 netns ${far.name}; ${withoutDad("up0")}
+      `ip link add up0 type veth peer out0 netns ${far.name}
        ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad; ip link set up0 up`,
     );
     far.run(
-      `${withoutDad("out0")}; ip addr add 192.0.2.9/24 dev out0
-       ip addr add 2001:db8::9/64 dev out0 nodad; ip link set out0 up`,
+      "ip addr add 192.0.2.9/24 dev out0; ip addr add 2001:db8::9/64 dev out0 nodad; ip link set out0 up",
     );
+    // Its own links take a second until they can speak IPv6.
+    await expect.poll(() => rig.reaches(rig.namespace, "2001:db8::9"), { timeout: 10_000 }).toBe(true);
     return far;
   }
 
   test("containers reach the outside under the host's address, in both families", async () => {
-    outside();
+    await outside();
     const config = { isDefaultGateway: true, ipMasq: true, ipam: dual };
     const { container } = await rig.attach(config);
     for (const address of ["192.0.2.9", "2001:db8::9"])
@@ -196,8 +196,16 @@ describe("ipMasq", () => {
   });
 
   test("without it they do not", async () => {
-    outside();
+    await outside();
     const { container } = await rig.attach({ isDefaultGateway: true });
     expect(rig.reaches(container, "192.0.2.9")).toBe(false);
+  });
+
+  test("the first packet from the outside finds a container that has sent none", async () => {
+    const far = await outside();
+    far.run("ip route add 10.1.0.0/24 via 192.0.2.1; ip route add fd00:1::/64 via 2001:db8::1");
+    await rig.attach({ isDefaultGateway: true, ipam: dual });
+    expect(rig.reaches(far, "10.1.0.2")).toBe(true);
+    expect(rig.reaches(far, "fd00:1::2")).toBe(true);
   });
 });

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import { addAddress, readAddresses, removeAddress } from "#kernel/address.ts";
+import { skipAddressDetection } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { changeLink, type Link, listLinks, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -62,6 +63,7 @@ function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, g
       ifUnused(() => void addAddress(namespace, link, address)),
     );
   }
+  if (missing.some(({ address }) => address.family === 6)) skipAddressDetection(namespace, link.name);
   for (const address of missing) {
     if (!addAddress(namespace, link, address)) continue;
     undo.push(
