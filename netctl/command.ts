@@ -1,9 +1,8 @@
 import type { Command } from "commander";
-import type { ExitCode } from "./failure.ts";
 import type { World } from "./world.ts";
 
-/** What a subcommand does once its words are understood. `sandbox exec` answers with its command's code. */
-export type Action = (world: World) => Promise<ExitCode | number>;
+/** What a subcommand does once its words are understood; answers with an `ExitCode`, or with that of the command which it ran. */
+export type Action = (world: World) => Promise<number>;
 
 /** Runs an action in the world that the global flags of this command line describe. */
 export type Invoke = (command: Command, action: Action) => Promise<void>;

@@ -14,13 +14,25 @@ export class UsageFailure extends Failure {
   override readonly exitCode = ExitCode.Usage;
 }
 
-/** What to tell the operator: the message, and those of the errors gathered or wrapped in it that add something. */
+/** The operator asked to stop. The exit code is that of a program which the signal ended. */
+export class Interruption extends Error {
+  override readonly name = "Interruption";
+  readonly exitCode: number;
+
+  constructor(signal: "SIGINT" | "SIGTERM") {
+    super(`stopped by ${signal}`);
+    this.exitCode = 128 + (signal === "SIGINT" ? 2 : 15);
+  }
+}
+
+/**
+ * What to tell the operator: the message, with code and details of a CNI error, and what was gathered in it where the
+ * message does not say it. Causes are left out, since a message of ours says what its cause said.
+ */
 export function describeError(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown);
   const details = "details" in thrown && typeof thrown.details === "string" ? thrown.details : "";
   const own = details === "" ? thrown.message : `${thrown.message} (${details})`;
-  const inner = thrown instanceof AggregateError ? (thrown.errors as unknown[]) : [];
-  const more = thrown.cause === undefined ? inner : [...inner, thrown.cause];
-  const added = more.map(describeError).filter((text) => !own.includes(text));
-  return [own, ...new Set(added)].join("; ");
+  const gathered = thrown instanceof AggregateError ? (thrown.errors as unknown[]).map(describeError) : [];
+  return [own, ...new Set(gathered.filter((text) => !own.includes(text)))].join("; ");
 }

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { messageOf } from "#cni/error-causes.ts";
 import type { Environment } from "#cni/plugin.ts";
+import { Interruption } from "./failure.ts";
 import { chooseColors, type Io } from "./io.ts";
 import { runNetctl } from "./program.ts";
 
@@ -19,7 +20,7 @@ const outlived: readonly NodeJS.Signals[] = ["SIGINT", "SIGQUIT"];
 
 function runAttached(file: string, args: readonly string[], environment: Environment): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: "inherit", env: { ...environment } });
+    // Before the command starts: it may be known to run, and be sent a signal, while spawn() has not returned yet.
     const handlers = [
       ...handedOn.map((signal) => [signal, () => child.kill(signal)] as const),
       ...outlived.map((signal) => [signal, () => undefined] as const),
@@ -28,6 +29,7 @@ function runAttached(file: string, args: readonly string[], environment: Environ
     const settle = () => {
       for (const [signal, handler] of handlers) process.off(signal, handler);
     };
+    const child = spawn(file, args, { stdio: "inherit", env: { ...environment } });
     child.on("error", (error) => {
       settle();
       reject(new Error(`Cannot run ${file}: ${messageOf(error)}`, { cause: error }));
@@ -56,6 +58,12 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-void runNetctl(process.argv.slice(2), process.env, io).then((exitCode) => {
+const interruption = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // Once: what is half-done is taken back, and the second signal ends even that.
+  process.once(signal, () => interruption.abort(new Interruption(signal)));
+}
+
+void runNetctl(process.argv.slice(2), process.env, io, interruption.signal).then((exitCode) => {
   process.exitCode = exitCode;
 });

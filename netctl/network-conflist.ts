@@ -26,7 +26,12 @@ export function defaultBridgeName(network: string): string {
 export function renderConflist(
   definition: NetworkDefinition,
   subnets: readonly SubnetDefinition[],
-  made: { readonly createdAt: string; readonly ownsBridge: boolean },
+  made: {
+    readonly createdAt: string;
+    readonly ownsBridge: boolean;
+    /** Where host-local keeps leases; absent for its own default. */
+    readonly leases?: string;
+  },
 ): JsonObject {
   const notes: NetworkNotes = {
     createdAt: made.createdAt,
@@ -41,11 +46,15 @@ export function renderConflist(
     cniVersions: ["1.0.0", "1.1.0"],
     name: definition.name,
     netctl: { ...notes },
-    plugins: [renderPlugin(definition, subnets)],
+    plugins: [renderPlugin(definition, subnets, made.leases)],
   };
 }
 
-function renderPlugin(definition: NetworkDefinition, subnets: readonly SubnetDefinition[]): JsonObject {
+function renderPlugin(
+  definition: NetworkDefinition,
+  subnets: readonly SubnetDefinition[],
+  leases: string | undefined,
+): JsonObject {
   if (definition.driver !== "bridge") return { type: definition.driver };
   return {
     type: "bridge",
@@ -58,6 +67,8 @@ function renderPlugin(definition: NetworkDefinition, subnets: readonly SubnetDef
     capabilities: { mac: true, ips: true },
     ipam: {
       type: "host-local",
+      // Two runtimes with different ideas of the directory would give one address to two containers.
+      ...(leases === undefined ? {} : { dataDir: leases }),
       // Each outer element gives a container one address.
       ranges: subnets.map((subnet) => [renderRange(subnet)]),
       routes: subnets.map(({ subnet }) => ({ dst: subnet.address.family === 4 ? "0.0.0.0/0" : "::/0" })),

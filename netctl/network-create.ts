@@ -80,6 +80,9 @@ export async function networkCreate(
   return ExitCode.Ok;
 }
 
+/** What every host-local uses that is told nothing. */
+const hostLocalDefault = "/var/lib/cni/networks";
+
 async function writeNetwork(definition: NetworkDefinition, world: World) {
   const { name } = definition;
   const others = await listNetworks(world);
@@ -89,6 +92,7 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
   const conflist = renderConflist(definition, isBridge ? chooseSubnets(definition, others, world) : [], {
     createdAt: new Date().toISOString(),
     ownsBridge: isBridge && checkBridge(definition, others, world),
+    ...(world.directories.leases === hostLocalDefault ? {} : { leases: world.directories.leases }),
   });
   try {
     await world.networks.create(name, conflist);

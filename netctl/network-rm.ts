@@ -50,9 +50,15 @@ async function removeNetwork(nameOrId: string, world: World): Promise<string> {
     throw new Failure(`${nameOrId} is a pre-defined network and cannot be removed`);
   const network = await findNetwork(world, nameOrId);
   const { name, configured, notes, bridges } = network;
-  await refuseIfUsed(name, world);
-  // What is left of attachments whose containers have gone.
-  await gcNetworkList({ ...configured.list, disableGc: false }, [], world.chain);
+  const isRecorded = await refuseIfUsed(name, world);
+  try {
+    // What is left of attachments whose containers have gone.
+    await gcNetworkList({ ...configured.list, disableGc: false }, [], world.chain);
+  } catch (error) {
+    // A network that was never used has to go even where its plugins are missing.
+    if (isRecorded) throw error;
+    world.io.stderr(`netctl: warning: ${describeError(error)}\n`);
+  }
   if (notes?.ownsBridge === true) {
     for (const bridge of bridges) await removeOwnBridge(world.kernel.namespace, bridge);
   }
@@ -60,10 +66,12 @@ async function removeNetwork(nameOrId: string, world: World): Promise<string> {
   return name;
 }
 
-async function refuseIfUsed(name: string, world: World): Promise<void> {
+/** Answers whether attachments are recorded, all of containers that have gone. */
+async function refuseIfUsed(name: string, world: World): Promise<boolean> {
   const sandboxes = await world.sandboxes.list();
+  const attachments = await attachmentsOf(world, name);
   const used = [
-    ...(await attachmentsOf(world, name))
+    ...attachments
       .filter(({ isAlive }) => isAlive)
       .map(
         ({ containerId }) => sandboxes.find((each) => each.containerId === containerId)?.name ?? containerId,
@@ -73,7 +81,7 @@ async function refuseIfUsed(name: string, world: World): Promise<void> {
       .map((each) => each.name),
   ];
   const users = [...new Set(used)].sort();
-  if (users.length === 0) return;
+  if (users.length === 0) return attachments.length > 0;
   const shown = users.length > 5 ? [...users.slice(0, 5), `and ${users.length - 5} more`] : users;
   throw new Failure(`network ${name} has active endpoints: ${shown.join(", ")}; remove them first`);
 }

@@ -1,7 +1,7 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
 import type { Register } from "./command.ts";
-import { describeError, ExitCode, Failure } from "./failure.ts";
+import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
 import type { Io } from "./io.ts";
 import { registerNetworkCreate } from "./network-create.ts";
@@ -41,9 +41,14 @@ const directoryFlags = [
  * @param words without the program's name
  * @returns the exit code: docs/netctl.md
  */
-export async function runNetctl(words: readonly string[], environment: Environment, io: Io): Promise<number> {
+export async function runNetctl(
+  words: readonly string[],
+  environment: Environment,
+  io: Io,
+  signal?: AbortSignal,
+): Promise<number> {
   let exitCode: number = ExitCode.Ok;
-  const program = buildProgram(environment, io, (code) => {
+  const program = buildProgram(environment, io, signal, (code) => {
     exitCode = code;
   });
   try {
@@ -52,12 +57,22 @@ export async function runNetctl(words: readonly string[], environment: Environme
   } catch (error) {
     // Help and version were printed; every other error of commander's own is one of usage, and printed as well.
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
+    const interruption: unknown = signal?.aborted === true ? signal.reason : undefined;
+    if (interruption instanceof Interruption) {
+      io.stderr(`netctl: ${interruption.message}: ${describeError(error)}\n`);
+      return interruption.exitCode;
+    }
     io.stderr(`netctl: ${describeError(error)}\n`);
     return error instanceof Failure ? error.exitCode : ExitCode.Failure;
   }
 }
 
-function buildProgram(environment: Environment, io: Io, finish: (exitCode: number) => void): Command {
+function buildProgram(
+  environment: Environment,
+  io: Io,
+  signal: AbortSignal | undefined,
+  finish: (exitCode: number) => void,
+): Command {
   const program = new Command("netctl")
     .description("Container networks on this host: make them, use them, see what they really do")
     .enablePositionalOptions()
@@ -79,7 +94,7 @@ function buildProgram(environment: Environment, io: Io, finish: (exitCode: numbe
       state: flags["stateDir"],
       run: flags["runDir"],
     };
-    const world = openWorld(environment, overrides, io);
+    const world = openWorld(environment, overrides, io, signal);
     try {
       finish(await action(world));
     } finally {

@@ -26,9 +26,15 @@ export interface World {
 
 /**
  * The world of one command line. Opens nothing yet.
+ * @param signal stops what is being attached, which is then taken back
  * @param flags directories given on the command line; the plugins that are run get them by environment
  */
-export function openWorld(environment: Environment, flags: DirectoryOverrides, io: Io): World {
+export function openWorld(
+  environment: Environment,
+  flags: DirectoryOverrides,
+  io: Io,
+  signal: AbortSignal | undefined,
+): World {
   const directories = resolveDirectories(environment, flags);
   const forPlugins: Environment = {
     ...environment,
@@ -43,6 +49,7 @@ export function openWorld(environment: Environment, flags: DirectoryOverrides, i
     path: splitPath(directories.bin),
     environment: forPlugins,
     cache: new ResultCache(directories.results),
+    ...(signal === undefined ? {} : { signal }),
   };
   return {
     io,

@@ -1,0 +1,148 @@
+import type { Colors } from "#netctl/io.ts";
+import { renderTree, type TreeNode } from "#netctl/tree.ts";
+import type { AttachmentView, BridgeView, Inspection, LinkView, NetworkView, SandboxView } from "./model.ts";
+
+/** The inspection as trees for people: networks, then sandboxes. What does not agree begins with "!". */
+export function renderInspection(inspection: Inspection, colors: Colors): string {
+  const { networks, sandboxes, problems } = inspection;
+  const drawing = new Drawing(colors);
+  const names = new Map(sandboxes.map(({ containerId, name }) => [containerId, name]));
+  const trees = [
+    ...networks.map((network) => drawing.network(network, names)),
+    ...sandboxes.map((sandbox) => drawing.sandbox(sandbox)),
+    ...problems.map((problem) => drawing.warning(problem)),
+  ];
+  return trees.length === 0
+    ? "nothing here: no network is configured, and there is no sandbox\n"
+    : renderTree(trees);
+}
+
+class Drawing {
+  readonly #colors: Colors;
+
+  constructor(colors: Colors) {
+    this.#colors = colors;
+  }
+
+  network(network: NetworkView, names: ReadonlyMap<string, string>): TreeNode {
+    const { name, plugins, subnets, bridges, attachments, differences } = network;
+    return this.#node(
+      ["network", this.#name(name), plugins.join(" + "), ...subnets.map(({ subnet }) => subnet)],
+      [
+        ...bridges.map((bridge) => this.#bridge(bridge, names)),
+        ...attachments.map((attachment) => this.#attachment(attachment)),
+        ...this.#warnings(differences),
+      ],
+    );
+  }
+
+  sandbox(sandbox: SandboxView): TreeNode {
+    const { name, containerId, state, netns, links, processes, networks, differences } = sandbox;
+    const { green, red } = this.#colors;
+    return this.#node(
+      [
+        "sandbox",
+        this.#name(name),
+        containerId.slice(0, 12),
+        state === "ready" ? green(state) : red(state),
+        this.#dim(netns),
+      ],
+      [
+        ...links.map((link) => {
+          const network = networks.find(({ ifName }) => ifName === link.name)?.network;
+          return this.#link(link, network === undefined ? [] : [`network ${network}`]);
+        }),
+        ...processes.map(({ pid, command }) => this.#node(["process", command, this.#dim(`pid ${pid}`)])),
+        ...this.#warnings(differences),
+      ],
+    );
+  }
+
+  warning(text: string): TreeNode {
+    return { text: this.#colors.yellow(`! ${text}`) };
+  }
+
+  #bridge({ name, link, ports }: BridgeView, names: ReadonlyMap<string, string>): TreeNode {
+    if (link === null) return this.#node(["bridge", this.#name(name), this.#dim("not there yet")]);
+    const shown = ports.map((port) => {
+      const { attachment } = port;
+      const owner =
+        attachment === null
+          ? this.#dim("of another")
+          : (names.get(attachment.containerId) ?? attachment.containerId.slice(0, 12));
+      return this.#node([
+        "port",
+        port.name,
+        this.#state(port.up ? "up" : "down"),
+        owner,
+        ...(attachment === null ? [] : [attachment.ifName]),
+      ]);
+    });
+    return this.#node(["bridge", ...this.#describeLink(link)], shown);
+  }
+
+  #attachment(attachment: AttachmentView): TreeNode {
+    const { sandbox, containerId, ifName, inside, outside, leases, elements, journal, cached, differences } =
+      attachment;
+    const records = journal.map(({ plugin, phase }) => `${plugin} ${phase}`);
+    const shownRecords = [...records, ...(cached ? ["result cached"] : [])];
+    return this.#node(
+      ["attachment", ...(sandbox === null ? [] : [this.#name(sandbox)]), containerId.slice(0, 12), ifName],
+      [
+        ...(inside === null ? [] : [this.#link(inside, ["inside"])]),
+        ...outside.map((link) =>
+          this.#link(link, ["host", ...(link.master === "" ? [] : [`port of ${link.master}`])]),
+        ),
+        ...leases.map((ip) => this.#node(["lease", ip])),
+        ...elements.map((text) => this.#node(["nftables", text])),
+        ...(shownRecords.length === 0 ? [] : [this.#node(["journal", shownRecords.join(", ")])]),
+        ...this.#warnings(differences),
+      ],
+    );
+  }
+
+  #link(link: LinkView, notes: readonly string[]): TreeNode {
+    const routes = link.routes.map(({ destination, gateway, metric }) =>
+      this.#node([
+        "route",
+        destination,
+        ...(gateway === "" ? [] : [`via ${gateway}`]),
+        ...(metric === 0 ? [] : [this.#dim(`metric ${metric}`)]),
+      ]),
+    );
+    return this.#node(["link", ...this.#describeLink(link), ...notes.map((note) => this.#dim(note))], routes);
+  }
+
+  #describeLink({ name, kind, up, operState, mac, mtu, addresses }: LinkView): readonly string[] {
+    const state = this.#state(up ? (operState === "unknown" ? "up" : operState) : "down");
+    const isHardware = mac === "" || mac === "00:00:00:00:00:00";
+    return [
+      this.#name(name),
+      ...(kind === "" || kind === "bridge" ? [] : [kind]),
+      state,
+      ...(isHardware ? [] : [this.#dim(mac)]),
+      this.#dim(`mtu ${mtu}`),
+      ...addresses.map((address) => this.#colors.cyan(address)),
+    ];
+  }
+
+  #warnings(texts: readonly string[]): readonly TreeNode[] {
+    return texts.map((text) => this.warning(text));
+  }
+
+  #state(text: string): string {
+    return text === "up" ? this.#colors.green(text) : this.#colors.red(text);
+  }
+
+  #name(text: string): string {
+    return this.#colors.bold(text);
+  }
+
+  #dim(text: string): string {
+    return this.#colors.dim(text);
+  }
+
+  #node(words: readonly string[], children: readonly TreeNode[] = []): TreeNode {
+    return { text: words.filter((word) => word !== "").join("  "), children };
+  }
+}
