@@ -15,7 +15,7 @@ import { randomMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
-import { attachmentElements, attachmentRefs, iptablesOf, ownerOf } from "./elements.ts";
+import { attachmentElements, attachmentRefs, iptablesOf, ownerOf, releaseSubnets } from "./elements.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { hostVethName } from "./names.ts";
 import { realise } from "./realise.ts";
@@ -117,7 +117,10 @@ function freeHostVeth({ key, host }: Work): IfName {
 async function applyElements(made: Made, { key, request, host }: Work, undo: Undo): Promise<void> {
   const elements = attachmentElements(made, key);
   if (elements.length > 0) {
-    undo.push("nftables elements", () => host.nftables.removeOwned(attachmentRefs(made), ownerOf(key)));
+    undo.push("nftables elements", async () => {
+      await host.nftables.removeOwned(attachmentRefs(made), ownerOf(key));
+      await releaseSubnets(host, key);
+    });
     await host.nftables.apply(elements);
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;

@@ -1,12 +1,17 @@
+import { isDeepStrictEqual } from "node:util";
+import * as v from "valibot";
 import type { Environment } from "#cni/plugin.ts";
+import { goObject } from "#cni/schema.ts";
+import { cidr } from "#cni/schema-values.ts";
 import type { AttachmentKey } from "#journal/record.ts";
+import { type Cidr, networkOf } from "#net/cidr.ts";
 import type { ElementRef, Operation } from "#nftables/element.ts";
 import { IptablesMasquerade } from "#nftables/iptables-masquerade.ts";
 import { macSpoofElements, macSpoofRefs } from "#nftables/mac-spoof.ts";
 import { masqueradeElements, masqueradeRefs } from "#nftables/masquerade.ts";
 import { type OwnerTag, ownerTag } from "#nftables/owner.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import type { Made } from "./made.ts";
+import { decodeMade, type Made } from "./made.ts";
 
 /** Elements of the suite's nftables sets that one attachment needs, all of them for one transaction. */
 export function attachmentElements(made: Made, key: AttachmentKey): readonly Operation[] {
@@ -37,4 +42,23 @@ export function iptablesOf(host: PluginHost, environment: Environment): Iptables
     searchPath: environment["PATH"],
     namespacePath: host.kernel.namespace.path,
   });
+}
+
+const addressed = goObject({ ips: v.optional(v.array(goObject({ address: cidr })), []) });
+
+/**
+ * Removes the shared elements of subnets in which nobody has an address any more. Any plugin's record may name one.
+ * @param leaving an attachment that is being taken back, and needs none
+ */
+export async function releaseSubnets(host: PluginHost, leaving?: AttachmentKey): Promise<void> {
+  const inUse: Cidr[] = [];
+  for (const record of host.journal.list()) {
+    if (isDeepStrictEqual(record.key, leaving)) continue;
+    // What an ADD under way will use is not known yet.
+    if (record.phase !== "done") return;
+    inUse.push(...(decodeMade(record)?.masquerade ?? []));
+    const result = v.safeParse(addressed, record.result);
+    if (result.success) inUse.push(...result.output.ips.map(({ address }) => address));
+  }
+  await host.nftables.retainSubnets(inUse.map(networkOf));
 }

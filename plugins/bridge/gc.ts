@@ -1,14 +1,10 @@
-import * as v from "valibot";
 import type { GcRequest } from "#cni/plugin.ts";
-import { goObject } from "#cni/schema.ts";
-import { cidr } from "#cni/schema-values.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import { collectRecords } from "#journal/collect.ts";
-import { type Cidr, networkOf } from "#net/cidr.ts";
 import type { OwnedSetId } from "#nftables/element.ts";
 import { ownerTag, sameOwner } from "#nftables/owner.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { decodeMade } from "./made.ts";
+import { releaseSubnets } from "./elements.ts";
 import { describeRecord, removeAttachment } from "./remove.ts";
 
 /** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
@@ -65,19 +61,4 @@ async function removeOrphans(
     });
     if (stale.length > 0) await host.nftables.remove(stale);
   }
-}
-
-const addressed = goObject({ ips: v.optional(v.array(goObject({ address: cidr })), []) });
-
-/** Subnets in which nobody has an address any more. Any plugin's record may name one. */
-async function releaseSubnets(host: PluginHost): Promise<void> {
-  const inUse: Cidr[] = [];
-  for (const record of host.journal.list()) {
-    // What an ADD under way will use is not known yet.
-    if (record.phase !== "done") return;
-    inUse.push(...(decodeMade(record)?.masquerade ?? []));
-    const result = v.safeParse(addressed, record.result);
-    if (result.success) inUse.push(...result.output.ips.map(({ address }) => address));
-  }
-  await host.nftables.retainSubnets(inUse.map(networkOf));
 }

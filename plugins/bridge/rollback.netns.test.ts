@@ -1,0 +1,294 @@
+import { join } from "node:path";
+import * as fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { JsonObject } from "#cni/json.ts";
+import type { Call, Outcome } from "#cni/plugin.ts";
+import { Journal } from "#journal/journal.ts";
+import type { JournalRecord } from "#journal/record.ts";
+import { Nftables } from "#nftables/nftables.ts";
+import { BridgeRig } from "#testing/bridge-rig.ts";
+import { bridge } from "./main.ts";
+
+let rig: BridgeRig;
+let intercept: ((type: string, call: Call) => Outcome | undefined) | undefined;
+let asked: string[] = [];
+
+beforeEach(() => {
+  intercept = undefined;
+  asked = [];
+  rig = new BridgeRig({
+    intercept: (type, call) => {
+      asked.push(`${type} ${call.environment["CNI_COMMAND"]}`);
+      return intercept?.(type, call);
+    },
+  });
+});
+afterEach(async () => {
+  await rig.close();
+});
+
+const everything = {
+  isDefaultGateway: true,
+  ipMasq: true,
+  macspoofchk: true,
+  hairpinMode: true,
+  ipam: { type: "host-local", ranges: [[{ subnet: "10.1.0.0/24" }], [{ subnet: "fd00:1::/64" }]] },
+};
+
+/** An ADD that has to fail and to leave host and container as they were. */
+async function failingAdd(config: JsonObject = rig.config(everything)): Promise<JsonObject> {
+  const container = rig.container();
+  const before = rig.snapshot();
+  const { exitCode, json } = await rig.add(config, { netns: container.path });
+  expect(exitCode).toBe(1);
+  rig.replace({});
+  expect(rig.snapshot()).toEqual(before);
+  expect(rig.links(container)).toEqual(["lo"]);
+  return json;
+}
+
+function error(code: number, msg: string): Outcome {
+  return { exitCode: 1, stdout: JSON.stringify({ cniVersion: "1.1.0", code, msg }), stderr: "" };
+}
+
+class FailingNftables extends Nftables {
+  override async apply(): Promise<void> {
+    throw new Error("Cannot add elements: a made-up failure");
+  }
+}
+
+class UnremovingNftables extends Nftables {
+  override async removeOwned(): Promise<void> {
+    throw new Error("Cannot delete elements: a made-up failure");
+  }
+}
+
+describe.each([
+  ["on a fresh host", false],
+  ["beside another container", true],
+])("%s", (_, hasOther) => {
+  beforeEach(async () => {
+    if (hasOther) await rig.attach(everything);
+  });
+
+  test("a failing IPAM plugin leaves nothing, and its error is ours", async () => {
+    intercept = (_, call) =>
+      call.environment["CNI_COMMAND"] === "ADD" ? error(11, "pool is exhausted") : undefined;
+    expect(await failingAdd()).toMatchObject({ code: 11, msg: "pool is exhausted" });
+  });
+
+  test("an IPAM answer without addresses leaves nothing", async () => {
+    intercept = (_, call) =>
+      call.environment["CNI_COMMAND"] === "ADD"
+        ? { exitCode: 0, stdout: '{"cniVersion":"1.1.0"}', stderr: "" }
+        : undefined;
+    expect(await failingAdd()).toMatchObject({ code: 7, msg: "IPAM plugin returned missing IP config" });
+  });
+
+  test("a failing nftables leaves nothing, and gives the address back", async () => {
+    rig.replace({ nftables: new FailingNftables({ namespacePath: rig.namespace.path }) });
+    const { msg } = await failingAdd();
+    expect(msg).toContain("a made-up failure");
+    expect(asked.at(-1)).toBe("host-local DEL");
+  });
+
+  test("an impossible route leaves nothing, link and rules included", async () => {
+    const ipam = { ...everything.ipam, routes: [{ dst: "10.9.0.0/16", gw: "192.0.2.1" }] };
+    const { msg } = await failingAdd(rig.config({ ...everything, ipam }));
+    expect(msg).toContain("192.0.2.1");
+  });
+
+  test("a bridge address that contradicts leaves nothing", async () => {
+    const ipam = { type: "static", addresses: [{ address: "10.77.0.2/24" }] };
+    if (!hasOther)
+      rig.namespace.run("ip link add br1 type bridge; ip link set br1 up; ip addr add 10.7.0.1/24 dev br1");
+    expect(await failingAdd(rig.config({ ...everything, ipam }))).toMatchObject({ code: 7 });
+  });
+
+  test("a caller that gives up meanwhile leaves nothing", async () => {
+    const controller = new AbortController();
+    intercept = () => void controller.abort();
+    const container = rig.container();
+    const before = rig.snapshot();
+    const answer = await rig.add(rig.config(everything), {
+      netns: container.path,
+      signal: controller.signal,
+    });
+    expect(answer.json).toMatchObject({ code: 11 });
+    expect(rig.snapshot()).toEqual(before);
+  });
+});
+
+test("a journal that can't be written stops the ADD before anything is made", async () => {
+  rig.replace({ journal: new Journal({ directory: "/proc/version", bootId: "x" }) });
+  const { code } = await failingAdd();
+  expect(code).toBe(5);
+  expect(asked).toEqual([]);
+});
+
+test("a journal that fails in the middle takes everything back", async () => {
+  class ForgetfulJournal extends Journal {
+    override async begin(...args: Parameters<Journal["begin"]>) {
+      const entry = await super.begin(...args);
+      entry.complete = () => {
+        throw new Error("Cannot append to journal record: no space left on device");
+      };
+      return entry;
+    }
+  }
+  const directory = join(rig.host.directories.state, "journal");
+  rig.replace({ journal: new ForgetfulJournal({ directory, bootId: rig.host.bootId }) });
+  const { msg } = await failingAdd();
+  expect(msg).toContain("no space left");
+});
+
+test("what can't be taken back stays in the journal, is named, and goes with the next DEL", async () => {
+  const container = rig.container();
+  rig.replace({ nftables: new UnremovingNftables({ namespacePath: rig.namespace.path }) });
+  const ipam = { ...everything.ipam, routes: [{ dst: "10.9.0.0/16", gw: "192.0.2.1" }] };
+  const config = rig.config({ ...everything, ipam });
+  const { json } = await rig.add(config, { netns: container.path });
+  expect(json["msg"]).toContain("192.0.2.1");
+  expect(json["details"]).toContain("nftables elements");
+  expect(rig.elements().filter((element) => element.startsWith("mac_"))).toHaveLength(2);
+  expect(rig.host.journal.list()).toHaveLength(1);
+  rig.replace({});
+  await rig.detach({ containerId: "c1", config });
+  expect(rig.elements().filter((element) => !element.startsWith("same_subnet"))).toEqual([]);
+  expect(rig.host.journal.list()).toEqual([]);
+});
+
+test("a full bridge is refused with the reason", async () => {
+  rig.namespace.run(
+    `ip link add br1 type bridge
+     for i in $(seq 1023); do echo link add p$i master br1 type veth peer q$i; done | ip -batch -`,
+  );
+  const container = rig.container();
+  const { json } = await rig.add(rig.config(), { netns: container.path });
+  expect(json).toMatchObject({ code: 11, msg: expect.stringContaining("1023") as string });
+  expect(rig.host.journal.list()).toEqual([]);
+  expect(rig.files()).toEqual([]);
+});
+
+/** What an ADD leaves that was killed at some point: everything it made, and a record in that phase. */
+describe("after kill -9", () => {
+  async function killed(
+    phase: "before IPAM" | "after IPAM" | "made",
+  ): Promise<{ container: ReturnType<BridgeRig["container"]> }> {
+    const container = rig.container();
+    const { journal } = rig.host;
+    class KilledJournal extends Journal {
+      override async begin(...args: Parameters<Journal["begin"]>) {
+        const entry = await super.begin(...args);
+        const { amend } = entry;
+        const die = () => new Promise<never>(() => {});
+        if (phase === "before IPAM") await die();
+        entry.amend = (made) => {
+          amend.call(entry, made);
+          if (phase === "after IPAM") throw new Killed();
+        };
+        entry.complete = () => {
+          throw new Killed();
+        };
+        // Nothing is taken back by a dead process.
+        entry.remove = () => {};
+        return entry;
+      }
+    }
+    class Killed extends Error {}
+    const directory = join(rig.host.directories.state, "journal");
+    const nftables = new UnremovingNftables({ namespacePath: rig.namespace.path });
+    rig.replace({ journal: new KilledJournal({ directory, bootId: rig.host.bootId }), nftables });
+    intercept = (_, call) => (call.environment["CNI_COMMAND"] === "DEL" ? error(5, "dead") : undefined);
+    const add = rig.add(rig.config(everything), { netns: container.path });
+    if (phase === "before IPAM") await expect.poll(() => journal.list().length).toBe(1);
+    else await add;
+    intercept = undefined;
+    rig.replace({});
+    expect(journal.list()).toMatchObject([{ phase: "intent" }] satisfies Partial<JournalRecord>[]);
+    return { container };
+  }
+
+  const left = () => ({
+    links: rig.links().filter((name) => name.startsWith("veth")),
+    elements: rig.elements().filter((element) => !element.startsWith("same_subnet")),
+    files: rig.files(),
+  });
+  const nothing = { links: [], elements: [], files: [] };
+
+  describe.each(["before IPAM", "after IPAM", "made"] as const)("%s", (phase) => {
+    test("the next DEL cleans", async () => {
+      await killed(phase);
+      await rig.detach({ containerId: "c1", config: rig.config(everything) });
+      expect(left()).toEqual(nothing);
+    });
+
+    test("the next GC cleans", async () => {
+      await killed(phase);
+      const config = { ...rig.config(everything), "cni.dev/valid-attachments": [] };
+      expect(await rig.call(bridge, "GC", config)).toMatchObject({ exitCode: 0 });
+      expect(left()).toEqual(nothing);
+      expect(rig.elements()).toEqual([]);
+    });
+
+    test("the next ADD cleans first, and succeeds", async () => {
+      const { container } = await killed(phase);
+      const { json } = await rig.add(rig.config(everything), { netns: container.path });
+      expect(json["interfaces"]).toHaveLength(3);
+      expect(rig.host.journal.list()).toHaveLength(1);
+      expect(rig.reaches(container, "10.1.0.1")).toBe(true);
+    });
+  });
+});
+
+test("random configurations never crash the plugin and never leave anything", async () => {
+  const container = rig.container();
+  const before = rig.snapshot();
+  const field = <Value>(arbitrary: fc.Arbitrary<Value>) => fc.oneof({ weight: 3, arbitrary }, fc.jsonValue());
+  const config = fc.record(
+    {
+      bridge: field(fc.constantFrom("br1", "lo", "a/b", "")),
+      isGateway: field(fc.boolean()),
+      isDefaultGateway: field(fc.boolean()),
+      ipMasq: field(fc.boolean()),
+      mtu: field(fc.integer({ min: -2, max: 70_000 })),
+      hairpinMode: field(fc.boolean()),
+      promiscMode: field(fc.boolean()),
+      vlan: field(fc.constantFrom(0, 0, 0, 5, 9999)),
+      vlanTrunk: field(fc.constantFrom([], [{ id: 5 }], [{ minID: 9 }])),
+      macspoofchk: field(fc.boolean()),
+      portIsolation: field(fc.boolean()),
+      disableContainerInterface: field(fc.boolean()),
+      dns: field(fc.constantFrom({}, { nameservers: ["10.0.0.1"] })),
+      runtimeConfig: field(fc.constantFrom({}, { mac: "02:00:00:00:00:01" }, { mac: "zz" })),
+      ipam: field(
+        fc.constantFrom(
+          {},
+          { type: "host-local", subnet: "10.1.0.0/24" },
+          { type: "host-local", subnet: "10.1.0.0/31" },
+          { type: "static", addresses: [{ address: "10.1.0.5/24", gateway: "10.9.0.1" }] },
+          { type: "nothing" },
+        ),
+      ),
+    },
+    { requiredKeys: [] },
+  );
+  await fc.assert(
+    fc.asyncProperty(config, async (extra) => {
+      const request = { ...rig.config(), ...(extra as JsonObject) };
+      const answer = await rig.add(request, { netns: container.path });
+      if (answer.exitCode !== 0) {
+        expect(answer.json["code"]).toBeGreaterThan(0);
+        expect(answer.json["msg"], JSON.stringify(request)).not.toBe("");
+      }
+      expect(await rig.call(bridge, "DEL", request, { containerId: "c1", ifName: "eth0" })).toMatchObject({
+        stderr: "",
+      });
+      expect(rig.host.journal.list()).toEqual([]);
+    }),
+    { numRuns: 150 },
+  );
+  expect(rig.links(container)).toEqual(["lo"]);
+  expect(rig.links().filter((name) => name.startsWith("veth"))).toEqual([]);
+  expect(rig.files()).toEqual((before as { files: string[] }).files);
+});
