@@ -104,7 +104,7 @@ ${answer}`,
   const state = lines.find((line) => line.startsWith("NETCTL_STATE_DIR="))?.split("=")[1] ?? "";
   expect(state).toMatch(/^\/var\/tmp\/netctl-bench-/);
   expect(existsSync(join(state, "../.."))).toBe(false);
-  expect(text).toContain('"sleep" runs');
+  expect(text).toContain('"sleep 60" runs');
   const service = readFileSync(join(folder, "service"), "utf8").trim();
   expect(existsSync(`/proc/${service}`)).toBe(false);
 });

@@ -13,6 +13,8 @@ const list = (name, plugins) => ({ cniVersion: "1.0.0", name, plugins });
 const conflists = {
   loopback: () => list("bench-loopback", [{ type: "loopback" }]),
   bridge: (leases) => list("bench-bridge", [bridge(leases, { name: "bench0", subnet: "10.61.0.0/16" })]),
+  // STATUS came with version 1.1.0, which Debian's plugins do not know.
+  status: (leases) => ({ ...conflists.bridge(leases), cniVersion: "1.1.0" }),
   masq: (leases) =>
     list("bench-masq", [bridge(leases, { name: "bench0", subnet: "10.62.0.0/16", ipMasq: true })]),
   chain: (leases) =>
@@ -75,8 +77,8 @@ const existing = (conflist, count) =>
   });
 
 export const cases = [
-  build("version", "bridge", { title: "VERSION of bridge", mode: "probe", verb: "VERSION" }),
-  build("status", "bridge", {
+  build("version", "bridge", { title: "VERSION of bridge", mode: "probe", verb: "VERSION", subjects: warm }),
+  build("status", "status", {
     title: "STATUS of bridge",
     mode: "probe",
     verb: "STATUS",

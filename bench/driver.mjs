@@ -17,31 +17,41 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** Path of the driver, compiled anew where it is older than its source. */
-export function buildDriver() {
-  const source = join(root, "bench/driver");
-  const program = join(root, "dist/lib/bench-driver");
-  const files = readdirSync(source).map((name) => join(source, name));
-  const built = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (files.every((file) => statSync(file).mtimeMs < built)) return program;
+const changedMs = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+
+/** Compiles `sources` to dist/lib/NAME with the machine's compiler, where that is older than they are; its path. */
+function compile(name, folder, flags) {
+  const program = join(root, "dist/lib", name);
+  const files = readdirSync(folder)
+    .map((file) => join(folder, file))
+    .filter((file) => /\.[ch]$/.test(file));
+  if (files.every((file) => changedMs(file) < changedMs(program))) return program;
   const compiler = process.env.CC || "cc";
   mkdirSync(join(root, "dist/lib"), { recursive: true });
   const aside = `${program}.${process.pid}`;
-  const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-o", aside];
+  const sources = files.filter((file) => file.endsWith(".c"));
   const { status, error, stderr } = spawnSync(
     compiler,
-    [...flags, ...files.filter((name) => name.endsWith(".c"))],
-    {
-      encoding: "utf8",
-    },
+    [...flags, "-Wall", "-Wextra", "-o", aside, ...sources],
+    { encoding: "utf8" },
   );
   if (error)
     throw new Error(
-      `Cannot build the bench's driver: no C compiler "${compiler}"; install gcc and libc6-dev, or set CC`,
+      `Cannot build the bench: no C compiler "${compiler}"; install gcc and libc6-dev, or set CC`,
     );
-  if (status !== 0) throw new Error(`Cannot build the bench's driver:\n${stderr}`);
+  if (status !== 0) throw new Error(`Cannot build dist/lib/${name}:\n${stderr}`);
   renameSync(aside, program);
   return program;
+}
+
+/** Paths of the driver and of the program that does nothing. */
+export function buildDriver() {
+  const freestanding =
+    "-std=gnu11 -Os -ffreestanding -fno-builtin -nostdlib -static -fno-stack-protector -s".split(" ");
+  return {
+    driver: compile("bench-driver", join(root, "bench/driver"), ["-std=gnu11", "-O2", "-pthread"]),
+    nothing: compile("bench-nothing", join(root, "bench"), [...freestanding, "-Wl,--build-id=none"]),
+  };
 }
 
 /** What a runtime hands to each plugin of a list: name and version put in, runtime values by capability. */
@@ -73,12 +83,13 @@ export class Driver {
     driver.#name = name;
     driver.#directory = directory;
     const args = ["-d", directory, "-l", join(directory, "stderr.log"), "-i", interfaceName];
-    if (floor) args.push("-f", floor);
+    const programs = buildDriver();
+    if (floor) args.push("-f", floor, "-n", programs.nothing);
     else args.push("-b", plugins);
     for (const [key, value] of Object.entries(environment)) args.push("-e", `${key}=${value}`);
     const errors = openSync(join(directory, "driver.log"), "a");
     // In a session of its own: Ctrl-C reaches this process alone, which then ends the drivers in order.
-    driver.#child = spawn(buildDriver(), args, {
+    driver.#child = spawn(programs.driver, args, {
       stdio: ["pipe", "pipe", errors],
       detached: true,
       env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },

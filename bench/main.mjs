@@ -97,6 +97,9 @@ async function prepare(name, benchCase, chosen, folders, scratch, drivers) {
   return subject;
 }
 
+/** How long to wait at most until containers that were just made, or removed, no longer keep the kernel busy. */
+const restMs = ({ existing }) => Math.min(60_000, existing * 50);
+
 async function measure(benchCase, chosen, options, scratch) {
   const measurement = new Measurement();
   const notes = [];
@@ -112,7 +115,7 @@ async function measure(benchCase, chosen, options, scratch) {
       notes.push(...(await subject.describeServices("before")));
     }
     if (benchCase.existing > 0) {
-      const busy = await rest(60_000, stop.signal);
+      const busy = await rest(restMs(benchCase), stop.signal);
       if (busy > 0.3)
         notes.push(
           `the machine was ${Math.round(busy * 100)} % busy before the first call: read these figures with care`,
@@ -143,7 +146,7 @@ async function measure(benchCase, chosen, options, scratch) {
   } finally {
     stop.signal.removeEventListener("abort", cancel);
     await Promise.all(drivers.map((driver) => (stop.signal.aborted ? driver.cancel() : driver.stop())));
-    if (benchCase.existing > 10) await rest(60_000, stop.signal);
+    await rest(restMs(benchCase), stop.signal);
   }
 }
 

@@ -68,7 +68,7 @@ void settle(int rounds);
 void print_services(void);
 
 /* call.c */
-extern const char *plugin_directory, *interface_name, *error_log;
+extern const char *plugin_directory, *interface_name, *error_log, *nothing_program;
 extern char *extra_environment[];
 void read_plan(const char *file);
 

@@ -1,7 +1,7 @@
 /*
  * The floor: what the kernel alone takes for an attachment, asked for by a warm process that knows everything.
- * One message makes the veth pair, puts the peer into the container and the host's end on the bridge, up;
- * one datagram inside gives address, up and default route; one batch changes the nft sets.
+ * One message makes the veth pair, puts the peer into the container and the host's end on the bridge; that end is
+ * set up without IPv6; one datagram inside gives address, up and default route; one batch changes the nft sets.
  *
  * A deleted link is gone when the kernel says so to those who listen (RTM_DELLINK); the call itself comes back
  * later, after the kernel has waited for its readers (RCU). The floor's DEL is the first of the two; the second
@@ -37,7 +37,7 @@ static _Thread_local int route_socket = -1, nft_socket = -1;
  * Deletions run on threads of their own, because the call waits for the kernel's readers long after the link is
  * gone. A thread takes all that are asked for at that moment (one link group, one wait); another thread sees them go.
  */
-enum { DELETERS = 4 };
+enum { DELETERS = 16 };
 struct deletion {
   struct deletion *next;
   char name[IFNAMSIZ];
@@ -191,7 +191,7 @@ static void link_name(int index, char *name) { snprintf(name, IFNAMSIZ, "f%d", i
 
 static int make_link(int index, int namespace) {
   struct message m = {0};
-  struct ifinfomsg host = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+  struct ifinfomsg host = {0};
   /* Not up yet: the kernel opens the peer before the two know each other, and that fails with ENOTCONN. */
   struct ifinfomsg inside = {.ifi_index = 2};
   char name[IFNAMSIZ];
@@ -210,7 +210,26 @@ static int make_link(int index, int namespace) {
   end_nested(&m, data);
   end_nested(&m, info);
   end_message(&m);
-  return exchange(route_socket, &m);
+  int error = exchange(route_socket, &m);
+  if (error) return error;
+  /*
+   * A bridge port needs no IPv6 of its own. With it, the kernel walks the host's whole IPv6 table (some routes for
+   * each port) whenever one comes or goes: 2 ms for a deletion with 3,000 ports on the host, 0.3 without.
+   */
+  char path[80];
+  snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    if (write(fd, "1", 1) != 1) error = -errno;
+    close(fd);
+  }
+  if (error) return error;
+  struct message up = {0};
+  host.ifi_flags = host.ifi_change = IFF_UP;
+  begin_message(&up, RTM_SETLINK, NLM_F_ACK, &host, sizeof host);
+  put_string(&up, IFLA_IFNAME, name);
+  end_message(&up);
+  return exchange(route_socket, &up);
 }
 
 static int address_link(int index, int namespace) {

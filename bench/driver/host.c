@@ -157,12 +157,28 @@ static int open_files(int pid) {
   return count;
 }
 
+/* The command line, cut to what fits and to what needs no escape in JSON. */
+static void command_line(int pid, char *out, size_t size) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+  FILE *file = fopen(path, "re");
+  size_t got = file ? fread(out, 1, size - 1, file) : 0;
+  if (file) fclose(file);
+  while (got > 0 && !out[got - 1]) got--;
+  out[got] = 0;
+  for (size_t i = 0; i < got; i++)
+    if (out[i] < ' ' || out[i] == '"' || out[i] == '\\') out[i] = ' ';
+}
+
 void print_services(void) {
+  char command[512];
   int pids[64];
   char names[64][32];
   int count = list_services(pids, 64, names);
-  for (int i = 0; i < count; i++)
-    printf("{\"service\":\"%s\",\"pid\":%d,\"residentKib\":%ld,\"files\":%d}\n", names[i], pids[i], resident_kib(pids[i]), open_files(pids[i]));
+  for (int i = 0; i < count; i++) {
+    command_line(pids[i], command, sizeof command);
+    printf("{\"service\":\"%s\",\"pid\":%d,\"residentKib\":%ld,\"files\":%d}\n", command, pids[i], resident_kib(pids[i]), open_files(pids[i]));
+  }
 }
 
 static void end_services(void) {
