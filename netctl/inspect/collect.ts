@@ -71,6 +71,7 @@ export async function collectInspection(world: World): Promise<Inspection> {
     problems,
   };
   const known = (await attempt("attachments", () => listAttachments(world.journal, world.chain.cache))) ?? [];
+  problems.push(...describeStrays(known, networks));
   return {
     schema: "netctl.inspect/1",
     networks: networks.map((network) =>
@@ -84,6 +85,19 @@ export async function collectInspection(world: World): Promise<Inspection> {
     sandboxes: sources.sandboxes.map((sandbox) => viewSandbox(sandbox, sources, world)),
     problems,
   };
+}
+
+/** Attachments to networks that nobody configures any more. Runtimes attach `lo` without a configuration. */
+function describeStrays(known: readonly KnownAttachment[], networks: readonly Network[]): readonly string[] {
+  const strays = known.filter(
+    ({ network, ifName }) => ifName !== "lo" && !networks.some(({ name }) => name === network),
+  );
+  return [...new Set(strays.map(({ network }) => network))].map((network) => {
+    const containers = strays
+      .filter((each) => each.network === network)
+      .map(({ containerId }) => containerId.slice(0, 12));
+    return `network ${network} is not configured, but attachments of it are recorded: ${containers.join(", ")}`;
+  });
 }
 
 function viewNetwork(
