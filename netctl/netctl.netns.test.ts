@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
 import type { Inspection } from "./inspect/model.ts";
@@ -112,6 +112,22 @@ describe("netctl", () => {
       "--json -- --state-dir x\n",
     );
     expect(lab.host.run("cat /etc/hosts")).not.toMatch(/10\.1\.0\.2/);
+  });
+
+  it("shows the DNS servers that a network names to the sandbox's commands alone", async () => {
+    const bridge = {
+      type: "bridge",
+      bridge: "br0",
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.1.0.0/24" }]] },
+      dns: { nameservers: ["192.0.2.53"], search: ["web.test"] },
+    };
+    const conflist = { cniVersion: "1.1.0", name: "web", plugins: [bridge] };
+    await mkdir(lab.path("conf"));
+    await writeFile(lab.path("conf/web.conflist"), JSON.stringify(conflist));
+    await lab.ok("sandbox", "create", "a", "--network", "web");
+    const seen = await lab.ok("sandbox", "exec", "a", "--", "cat", "/etc/resolv.conf");
+    expect(seen).toBe("search web.test\nnameserver 192.0.2.53\n");
+    expect(await readFile("/etc/resolv.conf", "utf8")).not.toContain("192.0.2.53");
   });
 
   it("hands signals on to the command", async () => {

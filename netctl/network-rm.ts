@@ -3,12 +3,14 @@ import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure } from "./failure.ts";
 import { removeOwnBridge } from "./host-networks.ts";
+import { writeJson } from "./io.ts";
 import { predefinedNames } from "./network-definition.ts";
 import { attachmentsOf, findNetwork } from "./network-listing.ts";
 import type { World } from "./world.ts";
 
 export interface NetworkRmFlags {
   readonly force?: boolean;
+  readonly json?: boolean;
 }
 
 export const registerNetworkRm: Register = (parent, invoke) => {
@@ -21,6 +23,7 @@ export const registerNetworkRm: Register = (parent, invoke) => {
     )
     .argument("<name...>", "names or ids of networks")
     .option("-f, --force", "do not complain of a network that does not exist")
+    .option("--json", "print the names that were removed as JSON")
     .action((names: readonly string[], flags: NetworkRmFlags, command) =>
       invoke(command, (world) => networkRm(names, flags, world)),
     );
@@ -32,16 +35,19 @@ export async function networkRm(
   flags: NetworkRmFlags,
   world: World,
 ): Promise<ExitCode> {
+  const removed: string[] = [];
   let exitCode: ExitCode = ExitCode.Ok;
   for (const name of names) {
     try {
-      world.io.stdout(`${await removeNetwork(name, world)}\n`);
+      removed.push(await removeNetwork(name, world));
     } catch (error) {
       if (flags.force === true && error instanceof UnknownNetwork && error.problems.length === 0) continue;
       world.io.stderr(`netctl: ${describeError(error)}\n`);
       exitCode = ExitCode.Failure;
     }
   }
+  if (flags.json === true) writeJson(world.io, removed);
+  else world.io.stdout(removed.map((name) => `${name}\n`).join(""));
   return exitCode;
 }
 

@@ -1,9 +1,11 @@
 import type { Register } from "./command.ts";
 import { describeError, ExitCode } from "./failure.ts";
+import { writeJson } from "./io.ts";
 import type { World } from "./world.ts";
 
 export interface SandboxRmFlags {
   readonly force?: boolean;
+  readonly json?: boolean;
 }
 
 export const registerSandboxRm: Register = (parent, invoke) => {
@@ -16,6 +18,7 @@ export const registerSandboxRm: Register = (parent, invoke) => {
     )
     .argument("<name...>", "names of sandboxes")
     .option("-f, --force", "kill the processes that run in them")
+    .option("--json", "print the names that were removed as JSON")
     .action((names: readonly string[], flags: SandboxRmFlags, command) =>
       invoke(command, (world) => sandboxRm(names, flags, world)),
     );
@@ -27,15 +30,18 @@ export async function sandboxRm(
   flags: SandboxRmFlags,
   world: World,
 ): Promise<ExitCode> {
+  const removed: string[] = [];
   let exitCode: ExitCode = ExitCode.Ok;
   for (const name of names) {
     try {
       await world.sandboxes.remove(name, { kill: flags.force === true });
-      world.io.stdout(`${name}\n`);
+      removed.push(name);
     } catch (error) {
       world.io.stderr(`netctl: ${describeError(error)}\n`);
       exitCode = ExitCode.Failure;
     }
   }
+  if (flags.json === true) writeJson(world.io, removed);
+  else world.io.stdout(removed.map((name) => `${name}\n`).join(""));
   return exitCode;
 }

@@ -111,7 +111,10 @@ function viewNetwork(
   const leases = guarded(`leases of network ${name}`, sources, () =>
     readLeases(name, plugins, world.directories.leases),
   );
-  const attachments = known.map((each) => viewAttachment(network, each, leases, sources, world));
+  const nameOf = ({ sandbox, containerId, ifName }: AttachmentView) => `${sandbox ?? containerId} ${ifName}`;
+  const attachments = known
+    .map((each) => viewAttachment(network, each, leases, sources, world))
+    .sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
   const bridges = network.bridges.map((bridge) => viewBridge(bridge, attachments, sources));
   return {
     name,

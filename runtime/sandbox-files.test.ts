@@ -1,0 +1,41 @@
+import { describe, expect, it } from "vitest";
+import { decodeResult } from "#cni/result-versions.ts";
+import { renderHosts, renderResolvConf } from "./sandbox-files.ts";
+
+const result = (addresses: readonly string[], dns: Record<string, string | readonly string[]> = {}) =>
+  decodeResult({ ips: addresses.map((address) => ({ address })), dns }, "1.1.0");
+
+describe("renderHosts()", () => {
+  it("names the sandbox at each of its addresses", () => {
+    expect(renderHosts("a", [result(["10.1.0.2/24", "fd01::2/64"]), result(["10.2.0.2/24"])])).toBe(
+      [
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "10.1.0.2\ta",
+        "fd01::2\ta",
+        "10.2.0.2\ta",
+        "",
+      ].join("\n"),
+    );
+  });
+});
+
+describe("renderResolvConf()", () => {
+  it("takes servers and search lists of all networks, each once, and the first domain", () => {
+    const results = [
+      result([], { nameservers: ["10.1.0.1"], search: ["web.test"], options: ["ndots:0"] }),
+      result([], {
+        nameservers: ["10.1.0.1", "fd01::1"],
+        domain: "db.test",
+        search: ["db.test", "web.test"],
+      }),
+    ];
+    expect(renderResolvConf(results)).toBe(
+      "domain db.test\nsearch web.test db.test\nnameserver 10.1.0.1\nnameserver fd01::1\noptions ndots:0\n",
+    );
+  });
+
+  it("is none where no network names a server, so that the host's stays in place", () => {
+    expect(renderResolvConf([result([], { search: ["web.test"] })])).toBeUndefined();
+  });
+});
