@@ -12,8 +12,14 @@ export interface UnknownAttribute {
   readonly payload: Uint8Array;
 }
 
-/** Walks over attributes. @throws {DecodeError} where one reaches beyond the end */
-export function* attributesIn(data: Uint8Array): Generator<UnknownAttribute> {
+/**
+ * Calls `visit` for each attribute, with its type and flags apart.
+ * @throws {DecodeError} where one reaches beyond the end
+ */
+function eachAttribute(
+  data: Uint8Array,
+  visit: (type: number, flags: number, payload: Uint8Array) => void,
+): void {
   const view = viewOf(data);
   let at = 0;
   while (at < data.length) {
@@ -24,9 +30,16 @@ export function* attributesIn(data: Uint8Array): Generator<UnknownAttribute> {
     if (length < 4 || length > data.length - at) {
       throw new DecodeError(`attribute ${type & 0x3fff} claims ${length} of ${data.length - at} bytes`);
     }
-    yield { type: type & 0x3fff, flags: type & 0xc000, payload: data.subarray(at + 4, at + length) };
+    visit(type & 0x3fff, type & 0xc000, data.subarray(at + 4, at + length));
     at += (length + 3) & ~3;
   }
+}
+
+/** All attributes in their order. @throws {DecodeError} where one reaches beyond the end */
+export function attributesIn(data: Uint8Array): UnknownAttribute[] {
+  const found: UnknownAttribute[] = [];
+  eachAttribute(data, (type, flags, payload) => found.push({ type, flags, payload }));
+  return found;
 }
 
 /** What a row may hold: any codec, seen without its type. */
@@ -82,16 +95,16 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
     read(data) {
       const values: Record<string, unknown> = {};
       const unknown: UnknownAttribute[] = [];
-      for (const attribute of attributesIn(data)) {
-        const row = byType.get(attribute.type);
+      eachAttribute(data, (type, flags, payload) => {
+        const row = byType.get(type);
         if (!row) {
-          unknown.push(attribute);
-          continue;
+          unknown.push({ type, flags, payload });
+          return;
         }
-        const content = readRow(row.name, row.codec.item ?? row.codec, attribute.payload);
+        const content = readRow(row.name, row.codec.item ?? row.codec, payload);
         if (!row.codec.item) values[row.name] = content;
         else values[row.name] = [...((values[row.name] as readonly unknown[] | undefined) ?? []), content];
-      }
+      });
       if (unknown.length > 0) values["unknown"] = unknown;
       return values as Values<R>;
     },
@@ -147,7 +160,7 @@ export function listOf<T>(item: Codec<T>, elementType = 1): Codec<readonly T[]> 
         into.attribute(elementType, (writer) => item.write(writer, value), item.nested);
     },
     read(payload) {
-      return [...attributesIn(payload)].map((element) => item.read(element.payload));
+      return attributesIn(payload).map((element) => item.read(element.payload));
     },
   };
 }

@@ -118,7 +118,7 @@ export function decodeVerdict(message: Message): Verdict {
   if (type === ControlType.Done && body.length === 0) return { errno: 0 };
   if (body.length < 4) throw new DecodeError(`error message of ${body.length} bytes`);
   const view = viewOf(body);
-  const errno = -view.getInt32(0, hostLittleEndian);
+  const errno = 0 - view.getInt32(0, hostLittleEndian);
   if ((flags & MessageFlag.ErrorAttributes) === 0) return { errno };
   let at = 4;
   if (type === ControlType.Error) {
