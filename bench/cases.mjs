@@ -109,7 +109,7 @@ export const cases = [
     [10, 200, 1000].map((count) => existing(conflist, count)),
   ),
   build("endurance", "masq", {
-    title: "bridge + host-local, ipMasq; 20,000 times, 4 in parallel",
+    title: "bridge + host-local, ipMasq; thousands of times, 4 in parallel",
     mode: "burst",
     parallel: 4,
     count: 20_000,

@@ -121,7 +121,7 @@ async function measure(benchCase, chosen, options, scratch) {
           `the machine was ${Math.round(busy * 100)} % busy before the first call: read these figures with care`,
         );
     }
-    const count = benchCase.count ?? options.count;
+    const count = options.n === undefined ? (benchCase.count ?? options.count) : options.count;
     const size =
       benchCase.block ?? (benchCase.mode === "burst" ? 3 * benchCase.parallel : Math.min(blockSize, count));
     for (let done = 0; done < count; done += size) {
@@ -220,7 +220,13 @@ async function main() {
   if (options.write && rows.length > 0) {
     const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
     const heading = `\`${command}\`, ${new Date().toISOString().slice(0, 10)}\\\n${machine}\\\nGo plugins: ${peer}. Times in ms, median / p95 of ${options.count}.`;
-    writePage(join(root, "docs/performance.md"), `${heading}\n\n${markdownTable(rows)}`);
+    const remarks = results.flatMap(({ title, notes }) =>
+      notes.map((note) => `- ${title}: ${note.split("\n")[0]}`),
+    );
+    writePage(
+      join(root, "docs/performance.md"),
+      [heading, markdownTable(rows), remarks.join("\n")].join("\n\n"),
+    );
     say("\nWritten to docs/performance.md");
   }
   if (failed) process.exitCode = 1;

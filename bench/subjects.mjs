@@ -113,8 +113,10 @@ export class Subject {
 
   async describeServices(when) {
     return (await this.services()).map(({ service, residentKib, files }) => {
+      // Without the folders: the page is not about one machine.
+      const command = service.replaceAll(/\S*\//g, "");
       const memory = (residentKib / 1024).toFixed(0);
-      return `${titles[this.name]}: "${service}" runs, ${memory} MiB resident and ${files} open files ${when}`;
+      return `${titles[this.name]}: "${command}" runs, ${memory} MiB resident and ${files} open files ${when}`;
     });
   }
 }
