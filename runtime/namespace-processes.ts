@@ -7,21 +7,44 @@ export interface NamespaceProcess {
   readonly command: string;
 }
 
-/**
- * Processes whose network namespace is this one, by pid. Walks /proc once; those that end meanwhile, and those
- * that may not be looked at, are passed over.
- */
-export function processesIn(namespace: NamespaceIdentity): readonly NamespaceProcess[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
+/** Every process by its network namespace, as one walk of /proc found them. */
+export class ProcessTable {
+  readonly #pids = new Map<string, number[]>();
+
+  /** Those that end meanwhile, and those that may not be looked at, are passed over. */
+  static read(): ProcessTable {
+    const table = new ProcessTable();
+    for (const name of readdirSync("/proc")) {
+      if (!/^\d+$/.test(name)) continue;
       try {
-        const { dev, ino } = statSync(`/proc/${name}/ns/net`);
-        if (dev !== namespace.dev || ino !== namespace.ino) return [];
-        return [{ pid: Number(name), command: readFileSync(`/proc/${name}/comm`, "utf8").trimEnd() }];
+        table.#add(statSync(`/proc/${name}/ns/net`), Number(name));
       } catch {
-        return [];
+        // It has ended, or is not ours to look at.
       }
-    })
-    .sort((a, b) => a.pid - b.pid);
+    }
+    return table;
+  }
+
+  /** By pid. */
+  in(namespace: NamespaceIdentity): readonly NamespaceProcess[] {
+    const pids = this.#pids.get(keyOf(namespace)) ?? [];
+    return [...pids].sort((a, b) => a - b).map((pid) => ({ pid, command: readCommand(pid) }));
+  }
+
+  #add(namespace: NamespaceIdentity, pid: number): void {
+    const key = keyOf(namespace);
+    const pids = this.#pids.get(key);
+    if (pids === undefined) this.#pids.set(key, [pid]);
+    else pids.push(pid);
+  }
+}
+
+const keyOf = ({ dev, ino }: NamespaceIdentity) => `${dev}:${ino}`;
+
+function readCommand(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd();
+  } catch {
+    return "";
+  }
 }

@@ -12,7 +12,7 @@ import type { CachedAttachment } from "./cache.ts";
 import { addNetworkList, ChainFailure, type ChainHost, delNetworkList, targetOf } from "./chain.ts";
 import { type ConfDirectory, UnknownNetwork } from "./conf-dir.ts";
 import { writeDurably } from "./durable-file.ts";
-import { type NamespaceProcess, processesIn } from "./namespace-processes.ts";
+import { type NamespaceProcess, ProcessTable } from "./namespace-processes.ts";
 import { sandboxContainerId } from "./network-id.ts";
 import { requireExecutables } from "./plugin-call.ts";
 import { renderHosts, renderResolvConf } from "./sandbox-files.ts";
@@ -332,7 +332,7 @@ function listAtAdd(cached: CachedAttachment): NetworkList | undefined {
 async function emptyOfProcesses(name: string, namespace: NamespaceIdentity, kill: boolean): Promise<void> {
   const deadlineMs = performance.now() + 5000;
   for (;;) {
-    const processes = processesIn(namespace);
+    const processes = ProcessTable.read().in(namespace);
     if (processes.length === 0) return;
     if (!kill) {
       throw new SandboxFailure(

@@ -9,7 +9,7 @@ import type { World } from "#netctl/world.ts";
 import { ownerTag } from "#nftables/owner.ts";
 import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";
-import { processesIn } from "#runtime/namespace-processes.ts";
+import { ProcessTable } from "#runtime/namespace-processes.ts";
 import type { Sandbox } from "#runtime/sandbox.ts";
 import { compareAttachment } from "./differences.ts";
 import { type OwnedElement, readOwnedElements } from "./element-view.ts";
@@ -34,6 +34,7 @@ interface Sources {
   readonly cached: readonly CachedAttachment[];
   readonly records: readonly JournalRecord[];
   readonly sandboxes: readonly Sandbox[];
+  readonly processes: ProcessTable;
   /** Undefined where they can't be read. */
   readonly elements: readonly OwnedElement[] | undefined;
   readonly problems: string[];
@@ -67,6 +68,7 @@ export async function collectInspection(world: World): Promise<Inspection> {
     cached: (await attempt("cached results", () => world.chain.cache.list())) ?? [],
     records: (await attempt("the journal", () => world.journal.list())) ?? [],
     sandboxes: (await attempt("sandboxes", () => world.sandboxes.list())) ?? [],
+    processes: ProcessTable.read(),
     elements: await attempt("nftables", readOwnedElements),
     problems,
   };
@@ -285,7 +287,7 @@ function viewSandbox(sandbox: Sandbox, sources: Sources, world: World): SandboxV
     createdAt,
     networks: attachments.map(({ network, ifName }) => ({ network, ifName })),
     links: links ?? [],
-    processes: isThere ? processesIn(namespace) : [],
+    processes: isThere ? sources.processes.in(namespace) : [],
     differences: differences[state],
   };
 }
