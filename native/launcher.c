@@ -269,6 +269,8 @@ static void start_service(const char *run, const char *lock) {
   int null = (int)syscall4(NR_openat, AT_FDCWD, "/dev/null", 2, 0);
   if (null >= 0)
     for (int i = 0; i < 3; i++) syscall3(NR_dup3, null, i, 0);
+  /* A copy of a descriptor onto itself is refused, and it would keep its close-on-exec. */
+  if (fd == 3) fd = (int)syscall3(NR_dup3, fd, 4, 0);
   syscall3(NR_dup3, fd, 3, 0);
   syscall3(NR_close_range, 4, ~0U, 0);
   static const char *filtered[MAX_VARIABLES + 3];

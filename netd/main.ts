@@ -1,6 +1,6 @@
 // Main of netd, the warm service of one network namespace.
 
-import { closeSync, constants, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import type { Socket } from "node:net";
 import { pino } from "pino";
 import { resolveDirectories } from "#machine/directories.ts";
@@ -20,6 +20,12 @@ const listenFd = 3;
 function ownNamespaces(): Namespaces {
   const inode = (name: string) => statSync(`/proc/self/ns/${name}`, { bigint: true }).ino;
   return { network: inode("net"), mount: inode("mnt") };
+}
+
+/** True if the descriptor that the launcher hands over is the lock that it took: an open lock file. */
+function holdsLock(fd: number, path: string): boolean {
+  const [inherited, file] = [fstatSync(fd), statSync(path)];
+  return inherited.dev === file.dev && inherited.ino === file.ino;
 }
 
 /** Takes the lock that makes this the only netd of its namespace; false where another has it. */
@@ -52,7 +58,8 @@ async function main(): Promise<void> {
   const namespaces = ownNamespaces();
   const { runDirectory } = options;
   mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
-  if (options.lockFd === undefined && !takeLock(lockPath(runDirectory, namespaces.network))) {
+  const lock = lockPath(runDirectory, namespaces.network);
+  if (!(options.lockFd !== undefined && holdsLock(options.lockFd, lock)) && !takeLock(lock)) {
     log.info("another netd serves this network namespace", { network: String(namespaces.network) });
     return;
   }
