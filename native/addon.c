@@ -495,7 +495,13 @@ static void deletion_run(napi_env env, void *data) {
   struct bytes news = {0};
   struct pollfd watched[2] = {{.fd = deletion->done_fd, .events = POLLIN}, {.fd = work->monitor_fd, .events = POLLIN}};
   for (;;) {
-    if (poll(watched, 2, -1) < 0 && errno != EINTR) break;
+    if (poll(watched, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      // Without poll there is no first of two: wait for the call, whose results nobody may touch before it is done.
+      uint64_t done;
+      while (read(deletion->done_fd, &done, sizeof done) < 0 && errno == EINTR) {}
+      break;
+    }
     if (watched[0].revents) break;
     if (!watched[1].revents) continue;
     news.length = 0;

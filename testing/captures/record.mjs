@@ -185,7 +185,7 @@ inNamespace("", ({ fd }) => {
     ["ip link add type vxlan id 16777216", "its NLMSG_ERROR, capped, with attributes"],
     refused,
   );
-  const missing = Buffer.concat([Buffer.alloc(16), Buffer.from("0900030" + "06e6f7065000000" + "00", "hex")]);
+  const missing = Buffer.concat([Buffer.alloc(16), Buffer.from("090003006e6f706500000000", "hex")]);
   save(
     "error-plain",
     ["ip link del nope", "its NLMSG_ERROR"],
