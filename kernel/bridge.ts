@@ -45,7 +45,11 @@ export interface PortVlans {
 
 /** The bridge of that name; undefined if there is no such link. @throws {NotABridgeError} */
 export function readBridge(namespace: NetworkNamespace, name: IfName): Link | undefined {
-  const link = readLink(namespace, name);
+  return asBridge(readLink(namespace, name), name);
+}
+
+/** The same for a link that was read already. @throws {NotABridgeError} */
+export function asBridge(link: Link | undefined, name: IfName): Link | undefined {
   if (link && link.kind !== "bridge") throw new NotABridgeError(name, link.kind);
   return link;
 }
@@ -56,17 +60,18 @@ export function readBridge(namespace: NetworkNamespace, name: IfName): Link | un
  * A new one gets a MAC address of its own: else it takes the lowest of its ports, and changes with them. It does not
  * listen to router advertisements, since the containers on it could send some, and skips duplicate address detection.
  * Like `ip link add NAME type bridge`.
+ * @param present what `readBridge()` has just said
  * @param undo gets what takes the change back; a bridge that others have come to use meanwhile stays
- * @throws {NotABridgeError}
  * @throws {UnsupportedByKernelError} VLAN filtering
  * @throws {NetlinkError}
  */
-export function ensureBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo): Link {
-  return adoptBridge(
-    namespace,
-    readBridge(namespace, spec.name) ?? createBridge(namespace, spec, undo),
-    spec,
-  );
+export function ensureBridge(
+  namespace: NetworkNamespace,
+  spec: BridgeSpec,
+  present: Link | undefined,
+  undo: Undo,
+): Link {
+  return adoptBridge(namespace, present ?? createBridge(namespace, spec, undo), spec);
 }
 
 function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo): Link {

@@ -6,8 +6,8 @@ import { newestVersion } from "#cni/version.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
 import type { AttachmentKey } from "#journal/record.ts";
-import { readBridge } from "#kernel/bridge.ts";
-import { readLink } from "#kernel/link.ts";
+import { asBridge } from "#kernel/bridge.ts";
+import { type Link, readEachLink, readLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
 import { Undo } from "#kernel/undo.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
@@ -26,14 +26,16 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const config = parseBridgeConfig(request.config, request.args);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const ifName = parseIfName(request.ifName);
-  readBridge(host.kernel.namespace, config.bridge);
+  const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, hostVethName(key)]);
+  const present = asBridge(link, config.bridge);
   const container = host.kernel.open(request.netns);
   try {
     if (readLink(container, ifName)) throw interfaceExists(ifName);
     // An ADD that was killed, or a container that is started again without a DEL in between.
     const record = host.journal.read(key, "bridge");
     if (record) await removeAttachment(describeRecord(record, request), host);
-    return await attach({ config, key, ifName, container, request, host });
+    const hostVeth = record || !veth ? hostVethName(key) : await freeHostVeth(key, host);
+    return await attach({ config, key, ifName, hostVeth, present, container, request, host });
   } catch (error) {
     if (error instanceof LinkExistsError && error.namespace === container)
       throw interfaceExists(ifName, error);
@@ -55,6 +57,8 @@ interface Work {
   readonly config: BridgeConfig;
   readonly key: AttachmentKey;
   readonly ifName: IfName;
+  readonly hostVeth: IfName;
+  readonly present: Link | undefined;
   readonly container: ReturnType<PluginHost["kernel"]["open"]>;
   readonly request: AddRequest;
   readonly host: PluginHost;
@@ -67,7 +71,7 @@ async function attach(work: Work): Promise<CniResult> {
     config: work.config,
     key,
     ifName: work.ifName,
-    hostVeth: freeHostVeth(work),
+    hostVeth: work.hostVeth,
     macs: { host: randomMac(), container: randomMac() },
     ipam: undefined,
   };
@@ -85,7 +89,13 @@ async function attach(work: Work): Promise<CniResult> {
     request.signal.throwIfAborted();
     // Before there is an interface: its first packet finds the rules in place.
     await applyElements(made, work, undo);
-    const links = await realise(attachment, { host, container: work.container, request, undo });
+    const links = await realise(attachment, {
+      host,
+      container: work.container,
+      present: work.present,
+      signal: request.signal,
+      undo,
+    });
     request.signal.throwIfAborted();
     const result = describeResult(attachment, links, request.netns.path);
     entry.complete(encodeResult(result, newestVersion));
@@ -105,13 +115,14 @@ async function begin({ key, request, host }: Work, made: Made): Promise<JournalE
   });
 }
 
-/** Two attachments with the same derived name are one in four thousand million: the later one takes another. */
-function freeHostVeth({ key, host }: Work): IfName {
-  const first = hostVethName(key);
-  if (!readLink(host.kernel.namespace, first)) return first;
-  const isTaken = host.journal.list().some((record) => decodeMade(record)?.hostVeth === first);
-  // Without a record it is a leftover of this very attachment, from before somebody removed the journal.
-  return isTaken ? hostVethName(key, 1) : first;
+/** For when there is a link of the derived name. Two attachments may derive the same: one pair in 2^32. */
+async function freeHostVeth(key: AttachmentKey, host: PluginHost): Promise<IfName> {
+  const name = hostVethName(key);
+  if (host.journal.list().some((record) => decodeMade(record)?.hostVeth === name))
+    return hostVethName(key, 1);
+  // A leftover of this very attachment, from before somebody removed the journal.
+  await removeLink(host.kernel.namespace, name);
+  return name;
 }
 
 async function applyElements(made: Made, { key, request, host }: Work, undo: Undo): Promise<void> {

@@ -1,4 +1,3 @@
-import type { AddRequest } from "#cni/plugin.ts";
 import { ensureBridge, setBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { ensureForwarding } from "#kernel/forwarding.ts";
@@ -30,15 +29,16 @@ export async function realise(
   work: {
     readonly host: PluginHost;
     readonly container: NetworkNamespace;
-    readonly request: AddRequest;
+    /** The bridge, if it was there when the ADD began. */
+    readonly present: Link | undefined;
+    readonly signal: AbortSignal;
     readonly undo: Undo;
   },
 ): Promise<RealisedLinks> {
-  const { host, container, undo } = work;
+  const { host, container, signal, undo } = work;
   const { namespace } = host.kernel;
-  const { signal } = work.request;
   const { name } = attachment.hostVeth;
-  const bridge = ensureBridge(namespace, attachment.bridge, undo);
+  const bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
   const vlanGateway = attachment.gateway
     ? await ensureGateway(host, { namespace, bridge, undo }, attachment.gateway)
     : undefined;

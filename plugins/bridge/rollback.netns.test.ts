@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -5,9 +6,11 @@ import type { JsonObject } from "#cni/json.ts";
 import type { Call, Outcome } from "#cni/plugin.ts";
 import { Journal } from "#journal/journal.ts";
 import type { JournalRecord } from "#journal/record.ts";
+import { decodeRecord } from "#journal/record-lines.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import { BridgeRig } from "#testing/bridge-rig.ts";
 import { bridge } from "./main.ts";
+import { hostVethName } from "./names.ts";
 
 let rig: BridgeRig;
 let intercept: ((type: string, call: Call) => Outcome | undefined) | undefined;
@@ -295,4 +298,39 @@ test("random configurations never crash the plugin and never leave anything", as
   expect(rig.links(container)).toEqual(["lo"]);
   expect(rig.links().filter((name) => name.startsWith("veth"))).toEqual([]);
   expect(rig.files()).toEqual((before as { files: string[] }).files);
+});
+
+describe("a link of the name that the attachment derives for the host", () => {
+  const name = hostVethName({ network: "net1", containerId: "c1", ifName: "eth0" });
+
+  test("is a leftover where no record has it, and makes place", async () => {
+    rig.namespace.run(`ip link add ${name} type veth peer other`);
+    const container = rig.container();
+    expect(await rig.add(rig.config(), { netns: container.path })).toMatchObject({ exitCode: 0 });
+    expect(rig.links()).not.toContain("other");
+  });
+
+  test("stays where it is another attachment's, and both work", async () => {
+    // As if both derived the same: the record of the other says so.
+    const other = rig.container();
+    expect(await rig.add(rig.config(), { netns: other.path })).toMatchObject({ exitCode: 0 });
+    const journal = join(rig.host.directories.state, "journal", "net1");
+    const [record = ""] = readdirSync(journal);
+    const content = readFileSync(join(journal, record));
+    rmSync(join(journal, record));
+    await rig.host.journal.begin({
+      key: { network: "net9", containerId: "other", ifName: "eth0" },
+      plugin: "bridge",
+      config: {},
+      args: [],
+      made: (decodeRecord(content) as { made: JsonObject }).made,
+    });
+    const container = rig.container();
+    const config = rig.config({ ipam: { type: "static", addresses: [{ address: "10.1.0.9/24" }] } });
+    const { json } = await rig.add(config, { netns: container.path });
+    expect(json["interfaces"]).toHaveLength(3);
+    expect(rig.reaches(container, "10.1.0.2")).toBe(true);
+    await rig.detach({ containerId: "c1", config });
+    expect(rig.links()).toContain(name);
+  });
 });
