@@ -1,10 +1,10 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
-import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { addToIp, equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import type { LeaseDirectory } from "./lease-directory.ts";
 import { formatLease, type LeaseOwner, ownerName } from "./lease-owner.ts";
 import type { LeaseNamespace, OwnerIndex, OwnerRecord } from "./owner-index.ts";
 import { type Candidate, candidates } from "./pool.ts";
-import { excludedValues, formatRangeSet, type RangeSet, rangeFor } from "./range.ts";
+import { type AddressRange, excludedValues, formatRangeSet, type RangeSet, rangeFor } from "./range.ts";
 
 /** What one range set is going to give; nothing is written yet. */
 export interface Choice extends Candidate {
@@ -164,9 +164,25 @@ function isNamed(owner: LeaseOwner | undefined, record: OwnerRecord): boolean {
   return owner !== undefined && ownerName(owner) === record.name;
 }
 
-/** True if an ADD would find an address in the set: lists the directory only when the first probes fail. */
+/**
+ * True if an ADD would find an address in the set. Tries some at random first, as those that come next may be one long
+ * row of taken ones.
+ */
 export function hasFree(leases: LeaseDirectory, set: RangeSet, setIndex: number): boolean {
+  const excluded = excludedValues(set);
+  for (let probe = 0; probe < directProbes; probe++) {
+    const range = set[probe % set.length];
+    const ip = range && randomIp(range);
+    if (ip && !excluded.has(ip.value) && !leases.has(ip)) return true;
+  }
   return findFree(leases, set, setIndex) !== undefined;
+}
+
+function randomIp({ start, end }: AddressRange): IpAddress {
+  const size = end.value - start.value + 1n;
+  // 53 random bits, spread over as many as the range has.
+  const offset = (BigInt(Math.floor(Math.random() * Number.MAX_SAFE_INTEGER)) * size) >> 53n;
+  return addToIp(start, offset);
 }
 
 /** True if an address of the set is held by a container of an earlier boot. */

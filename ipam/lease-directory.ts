@@ -96,7 +96,8 @@ export class LeaseDirectory {
     }
     return names.flatMap((name) => {
       const ip = tryParseIp(name);
-      return ip && formatIp(ip) === name ? [ip] : [];
+      // IPv6 has many texts for one address, of which the canonical one is a lease; IPv4 has one.
+      return ip && (ip.family === 4 || formatIp(ip) === name) ? [ip] : [];
     });
   }
 

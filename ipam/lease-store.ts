@@ -1,9 +1,10 @@
-import { accessSync, constants, mkdirSync, statfsSync } from "node:fs";
+import { accessSync, constants, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { LockTimeoutError, withFileLock } from "#machine/lock.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
 import { Trash } from "#machine/trash.ts";
 import { type Cidr } from "#net/cidr.ts";
 import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
@@ -258,7 +259,7 @@ export class LeaseStore {
   #makeDirectory(): void {
     try {
       // What the reference gives it.
-      if (!this.#exists()) mkdirSync(this.#leases.path, { recursive: true, mode: 0o755 });
+      if (!this.#exists()) makeDirectory(this.#leases.path, 0o755);
     } catch (cause) {
       throw asIoFailure(new IoError("make lease directory", this.#leases.path, cause));
     }

@@ -1,6 +1,5 @@
 import {
   existsSync,
-  mkdirSync,
   readdirSync,
   readlinkSync,
   renameSync,
@@ -10,6 +9,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { errorCode, IoError } from "#machine/io-error.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
 import type { Trash } from "#machine/trash.ts";
 import { equalIp, formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
 import { type LeaseDirectory, modificationTime } from "./lease-directory.ts";
@@ -254,7 +254,7 @@ export class OwnerIndex {
   #makeFolder(folder: string): void {
     const path = join(this.#directory, folder);
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path, 0o700);
     } catch (cause) {
       throw new IoError("make directory", path, cause);
     }

@@ -4,7 +4,6 @@ import {
   type Dirent,
   fsync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -14,6 +13,7 @@ import {
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { errorCode, IoError } from "#machine/io-error.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
 import { isRunning, type ProcessIdentity, readProcessIdentity } from "#machine/process-identity.ts";
 import { Trash } from "#machine/trash.ts";
 import type { AttachmentKey, IntactRecord, Intent, JournalRecord, Json } from "./record.ts";
@@ -152,7 +152,7 @@ export class Journal {
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
     }
-    const firstMade = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const firstMade = makeDirectory(dirname(path), 0o700);
     const fd = openSync(path, "wx", 0o600);
     if (firstMade !== undefined) syncParents(dirname(path), dirname(firstMade));
     return fd;

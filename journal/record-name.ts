@@ -27,5 +27,7 @@ export function recordName(key: AttachmentKey, plugin: string): string {
 export function parseRecordName(name: string): RecordWords | undefined {
   const [containerId, ifName, plugin, ...rest] = name.split(":");
   if (!containerId || !ifName || !plugin || rest.length > 0) return undefined;
+  // An editor's or a copier's temporary file begins with a dot.
+  if (!/^[a-zA-Z0-9~]/.test(containerId)) return undefined;
   return { containerId, ifName, plugin };
 }

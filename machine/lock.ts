@@ -1,8 +1,9 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockOperation, native } from "#native/addon.ts";
 import { errorCode, IoError } from "./io-error.ts";
+import { makeDirectory } from "./make-directory.ts";
 
 export interface LockOptions {
   /** How long to wait for the holder. */
@@ -79,7 +80,7 @@ function openLockFile(path: string): number {
       return openSync(path, flags, 0o600);
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makeDirectory(dirname(path), 0o700);
       return openSync(path, flags, 0o600);
     }
   } catch (cause) {

@@ -14,9 +14,10 @@ export type LogLevel = keyof typeof ranks;
  * process lives for one verb. The service logs with pino itself.
  */
 export function lineLog(level: LogLevel, write: (line: string) => void): Log {
-  const at = (name: Exclude<LogLevel, "silent">) => (message: string, fields?: Readonly<Record<string, unknown>>) => {
-    if (ranks[name] < ranks[level]) return;
-    write(`${JSON.stringify({ level: name, time: Date.now(), ...fields, msg: message })}\n`);
-  };
+  const at =
+    (name: Exclude<LogLevel, "silent">) => (message: string, fields?: Readonly<Record<string, unknown>>) => {
+      if (ranks[name] < ranks[level]) return;
+      write(`${JSON.stringify({ level: name, time: Date.now(), ...fields, msg: message })}\n`);
+    };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }

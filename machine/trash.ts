@@ -1,6 +1,7 @@
-import { lstatSync, mkdirSync, readdirSync, renameSync, unlink } from "node:fs";
+import { lstatSync, readdirSync, renameSync, unlink } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "./io-error.ts";
+import { makeDirectory } from "./make-directory.ts";
 
 /**
  * Takes files away at the price of a rename (4 µs) and frees their blocks in the background, which takes ext4 on a
@@ -28,7 +29,7 @@ export class Trash {
         renameSync(path, grave);
       } catch (error) {
         if (errorCode(error) !== "ENOENT" || !isThere(path)) throw error;
-        mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+        makeDirectory(this.#directory, 0o700);
         renameSync(path, grave);
       }
     } catch (error) {
