@@ -99,7 +99,7 @@ export class BridgeRig extends TestHost {
     return await this.call(
       bridge,
       "CHECK",
-      { ...config, prevResult: { cniVersion: "1.1.0", ...result } as unknown as JsonObject },
+      { ...config, prevResult: { cniVersion: "1.1.0", ...result } },
       { containerId, ifName: "eth0", netns: container.path },
     );
   }

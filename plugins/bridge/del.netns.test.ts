@@ -33,7 +33,7 @@ function left(): unknown {
 const nothing = { links: [], elements: [], files: [] };
 
 function prevResult({ result }: Attached): JsonObject {
-  return { cniVersion: "1.1.0", ...result } as unknown as JsonObject;
+  return { cniVersion: "1.1.0", ...result };
 }
 
 function loseJournal(): void {

@@ -110,7 +110,10 @@ describe.each([
 
   test("a caller that gives up meanwhile leaves nothing", async () => {
     const controller = new AbortController();
-    intercept = () => void controller.abort();
+    intercept = () => {
+      controller.abort();
+      return undefined;
+    };
     const container = rig.container();
     const before = rig.snapshot();
     const answer = await rig.add(rig.config(everything), {
@@ -183,11 +186,11 @@ describe("after kill -9", () => {
     class KilledJournal extends Journal {
       override async begin(...args: Parameters<Journal["begin"]>) {
         const entry = await super.begin(...args);
-        const { amend } = entry;
+        const amend = entry.amend.bind(entry);
         const die = () => new Promise<never>(() => {});
         if (phase === "before IPAM") await die();
         entry.amend = (made) => {
-          amend.call(entry, made);
+          amend(made);
           if (phase === "after IPAM") throw new Killed();
         };
         entry.complete = () => {
