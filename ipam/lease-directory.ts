@@ -12,6 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import type { Trash } from "#machine/trash.ts";
 import { formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
@@ -64,6 +65,7 @@ export class LeaseDirectory {
     try {
       const fd = openSync(file, "wx", 0o600);
       isMade = true;
+      crashPoint("lease-file-made");
       try {
         writeAll(fd, formatLease(owner));
       } finally {

@@ -2,6 +2,7 @@ import { accessSync, constants, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { CniError, ErrorCode } from "#cni/error.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { LockTimeoutError, withFileLock } from "#machine/lock.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
@@ -192,6 +193,7 @@ export class LeaseStore {
       return await withFileLock(
         this.#leases.lockPath,
         () => {
+          crashPoint("leases-locked");
           if (!this.#index.isCurrent(this.#leases)) this.#index.rebuild(this.#leases);
           return action();
         },
@@ -213,6 +215,7 @@ export class LeaseStore {
     const made: IpAddress[] = [];
     try {
       index.put(name, [...own.live, ...choices.map(({ ip }) => ip)], netns);
+      crashPoint("lease-owner-recorded");
       for (const { ip, from, isKept, setIndex } of choices) {
         if (!isKept) {
           if (from) {
@@ -221,8 +224,10 @@ export class LeaseStore {
           }
           leases.create(ip, owner);
           made.push(ip);
+          crashPoint("lease-made");
         }
         leases.setLastReserved(setIndex, ip);
+        crashPoint("last-reserved-written");
       }
       for (const { ip } of own.dead) {
         if (!choices.some((choice) => equalIp(choice.ip, ip))) leases.discard(ip);
@@ -238,6 +243,7 @@ export class LeaseStore {
       throw error;
     }
     index.markCurrent(leases);
+    crashPoint("leases-marked");
   }
 
   #removeAll(records: readonly OwnerRecord[]): void {
@@ -246,8 +252,10 @@ export class LeaseStore {
       for (const ip of record.addresses) {
         const holder = this.#leases.ownerOf(ip);
         if (holder && ownerName(holder) === record.name) this.#leases.discard(ip);
+        crashPoint("lease-removed");
       }
       this.#index.remove(record);
+      crashPoint("lease-owner-forgotten");
     }
     this.#index.markCurrent(this.#leases);
   }

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { isRunning, type ProcessIdentity, readProcessIdentity } from "#machine/process-identity.ts";
@@ -65,8 +66,10 @@ export class Journal {
     try {
       const fd = this.#createFile(path);
       made = true;
+      crashPoint("journal-file-made");
       try {
         writeFileSync(fd, text);
+        crashPoint("journal-intent-written");
         // Journalling file systems put the new directory entry on disk with it.
         await fsyncAsync(fd);
       } finally {
@@ -77,6 +80,7 @@ export class Journal {
       if (made) removeQuietly(path);
       throw new IoError("write journal record", path, cause);
     }
+    crashPoint("journal-begun");
     return new JournalEntry(this, intent.key, intent.plugin, path);
   }
 
@@ -98,6 +102,7 @@ export class Journal {
     const path = this.#path(key, plugin);
     try {
       this.#trash.discard(path);
+      crashPoint("journal-removed");
     } catch (cause) {
       throw new IoError("remove journal record", path, cause);
     }
@@ -201,11 +206,14 @@ export class JournalEntry {
   /** Replaces what was said to be made, before making it. */
   amend(made: Json): void {
     this.#append({ made });
+    crashPoint("journal-amended");
   }
 
   /** The ADD has succeeded, with this result. */
   complete(result: Json): void {
+    crashPoint("all-made");
     this.#append({ result });
+    crashPoint("journal-completed");
   }
 
   /** The ADD has failed and everything is undone. */

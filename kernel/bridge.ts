@@ -1,3 +1,4 @@
+import { crashPoint } from "#machine/crash-point.ts";
 import type { IfName } from "#net/ifname.ts";
 import { randomMac } from "#net/mac.ts";
 import { Errno } from "#netlink/errno.ts";
@@ -91,8 +92,10 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
     if (link && listLinks(namespace, { master: link.ifindex }).length === 0)
       await removeLink(namespace, link.ifindex);
   });
+  crashPoint("bridge-made");
   writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_ra`, 0);
   skipAddressDetection(namespace, name);
+  crashPoint("bridge-sysctls-set");
   return requireLink(namespace, name);
 }
 
@@ -118,6 +121,7 @@ function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec):
   } catch (error) {
     throw wantsFiltering ? explainVlans(error, spec.name) : error;
   }
+  crashPoint("bridge-up");
   const changed = requireLink(namespace, link.ifindex);
   // Older kernels overlook an attribute that they were built without.
   if (spec.vlanFiltering && changed.bridge?.vlanFiltering !== true) throw vlansUnsupported(spec.name);

@@ -1,3 +1,4 @@
+import { crashPoint } from "#machine/crash-point.ts";
 import { listLinks } from "./link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 import { ensureSysctl, readSysctl, SysctlError, writeSysctl } from "./sysctl.ts";
@@ -42,6 +43,7 @@ function keepListening(namespace: NetworkNamespace, undo: Undo): void {
 function set(namespace: NetworkNamespace, key: string, value: number, undo: Undo): void {
   const before = ensureSysctl(namespace, key, value);
   if (before !== undefined) undo.push(`sysctl ${key}`, () => writeSysctl(namespace, key, before));
+  crashPoint("forwarding-set");
 }
 
 /** True if the host forwards packets of this family, or can be told to. Changes nothing. */

@@ -1,3 +1,4 @@
+import { crashPoint } from "#machine/crash-point.ts";
 import { type Cidr, formatCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { Errno } from "#netlink/errno.ts";
@@ -27,6 +28,7 @@ export interface InterfaceSpec {
 export function configureInterface(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): Link {
   const { ifindex } = requireLink(namespace, name);
   prepareSysctls(namespace, name, spec);
+  crashPoint("interface-sysctls-set");
   const noDad = !spec.duplicateAddressDetection;
   const requests = [
     setLink(ifindex, { up: true }),

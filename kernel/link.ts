@@ -1,3 +1,4 @@
+import { crashPoint } from "#machine/crash-point.ts";
 import type { IfName } from "#net/ifname.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
@@ -68,6 +69,7 @@ export async function removeLink(namespace: NetworkNamespace, ref: LinkRef): Pro
   if (!link) return false;
   try {
     await deleteLinkSoon({ namespaceFd: namespace.fd, target: link.ifindex });
+    crashPoint("link-removed");
     return true;
   } catch (error) {
     // Its other end was removed meanwhile, or the namespace of that.

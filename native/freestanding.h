@@ -17,7 +17,7 @@ typedef long i64;
 
 enum {
   NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_socket = 41, NR_connect = 42, NR_sendmsg = 46,
-  NR_clone = 56, NR_execve = 59, NR_flock = 73, NR_chdir = 80, NR_geteuid = 107, NR_setsid = 112,
+  NR_getpid = 39, NR_clone = 56, NR_execve = 59, NR_kill = 62, NR_flock = 73, NR_chdir = 80, NR_geteuid = 107, NR_setsid = 112,
   NR_wait4 = 61, NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_readlinkat = 267,
   NR_faccessat = 269, NR_ppoll = 271, NR_dup3 = 292, NR_memfd_create = 319, NR_statx = 332, NR_close_range = 436,
 };
@@ -41,7 +41,7 @@ __asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tmov %rsp,%rdi\n\tand $-16,%r
 enum {
   NR_dup3 = 24, NR_flock = 32, NR_mkdirat = 34, NR_faccessat = 48, NR_chdir = 49, NR_openat = 56, NR_close = 57,
   NR_lseek = 62, NR_read = 63, NR_write = 64, NR_ppoll = 73, NR_readlinkat = 78, NR_exit_group = 94,
-  NR_clock_gettime = 113, NR_setsid = 157, NR_geteuid = 175, NR_socket = 198, NR_connect = 203, NR_sendmsg = 211,
+  NR_clock_gettime = 113, NR_kill = 129, NR_setsid = 157, NR_getpid = 172, NR_geteuid = 175, NR_socket = 198, NR_connect = 203, NR_sendmsg = 211,
   NR_clone = 220, NR_execve = 221, NR_wait4 = 260, NR_memfd_create = 279, NR_statx = 291, NR_close_range = 436,
 };
 

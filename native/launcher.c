@@ -80,6 +80,21 @@ static void put(int fd, const char *data, u64 size) {
   }
 }
 
+/* machine/crash-point.ts says what this is for; the fault build alone has it. */
+#ifdef NETCTL_FAULTS
+static void crash_point(const char *name) {
+  for (const char *at = variable("NETCTL_CRASH_AT"); *at;) {
+    if (starts(at, "launcher/") && starts(at + 9, name)) {
+      char end = at[9 + length(name)];
+      if (end == 0 || end == ',') syscall2(NR_kill, syscall0(NR_getpid), 9 /* SIGKILL */);
+    }
+    while (*at && *at++ != ',') {}
+  }
+}
+#else
+#define crash_point(name) ((void)0)
+#endif
+
 static void say(int fd, const char *text) { put(fd, text, length(text)); }
 
 __attribute__((noreturn)) static void leave(int code) {
@@ -171,6 +186,7 @@ __attribute__((noreturn)) static void standalone(const char *name) {
   static char program[MAX_PATH];
   if (!library(program, "standalone.cjs"))
     fail("999", "Cannot find standalone.cjs: install it in ../lib beside this executable, or set NETCTL_LIB_DIR");
+  crash_point("standalone");
   if (input_fd >= 0) {
     syscall3(NR_lseek, input_fd, 0, 0);
     syscall3(NR_dup3, input_fd, 0, 0);
@@ -309,6 +325,7 @@ static void ask_service(const char *name) {
     return;
   }
 
+  crash_point("connected");
   u64 environment_size = 0;
   for (const char **entry = passed; *entry; entry++) {
     u64 size = length(*entry) + 1;
@@ -327,11 +344,13 @@ static void ask_service(const char *name) {
                           {block, header.environment_size}, {input, header.stdin_size}};
   i64 start = now_ms();
   char accepted = 0;
-  if (!transmit(fd, parts, 4, start + ACCEPT_TIMEOUT_MS) ||
-      receive(fd, &accepted, 1, start + ACCEPT_TIMEOUT_MS) != 1 || accepted != 'A') {
+  int sent = transmit(fd, parts, 4, start + ACCEPT_TIMEOUT_MS);
+  crash_point("sent");
+  if (!sent || receive(fd, &accepted, 1, start + ACCEPT_TIMEOUT_MS) != 1 || accepted != 'A') {
     syscall1(NR_close, fd);
     return;
   }
+  crash_point("accepted");
 
   int got = receive(fd, reply, 12, start + timeout_ms);
   u32 code, output_size, error_size;
@@ -344,9 +363,11 @@ static void ask_service(const char *name) {
   }
   if (got < 0) fail("11", "Cannot get an answer from netd within the deadline (NETCTL_TIMEOUT_MS): try again later");
   if (got == 0) {
+    crash_point("netd-lost");
     syscall1(NR_close, fd);
     return;
   }
+  crash_point("before-print");
   put(1, reply + 12, output_size);
   put(2, reply + 12 + output_size, error_size);
   leave((int)code);

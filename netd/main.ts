@@ -3,6 +3,7 @@
 import { closeSync, constants, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import type { Socket } from "node:net";
 import { pino } from "pino";
+import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { LockOperation, native } from "#native/addon.ts";
@@ -65,7 +66,7 @@ async function main(): Promise<void> {
   }
 
   const host = openHost(environment, log);
-  const { cleaned, failed } = await recover(host);
+  const { cleaned, failed } = await withCrashPoints("recovery", environment, () => recover(host));
   for (const record of cleaned)
     log.info("cleaned up after a crash or reboot", { ...record.key, plugin: record.plugin });
   for (const { record, reason } of failed)

@@ -1,6 +1,7 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Call, Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
+import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { plugins } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
@@ -18,6 +19,15 @@ export class Service {
 
   /** Never throws: whatever happens becomes a CNI error. */
   async serve(request: Request, signal: AbortSignal): Promise<Outcome> {
+    return await withCrashPoints("netd", request.environment, async () => {
+      crashPoint("accepted");
+      const outcome = await this.#serve(request, signal);
+      crashPoint("before-reply");
+      return outcome;
+    });
+  }
+
+  async #serve(request: Request, signal: AbortSignal): Promise<Outcome> {
     const plugin = plugins.get(request.name);
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));

@@ -1,4 +1,5 @@
 import { closeSync, openSync } from "node:fs";
+import { crashPoint } from "#machine/crash-point.ts";
 import { type Cidr, overlaps } from "#net/cidr.ts";
 import { DecodeError } from "#netlink/decode-error.ts";
 import { Errno } from "#netlink/errno.ts";
@@ -216,6 +217,7 @@ export class Nftables {
 
   async #load(family: TableFamily): Promise<void> {
     await this.nft.run(skeletonText(family));
+    crashPoint("skeleton-loaded");
   }
 
   async #apply(operations: readonly Operation[]): Promise<void> {
@@ -313,6 +315,7 @@ export class Nftables {
         const requests = grouped(choose()).map((refs) => deleteStep(refs).request);
         if (requests.length === 0) return;
         const error = await this.#commit(requests, generation);
+        crashPoint("elements-removed");
         if (!error) return;
         if (!isRestart(error) || restarts >= maxRestarts) throw error;
       }

@@ -1,4 +1,4 @@
-// Builds the programs written in C: dist/lib/launcher and dist/lib/sandbox-enter. Takes the machine's compiler,
+// Builds the programs written in C, launcher and sandbox-enter, into a directory. Takes the machine's compiler,
 // or CC, which may be a cross compiler (CC=aarch64-linux-gnu-gcc).
 import { spawnSync } from "node:child_process";
 import { renameSync } from "node:fs";
@@ -20,21 +20,21 @@ function compile(source, out, flags) {
   }
   if (error) throw error;
   if (status !== 0) throw new Error(`Cannot build ${out}:\n${stderr}`);
-  renameSync(`${root}/${out}.new`, `${root}/${out}`);
+  renameSync(`${out}.new`, out);
 }
 
 /** Without a C library: 10 KB, and half the start-up of a static one. */
-function buildLauncher() {
-  compile("native/launcher.c", "dist/lib/launcher", [
+export function buildLauncher(directory, { faults = false } = {}) {
+  compile("native/launcher.c", `${directory}/launcher`, [
     ..."-ffreestanding -fno-builtin -nostdlib -fno-pie -no-pie -fno-stack-protector".split(" "),
     ..."-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident".split(" "),
     ..."-Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -Wl,--gc-sections".split(" "),
-    `-DLIB_DIRECTORY="${root}dist/lib"`,
+    `-DLIB_DIRECTORY="${directory}"`,
     `-DNODE_PATH="${process.execPath}"`,
+    ...(faults ? ["-DNETCTL_FAULTS"] : []),
   ]);
 }
 
-export function buildPrograms() {
-  buildLauncher();
-  compile("native/sandbox-enter.c", "dist/lib/sandbox-enter", ["-D_FORTIFY_SOURCE=2"]);
+export function buildSandboxEnter(directory) {
+  compile("native/sandbox-enter.c", `${directory}/sandbox-enter`, ["-D_FORTIFY_SOURCE=2"]);
 }

@@ -1,26 +1,32 @@
 // Builds dist/: the native parts with the machine's compiler, one bundled file per program, and the executables.
+// `--faults DIR` builds the same into another directory with crash points compiled in (machine/crash-point.ts), for
+// conformance/faults.
 
 import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { buildPrograms } from "./build-programs.mjs";
-import { bundles, executables } from "./executables.mjs";
+import { buildLauncher, buildSandboxEnter } from "./build-programs.mjs";
+import { bundles, executables, faultBundles } from "./executables.mjs";
 
+const [flag, directory] = process.argv.slice(2);
+const faults = flag === "--faults";
+if (flag !== undefined && !(faults && directory)) {
+  console.error("Usage: node scripts/build.mjs [--faults DIR]");
+  process.exit(2);
+}
 const root = fileURLToPath(new URL("..", import.meta.url));
+const out = faults ? resolve(directory) : `${root}dist`;
 process.chdir(root);
 
-mkdirSync("dist/bin", { recursive: true });
-mkdirSync("dist/lib", { recursive: true });
-const native = spawnSync(process.execPath, ["scripts/build-native.mjs"], { stdio: "inherit" });
-if (native.status !== 0) process.exit(native.status ?? 1);
-buildPrograms();
-
-for (const { entry, out, format } of bundles) {
+async function bundle({ entry, file, format }) {
   if (!existsSync(entry)) throw new Error(`Cannot bundle ${entry}: no such file`);
+  const constants = { NETCTL_FAULTS: String(faults) };
+  if (format === "cjs") constants.NETCTL_LIB_DIRECTORY = "__dirname";
   await build({
     entryPoints: [entry],
-    outfile: `${out}.new`,
+    outfile: `${out}/${file}.new`,
     bundle: true,
     platform: "node",
     target: "node20",
@@ -30,21 +36,33 @@ for (const { entry, out, format } of bundles) {
     legalComments: "none",
     logLevel: "warning",
     logOverride: { "empty-import-meta": "silent" },
-    define: format === "cjs" ? { NETCTL_LIB_DIRECTORY: "__dirname" } : {},
+    define: constants,
     // Libraries written as CommonJS call require() for Node's own modules, which an ES module does not have.
     banner:
       format === "esm"
         ? { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' }
         : {},
   });
-  renameSync(`${out}.new`, out);
+  renameSync(`${out}/${file}.new`, `${out}/${file}`);
 }
 
-// A running executable can't be written to (ETXTBSY), so each is replaced by rename.
-for (const name of executables) {
-  copyFileSync("dist/lib/launcher", `dist/bin/${name}.new`);
-  chmodSync(`dist/bin/${name}.new`, 0o755);
-  renameSync(`dist/bin/${name}.new`, `dist/bin/${name}`);
+/** A running executable can't be written to (ETXTBSY), so each is replaced by rename. */
+function install(source, target) {
+  copyFileSync(source, `${target}.new`);
+  chmodSync(`${target}.new`, 0o755);
+  renameSync(`${target}.new`, target);
 }
-rmSync("dist/.built", { force: true });
-writeFileSync("dist/.built", "");
+
+mkdirSync(`${out}/bin`, { recursive: true });
+mkdirSync(`${out}/lib`, { recursive: true });
+const native = spawnSync(process.execPath, ["scripts/build-native.mjs"], { stdio: "inherit" });
+if (native.status !== 0) process.exit(native.status ?? 1);
+buildLauncher(`${out}/lib`, { faults });
+if (faults) install("dist/lib/native.node", `${out}/lib/native.node`);
+else buildSandboxEnter(`${out}/lib`);
+for (const each of faults ? faultBundles : bundles) await bundle(each);
+for (const name of executables) install(`${out}/lib/launcher`, `${out}/bin/${name}`);
+if (!faults) {
+  rmSync("dist/.built", { force: true });
+  writeFileSync("dist/.built", "");
+}

@@ -2,6 +2,7 @@ import { field, isJsonObject } from "#cni/json.ts";
 import type { Call, Outcome, Plugin } from "#cni/plugin.ts";
 import { fail, runVerb } from "#cni/skel.ts";
 import { withAttachmentLock, withNetworkLock } from "#journal/attachment-lock.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import type { LockOptions } from "#machine/lock.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { isAttaching } from "./plugins.ts";
@@ -24,6 +25,7 @@ export async function runPlugin(plugin: Plugin<PluginHost>, call: Call, host: Pl
   let started = false;
   const once = () => {
     started = true;
+    crashPoint("locked");
     return work();
   };
   try {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
+import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import { type LogLevel, lineLog } from "#machine/log.ts";
 import { openHost } from "./host.ts";
 import { plugins } from "./plugins.ts";
@@ -76,7 +77,11 @@ async function main(): Promise<Outcome> {
   const needsInput = verb !== undefined && verb !== "" && verb !== "VERSION";
   try {
     const stdin = needsInput ? await readInput() : "";
-    return await runPlugin(plugin, { environment: { ...environment }, stdin }, host);
+    return await withCrashPoints("standalone", environment, async () => {
+      const outcome = await runPlugin(plugin, { environment: { ...environment }, stdin }, host);
+      crashPoint("before-print");
+      return outcome;
+    });
   } finally {
     await host.close();
   }

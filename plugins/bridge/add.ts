@@ -10,6 +10,7 @@ import { asBridge } from "#kernel/bridge.ts";
 import { type Link, readEachLink, readLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
 import { Undo } from "#kernel/undo.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
 import { randomMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -83,6 +84,7 @@ async function attach(work: Work): Promise<CniResult> {
     });
     const answer = await ipam.add(request);
     if (answer) undo.push(`addresses of IPAM plugin ${work.config.ipamType}`, () => ipam.del(request));
+    crashPoint("ipam-answered");
     const attachment = describeAttachment({ ...input, ipam: answer });
     const made = madeOf(attachment);
     entry.amend(encodeMade(made));
@@ -133,10 +135,12 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
       await releaseSubnets(host, key);
     });
     await host.nftables.apply(elements);
+    crashPoint("elements-added");
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;
   const iptables = iptablesOf(host, request.environment);
   const attachment = { network: key.network, containerId: key.containerId, addresses: made.masquerade };
   undo.push("iptables rules", () => iptables.remove(attachment));
   await iptables.add(attachment);
+  crashPoint("iptables-added");
 }

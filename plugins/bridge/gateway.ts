@@ -7,6 +7,7 @@ import { changeLink, type Link, listLinks, readLink, removeLink, requireLink } f
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Undo } from "#kernel/undo.ts";
 import { createVeth } from "#kernel/veth.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import { withFileLock } from "#machine/lock.ts";
 import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
@@ -62,6 +63,7 @@ function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, g
       `address ${formatCidr(address)}`,
       ifUnused(() => void addAddress(namespace, link, address)),
     );
+    crashPoint("gateway-address-removed");
   }
   if (missing.some(({ address }) => address.family === 6)) skipAddressDetection(namespace, link.name);
   for (const address of missing) {
@@ -70,6 +72,7 @@ function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, g
       `address ${formatCidr(address)}`,
       ifUnused(() => void removeAddress(namespace, link.ifindex, address)),
     );
+    crashPoint("gateway-address-added");
   }
   // One that was made elsewhere may take over the MAC address of a port, and its neighbours lose the gateway.
   if (link.kind === "bridge" && link.mac !== undefined) {
@@ -98,12 +101,15 @@ function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: Vla
     peer: { namespace, name: vlan.name },
   });
   undo.push(`link ${JSON.stringify(vlan.name)}`, async () => void (await removeLink(namespace, vlan.name)));
+  crashPoint("vlan-gateway-made");
   setPortVlans(
     namespace,
     { name: vlan.portName, bridge },
     { untagged: vlan.id, tagged: [], keepOthers: false },
   );
+  crashPoint("vlan-gateway-port-set");
   changeLink(namespace, vlan.name, { up: true, alias: vlanGatewayAlias });
+  crashPoint("vlan-gateway-up");
   return requireLink(namespace, vlan.name);
 }
 
@@ -126,6 +132,7 @@ export async function removeUnusedVlanGateway(
     });
     const link = isNeeded ? undefined : readLink(namespace, vlanGateway.name);
     if (link?.alias === vlanGatewayAlias) await removeLink(namespace, link.ifindex);
+    crashPoint("vlan-gateway-removed");
   });
 }
 

@@ -7,6 +7,7 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Undo } from "#kernel/undo.ts";
 import { createVeth } from "#kernel/veth.ts";
 import { waitUntil } from "#kernel/wait.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Attachment } from "./attachment.ts";
 import { ensureGateway } from "./gateway.ts";
@@ -50,8 +51,11 @@ export async function realise(
     peer: { namespace: container, name: attachment.container.name, mac: attachment.container.mac },
   });
   undo.push(`link ${JSON.stringify(name)}`, async () => void (await removeLink(namespace, name)));
+  crashPoint("veth-made");
   setBridgePort(namespace, name, attachment.port);
+  crashPoint("port-set");
   if (attachment.port.vlans) setPortVlans(namespace, { name, bridge }, attachment.port.vlans);
+  crashPoint("port-vlans-set");
   const links = attachment.container.up
     ? await bringUp(attachment, { namespace, container, bridge, signal })
     : {
@@ -75,8 +79,11 @@ async function bringUp(
 ): Promise<RealisedLinks> {
   const { container, signal } = work;
   const inside = configureInterface(container, attachment.container.name, attachment.interface);
+  crashPoint("interface-configured");
   const [hostVeth, bridge] = await waitForPort(attachment, work);
+  crashPoint("port-up");
   if (attachment.interface.addresses.length > 0) announce(container, inside);
+  crashPoint("announced");
   if (attachment.interface.duplicateAddressDetection && attachment.forwarding.includes(6)) {
     await waitForAddresses(container, inside, { timeoutMs: dadTimeoutMs, signal });
   }

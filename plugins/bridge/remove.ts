@@ -8,6 +8,7 @@ import type { AttachmentKey, IntactRecord, JournalRecord } from "#journal/record
 import { readLink, removeLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { NamespaceError } from "#kernel/namespace-error.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import type { Cidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { type MacAddress, parseMac } from "#net/mac.ts";
@@ -107,8 +108,11 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
     const { network, containerId } = key;
     const attachment = { network, containerId, addresses: made.masquerade };
     await attempt(() => iptablesOf(host, release.environment).remove(attachment));
+    crashPoint("iptables-removed");
   }
+  crashPoint("links-and-elements-removed");
   await attempt(() => new IpamDelegate(host.runner).del(release));
+  crashPoint("addresses-released");
   await attempt(() => removeUnusedVlanGateway(host, made, (other) => other.hostVeth === made.hostVeth));
   if (errors.length === 0) await attempt(async () => host.journal.remove(key, "bridge"));
   if (errors.length > 0) throw severalErrors(key, errors);
