@@ -1,8 +1,9 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
+import { isSameNamespace, type RecordedNamespace } from "#machine/namespace-identity.ts";
 import { addToIp, equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import type { LeaseDirectory } from "./lease-directory.ts";
 import { formatLease, type LeaseOwner, ownerName } from "./lease-owner.ts";
-import type { LeaseNamespace, OwnerIndex, OwnerRecord } from "./owner-index.ts";
+import type { OwnerIndex, OwnerRecord } from "./owner-index.ts";
 import { type Candidate, candidates } from "./pool.ts";
 import { type AddressRange, excludedValues, formatRangeSet, type RangeSet, rangeFor } from "./range.ts";
 
@@ -23,7 +24,7 @@ export interface AllocationContext {
   readonly leases: LeaseDirectory;
   readonly index: OwnerIndex;
   readonly owner: LeaseOwner;
-  readonly netns?: LeaseNamespace;
+  readonly netns?: RecordedNamespace;
 }
 
 /** The leases that an owner has, as far as its records say and the lease files confirm. */
@@ -52,12 +53,8 @@ export function readOwnLeases({ leases, index, owner, netns }: AllocationContext
   return { live, dead };
 }
 
-function isOther(recorded: LeaseNamespace | undefined, asked: LeaseNamespace | undefined): boolean {
-  return (
-    recorded !== undefined &&
-    asked !== undefined &&
-    (recorded.dev !== asked.dev || recorded.ino !== asked.ino)
-  );
+function isOther(recorded: RecordedNamespace | undefined, asked: RecordedNamespace | undefined): boolean {
+  return recorded !== undefined && asked !== undefined && !isSameNamespace(recorded, asked);
 }
 
 /**

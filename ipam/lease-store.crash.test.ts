@@ -20,7 +20,7 @@ beforeAll(async () => {
       const store = new LeaseStore({ dataDir, network: "net1", bootId: "boot" });
       for (let index = 0; ; index++) {
         const owner = { containerId: prefix + index, ifName: "eth0" };
-        await store.allocate({ owner, netns: { dev: 4, ino: index }, sets, requested: [] });
+        await store.allocate({ owner, netns: { path: "/run/netns/x", dev: 4, ino: index }, sets, requested: [] });
         process.stdout.write(owner.containerId + "\\n");
         if (index >= 20) await store.release({ containerId: prefix + (index - 20), ifName: "eth0" });
       }

@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
@@ -33,7 +34,7 @@ const set = (subnet: string) => completeRangeSet([{ subnet: parseCidr(subnet) }]
 const v4 = set("10.1.0.0/29");
 const v6 = set("fd00::/64");
 const owner = (containerId: string, ifName = "eth0"): LeaseOwner => ({ containerId, ifName });
-const netns = (ino: number) => ({ dev: 4, ino });
+const netns = (ino: number) => ({ path: "/run/netns/a b", dev: 4, ino });
 
 const store = (bootId = boot1) => new LeaseStore({ dataDir, network, bootId });
 
@@ -185,6 +186,18 @@ describe("a second allocate() for one attachment", () => {
     expect(await allocate(owner("a"), { ino: 200 })).toEqual(["10.1.0.2"]);
     expect(await allocate(owner("b"))).toEqual(["10.1.0.3"]);
     await expect(allocate(owner("a"), { ino: 200 })).rejects.toThrow("duplicate allocation");
+  });
+
+  test("takes it over for a namespace with the same number that is found elsewhere", async () => {
+    const { dev, ino } = statSync("/proc/self/ns/net");
+    const ask = (path: string) =>
+      store().allocate({ owner: owner("a"), netns: { path, dev, ino }, sets: [v4], requested: [] });
+    const gone = join(dataDir, "gone");
+    symlinkSync("/proc/self/ns/net", gone);
+    await ask(gone);
+    await expect(ask("/proc/self/ns/net")).rejects.toThrow("duplicate allocation");
+    unlinkSync(gone);
+    expect(await ask("/proc/self/ns/net")).toMatchObject([{ address: parseCidr("10.1.0.2/29") }]);
   });
 
   test("takes it over after a reboot, even though the namespace has the same number", async () => {
@@ -370,6 +383,20 @@ describe("checkRoom()", () => {
 });
 
 describe("a disk that refuses", () => {
+  test("in the middle of an ADD takes everything back", async () => {
+    await allocate(owner("b"), { sets: [v4, v6] });
+    rmSync(leaseFile("last_reserved_ip.1"));
+    mkdirSync(leaseFile("last_reserved_ip.1"));
+    const before = leaseFiles();
+    await expect(allocate(owner("a"), { sets: [v4, v6] })).rejects.toMatchObject({
+      code: 5,
+      message: expect.stringContaining(`Cannot write "${leaseFile("last_reserved_ip.1")}": EISDIR`) as string,
+    });
+    expect(leaseFiles()).toEqual(before);
+    expect(await store().addressesOf(owner("a"))).toEqual([]);
+    expect(await store().addressesOf(owner("b"))).toHaveLength(2);
+  });
+
   test("is code 5, with the path", async () => {
     const leases = new LeaseStore({ dataDir: "/proc/self/leases", network, bootId: boot1 });
     await expect(leases.allocate({ owner: owner("a"), sets: [v4], requested: [] })).rejects.toMatchObject({

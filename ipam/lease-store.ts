@@ -6,6 +6,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { LockTimeoutError, withFileLock } from "#machine/lock.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import type { RecordedNamespace } from "#machine/namespace-identity.ts";
 import { Trash } from "#machine/trash.ts";
 import { type Cidr } from "#net/cidr.ts";
 import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
@@ -21,7 +22,7 @@ import {
 } from "./allocation.ts";
 import { LeaseDirectory } from "./lease-directory.ts";
 import { type LeaseOwner, ownerName } from "./lease-owner.ts";
-import { type LeaseNamespace, OwnerIndex, type OwnerRecord } from "./owner-index.ts";
+import { OwnerIndex, type OwnerRecord } from "./owner-index.ts";
 import { assignRequested } from "./pool.ts";
 import type { RangeSet } from "./range.ts";
 
@@ -34,7 +35,7 @@ export interface LeaseStoreOptions {
 
 export interface AllocateRequest {
   readonly owner: LeaseOwner;
-  readonly netns?: LeaseNamespace;
+  readonly netns?: RecordedNamespace;
   /** One address of each. */
   readonly sets: readonly RangeSet[];
   /** Each has to be in a set of its own. */

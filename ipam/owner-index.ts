@@ -10,16 +10,11 @@ import {
 import { join } from "node:path";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import type { RecordedNamespace } from "#machine/namespace-identity.ts";
 import type { Trash } from "#machine/trash.ts";
 import { equalIp, formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
 import { type LeaseDirectory, modificationTime } from "./lease-directory.ts";
 import { ownerName } from "./lease-owner.ts";
-
-/** What a record says of the namespace for which the addresses were given out. */
-export interface LeaseNamespace {
-  readonly dev: number;
-  readonly ino: number;
-}
 
 /** The addresses of one owner. */
 export interface OwnerRecord {
@@ -27,7 +22,8 @@ export interface OwnerRecord {
   /** `ownerName()` of the owner. */
   readonly name: string;
   readonly addresses: readonly IpAddress[];
-  readonly netns?: LeaseNamespace;
+  /** For which they were given out. */
+  readonly netns?: RecordedNamespace;
 }
 
 const foreignFolder = "foreign";
@@ -36,7 +32,7 @@ const bootPrefix = "boot-";
 
 /**
  * Who has which addresses, so that nothing has to read all leases. One symbolic link per owner, whose text is its
- * addresses and its namespace: `10.1.0.5,fd00::5 4:4026532246`. A link comes into being with its text, in one step,
+ * addresses and its namespace: `10.1.0.5,fd00::5 4:4026532246 /run/netns/x`. A link comes into being with its text, in one step,
  * and costs no block of its own; on a journalling file system it is on disk before the data of a lease file written
  * after it.
  *
@@ -112,7 +108,7 @@ export class OwnerIndex {
   }
 
   /** Writes the record of an owner for this boot, in place of the one it has. */
-  put(name: string, addresses: readonly IpAddress[], netns: LeaseNamespace | undefined): void {
+  put(name: string, addresses: readonly IpAddress[], netns: RecordedNamespace | undefined): void {
     this.#write({ folder: this.#bootFolder, name, addresses, ...(netns ? { netns } : {}) });
   }
 
@@ -209,21 +205,20 @@ export class OwnerIndex {
       if (["ENOENT", "EINVAL"].includes(errorCode(cause) ?? "")) return undefined;
       throw new IoError("read lease record", path, cause);
     }
-    const [list = "", namespace = ""] = text.split(" ");
+    const [, list = "", dev, ino, netnsPath] = /^(\S*)(?: (\d+):(\d+) (.*))?$/s.exec(text) ?? [];
     const addresses = list.split(",").flatMap((each) => tryParseIp(each) ?? []);
-    const [, dev, ino] = /^(\d+):(\d+)$/.exec(namespace) ?? [];
     return {
       folder,
       name,
       addresses,
-      ...(dev && ino ? { netns: { dev: Number(dev), ino: Number(ino) } } : {}),
+      ...(netnsPath === undefined ? {} : { netns: { path: netnsPath, dev: Number(dev), ino: Number(ino) } }),
     };
   }
 
   #write({ folder, name, addresses, netns }: OwnerRecord): void {
     const path = this.#path(folder, name);
     const list = addresses.map((ip) => formatIp(ip)).join(",");
-    const text = netns ? `${list} ${netns.dev}:${netns.ino}` : list;
+    const text = netns ? `${list} ${netns.dev}:${netns.ino} ${netns.path}` : list;
     try {
       try {
         symlinkSync(text, path);

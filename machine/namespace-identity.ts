@@ -9,6 +9,25 @@ const nsfsMagic = 0x6e736673;
 const unixFamily = 1;
 const datagramType = 2;
 
+/** A namespace and the path by which somebody found it. */
+export interface RecordedNamespace {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+}
+
+/**
+ * Whether a namespace that was recorded earlier in this boot is the one that is meant now. Its number alone does not
+ * tell: the kernel gives that of a namespace which is gone to the next one, as a rule at once. So where the paths
+ * differ, the recorded one has to lead there still.
+ */
+export function isSameNamespace(recorded: RecordedNamespace, now: RecordedNamespace): boolean {
+  if (recorded.dev !== now.dev || recorded.ino !== now.ino) return false;
+  if (recorded.path === now.path) return true;
+  const found = identifyNamespace(recorded.path);
+  return typeof found !== "string" && found.dev === now.dev && found.ino === now.ino;
+}
+
 /**
  * Says which network namespace is at `path` (/proc/PID/ns/net, a bind-mounted file, a link to one): two paths with the
  * same device and inode are one namespace for as long as it lives. The kernel gives the inode number of a namespace

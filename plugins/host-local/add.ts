@@ -12,7 +12,7 @@ export async function add(request: AddRequest, host: HostLocalHost): Promise<Cni
   const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
   const ips = await openLeases(host, network, config.dataDir).allocate({
     owner: { containerId, ifName },
-    netns: { dev: netns.dev, ino: netns.ino },
+    netns,
     sets: config.sets,
     requested: config.requested,
     signal: request.signal,
