@@ -54,7 +54,7 @@ async function main(args: readonly string[]): Promise<number> {
     executables,
     missingFeatures: await missingFeatures(),
     directory,
-    environment: standalone === undefined ? {} : { NETCTL_STANDALONE: standalone },
+    environment: standalone === undefined || standalone === "" ? {} : { NETCTL_STANDALONE: standalone },
     fuzz: { count: options.fuzz, seed: options.seed },
   };
   const interactive = process.stderr.isTTY;

@@ -31,6 +31,18 @@ export class Namespace {
     await runTool("ip", ["netns", "delete", this.name]);
   }
 
+  /** Ends every process inside, as `ip netns pids` lists them. The run has a process namespace of its own. */
+  async endProcesses(): Promise<void> {
+    const processIds = await runTool("ip", ["netns", "pids", this.name]);
+    for (const processId of processIds.split("\n").map(Number)) {
+      try {
+        if (processId > 1) process.kill(processId, "SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+
   /** Runs a command inside, whatever its exit code. */
   enter(command: string, args: readonly string[], options: CommandOptions = {}): Promise<Completed> {
     return runCommand("/usr/bin/nsenter", [`--net=${this.path}`, command, ...args], options);

@@ -16,18 +16,18 @@ tcp.listen(port, "::", () => udp.bind(port, "::", () => console.log("ready")));
 
 const clientScript = `
 const [protocol, host, port] = process.argv.slice(1);
-const give = (text) => { process.stdout.write(text); process.exit(text === "" ? 1 : 0); };
-setTimeout(() => give(""), 2000);
+const give = (text, reason) => { process.stdout.write(text || reason); process.exit(text === "" ? 1 : 0); };
+setTimeout(() => give("", "no answer"), 2000);
 if (protocol === "tcp") {
   let text = "";
   const socket = require("node:net").connect(Number(port), host);
   socket.on("data", (data) => { text += data; });
-  socket.on("error", () => give(""));
-  socket.on("close", () => give(text));
+  socket.on("error", (error) => give("", error.code));
+  socket.on("close", () => give(text, "closed"));
 } else {
   const socket = require("node:dgram").createSocket(host.includes(":") ? "udp6" : "udp4");
   socket.on("message", (data) => give(String(data)));
-  socket.on("error", () => give(""));
+  socket.on("error", (error) => give("", error.code));
   socket.send("who am I", Number(port), host);
 }
 `;
@@ -49,21 +49,25 @@ export async function startServer(namespace: Namespace, port = serverPort): Prom
   return child;
 }
 
-/** The address under which the server at `host` saw us; undefined if it did not answer within 2 s. */
+/**
+ * The address under which the server at `host` saw us; "nobody: …" with the reason if it answered none of three
+ * calls of 2 s.
+ */
 export async function askServer(
   namespace: Namespace,
   protocol: "tcp" | "udp",
   host: string,
   port = serverPort,
-): Promise<string | undefined> {
-  const completed = await namespace.enter(process.execPath, [
-    "-e",
-    clientScript,
-    protocol,
-    host,
-    String(port),
-  ]);
-  return completed.exitCode === 0 ? completed.stdout : undefined;
+): Promise<string> {
+  const reasons: string[] = [];
+  // A busy machine may lose the first packet to address resolution.
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const args = ["-e", clientScript, protocol, host, String(port)];
+    const completed = await namespace.enter(process.execPath, args);
+    if (completed.exitCode === 0) return completed.stdout;
+    reasons.push(completed.stdout || completed.stderr.trim());
+  }
+  return `nobody: ${reasons.join(", ")}`;
 }
 
 /** True if one of `attempts` pings, 1 s each, is answered. */

@@ -36,7 +36,7 @@ const tamperings: readonly Tampering[] = [
       container.namespace.ipBatch(["link set eth0 down", "link set eth0 name eth9"]),
     names: /eth0/,
   },
-  { title: "the interface was set down", act: inContainer("link set eth0 down"), reference: partial },
+  { title: "the interface was set down", act: inContainer("link set eth0 down") },
   {
     title: "the address was removed",
     act: (_lab, attachment) =>
@@ -55,6 +55,7 @@ const tamperings: readonly Tampering[] = [
   {
     title: "the default route goes by another gateway",
     act: inContainer("route replace default via 10.77.0.99"),
+    reference: "compares destinations only",
   },
   {
     title: "the MAC of the interface was changed",

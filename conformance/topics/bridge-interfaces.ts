@@ -275,7 +275,6 @@ export const interfaceCases: readonly Case[] = [
   {
     title: "enabledad decides whether the container checks for duplicate addresses",
     source: "bridge README, enabledad",
-    reference: "v1.1.1 is older than the field",
     needs: ["IPv6"],
     async run(lab) {
       const ipam = hostLocal(lab, { subnet: "fd00:77::/64" });

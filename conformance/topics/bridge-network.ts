@@ -244,18 +244,34 @@ export const networkCases: readonly Case[] = [
     },
   },
   {
-    title: "ipMasqBackend iptables shows up in iptables -S",
-    source: "bridge README, ipMasqBackend",
+    title: "ipMasqBackend iptables, insisted on, shows up in iptables -S",
+    source: "bridge README, ipMasqBackend; netctl, insistOnBackend",
     needs: ["iptables"],
     async run(lab) {
       const attachment = await lab.attach(
-        routed(lab, { ipMasq: true, ipMasqBackend: "iptables" }),
+        routed(lab, { ipMasq: true, ipMasqBackend: "iptables", insistOnBackend: true }),
         await lab.container(),
       );
       const rules = await lab.host.shell("iptables -t nat -S");
       expect(
         rules.includes("MASQUERADE") && rules.includes(attachment.ip()),
         "no masquerade for the container in iptables -t nat -S",
+      );
+    },
+  },
+  {
+    title: "ipMasqBackend iptables, not insisted on, masquerades by whatever means",
+    source: "bridge README, ipMasqBackend",
+    needs: ["iptables"],
+    async run(lab) {
+      const outside = await lab.outside();
+      await lab.serve(outside.namespace);
+      const config = routed(lab, { ipMasq: true, ipMasqBackend: "iptables" });
+      const { container } = await lab.attach(config, await lab.container());
+      expectEqual(
+        await askServer(container.namespace, "tcp", outside.ip4),
+        outside.host4,
+        "source seen outside",
       );
     },
   },
@@ -445,6 +461,7 @@ export const networkCases: readonly Case[] = [
   {
     title: "an address on the bridge that differs is refused without forceAddress, and stays",
     source: "bridge README, forceAddress",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       await lab.host.ipBatch(["link add br0 type bridge", "address add 10.99.0.1/16 dev br0"]);
       const reply = await lab.call("ADD", bridgeConfig(lab, { isGateway: true }), {
@@ -466,6 +483,7 @@ export const networkCases: readonly Case[] = [
   {
     title: "an IPv6 address on the bridge that overlaps is refused, or replaced with forceAddress",
     source: "bridge README, forceAddress",
+    reference: "the veth pair stays after a failed ADD",
     needs: ["IPv6"],
     async run(lab) {
       await lab.host.ipBatch(["link add br0 type bridge", "address add fd00:77::99/64 dev br0"]);

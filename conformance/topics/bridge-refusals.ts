@@ -104,12 +104,14 @@ const refusals: readonly Refusal[] = [
     source: "CONVENTIONS, mac",
     fields: () => ({ capabilities: { mac: true }, runtimeConfig: { mac: "02:00:00" } }),
     names: [/02:00:00/],
+    reference: "the bridge is made before the MAC is read",
   },
   {
     title: "an args.cni.mac that is none",
     source: "bridge README, args.cni.mac",
     fields: () => ({ args: { cni: { mac: "not-a-mac" } } }),
     names: [/not-a-mac/],
+    reference: "the bridge is made before the MAC is read",
   },
   {
     title: "a MAC in CNI_ARGS that is none",
@@ -117,6 +119,7 @@ const refusals: readonly Refusal[] = [
     fields: () => ({}),
     args: "IgnoreUnknown=1;MAC=02:zz:00:00:00:01",
     names: [/02:zz/],
+    reference: "the bridge is made before the MAC is read",
   },
   {
     title: "a multicast MAC",
@@ -142,6 +145,7 @@ const refusals: readonly Refusal[] = [
     source: "linux/if_link.h, IFLA_MTU",
     fields: () => ({ mtu: -5 }),
     names: [/mtu|-5|invalid|range/i],
+    reference: "takes it for no mtu",
   },
   {
     title: "an mtu larger than the kernel takes",
@@ -154,6 +158,7 @@ const refusals: readonly Refusal[] = [
     source: "host-local plugin: Network has host bits set",
     fields: (lab) => ({ ipam: hostLocal(lab, { subnet: "10.77.0.5/24" }) }),
     names: [/10\.77\.0\.[05]/],
+    reference: "the veth pair stays after a failed ADD",
   },
 ];
 

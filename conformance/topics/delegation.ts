@@ -91,6 +91,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "the IPAM's addresses, routes and dns become the container's and the result's",
     source: "SPEC 1.1.0, Delegated Plugins (IPAM)",
+    reference: "v1.1.1 drops the IPAM's dns",
     async run(lab) {
       await install(lab, {
         cniVersion: "1.0.0",
@@ -220,6 +221,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an IPAM type with a path separator is refused and nothing is executed",
     source: "SPEC 1.1.0, Network configuration: type must be a file name",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const ipam = await install(lab);
       for (const name of [`../bin/${type}`, `${lab.ownBin}/${type}`, `./${type}`])
@@ -230,6 +232,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an IPAM that is not in CNI_PATH is named in the error, and nothing is left",
     source: "SPEC 1.1.0, Delegated plugin execution",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const container = await lab.container();
       const reply = await lab.call("ADD", delegatingConfig(lab, { ipam: { type: "no-such-ipam" } }), {
@@ -242,6 +245,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an error of the IPAM is passed on: code and message",
     source: "SPEC 1.1.0, Delegated plugin execution; Error",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const ipam = await install(lab);
       await ipam.answer(
@@ -284,6 +288,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an ADD that fails after the IPAM gives the address back by DEL",
     source: "SPEC 1.1.0, Delegated plugin execution",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const ipam = await install(lab);
       await lab.host.ipBatch(["link add br0 type bridge", "address add 10.77.0.200/24 dev br0"]);
@@ -309,6 +314,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an IPAM that hands out no address is an error, and is called again with DEL",
     source: "bridge plugin: IPAM plugin returned missing IP config",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const ipam = await install(lab, { cniVersion: "1.0.0", ips: [] });
       const reply = await lab.call("ADD", delegatingConfig(lab), { container: await lab.container() });
@@ -334,6 +340,7 @@ export const delegationCases: readonly Case[] = [
   {
     title: "an IPAM that fails without a word is an error with a message all the same",
     source: "SPEC 1.1.0, Error",
+    reference: "the veth pair stays after a failed ADD",
     async run(lab) {
       const ipam = await install(lab);
       await ipam.answer("ADD", "", 1);

@@ -270,7 +270,6 @@ export const allocationCases: readonly Case[] = [
     ([name, extra, args]): Case => ({
       title: `an address asked for by ${name} is given`,
       source: `${readme}, CNI_ARGS and runtimeConfig.ips; CONVENTIONS`,
-      ...(name === "CNI_ARGS with a prefix" ? { reference: "v1.1.1 takes it without a prefix only" } : {}),
       async run(lab) {
         const options = args === undefined ? {} : { args };
         const attachment = await lease(lab, request(lab, {}, extra), await lab.container(), options);

@@ -247,6 +247,7 @@ export const stdinCases: readonly Case[] = [
   {
     title: "CHECK without prevResult is refused and says so",
     source: "SPEC 1.1.0, CHECK: prevResult",
+    reference: "loopback does not ask for it",
     executables: ["bridge", "loopback"],
     async run(lab) {
       const container = await lab.container();
