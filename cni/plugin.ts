@@ -108,8 +108,11 @@ export type AnyRequest = AddRequest | CheckRequest | DelRequest | GcRequest | St
 export interface Plugin<Host extends VerbHost> {
   readonly name: string;
   readonly versions: readonly CniVersion[];
-  /** How CNI_NETNS relates to the host's own namespace; "refused" gives code 8 before anything is touched. */
-  readonly hostNamespace: "refused" | "required" | "allowed";
+  /**
+   * How CNI_NETNS relates to the host's own namespace; "refused" gives code 8 before anything is touched. "unused" is
+   * for IPAM plugins, which open no namespace: it need not be one, and then its identity is 0.
+   */
+  readonly hostNamespace: "refused" | "required" | "unused";
   add(request: AddRequest, host: Host): Promise<CniResult>;
   del(request: DelRequest, host: Host): Promise<void>;
   check(request: CheckRequest, host: Host): Promise<void>;

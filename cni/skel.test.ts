@@ -293,9 +293,12 @@ describe("network namespace", () => {
     expect((await run("DEL", { plugin })).exitCode).toBe(0);
   });
 
-  it("of the host is fine where the plugin does not care", async () => {
-    const plugin = trivialPlugin({ hostNamespace: "allowed" });
-    expect((await run("ADD", { plugin, environment: { CNI_NETNS: "/host" } })).exitCode).toBe(0);
+  it("need not be one at all for a plugin that opens none, as an IPAM plugin", async () => {
+    const plugin = trivialPlugin({ hostNamespace: "unused" });
+    for (const path of ["/host", "/gone"]) {
+      expect((await run("ADD", { plugin, environment: { CNI_NETNS: path } })).exitCode).toBe(0);
+    }
+    expect(plugin.requests.at(-1)).toMatchObject({ netns: { path: "/gone", dev: 0, ino: 0 } });
   });
 });
 

@@ -128,6 +128,9 @@ function openNamespace<Host extends VerbHost>(
 ): NamespaceRef {
   const path = environment.netns;
   const identity = host.identifyNamespace(path);
+  if (plugin.hostNamespace === "unused") {
+    return { path, ...(typeof identity === "string" ? { dev: 0, ino: 0 } : identity) };
+  }
   if (identity === "missing") {
     throw new CniError(
       ErrorCode.InvalidNamespace,

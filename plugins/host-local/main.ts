@@ -12,7 +12,7 @@ export const hostLocal: Plugin<HostLocalHost> = {
   name: "host-local",
   versions: cniVersions,
   // It touches no namespace: who delegates decides.
-  hostNamespace: "allowed",
+  hostNamespace: "unused",
   add,
   del,
   check,

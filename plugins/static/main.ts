@@ -8,7 +8,7 @@ export const staticIpam: Plugin<VerbHost> = {
   name: "static",
   versions: cniVersions,
   // It touches no namespace: who delegates decides.
-  hostNamespace: "allowed",
+  hostNamespace: "unused",
   async add(request) {
     const { addresses, routes, dns } = parseStaticConfig(request.config, request.args);
     return { interfaces: [], ips: addresses, routes, dns };
