@@ -1,9 +1,11 @@
 import { crashPoint } from "#machine/crash-point.ts";
-import { type Cidr, formatCidr } from "#net/cidr.ts";
+import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
+import { isLinkLocal } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import { firstLink, getLink, setLink } from "#netlink/route/link.ts";
+import { decodeRoute, getRouteTo, RouteType } from "#netlink/route/route.ts";
 import { addressRequest, readAddresses } from "./address.ts";
 import { type Link, requireLink } from "./link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
@@ -86,24 +88,42 @@ export class DuplicateAddressError extends Error {
 }
 
 /**
- * Waits until duplicate address detection has let all IPv6 addresses of a link pass: a second, or as long as the
- * kernel is told to take.
+ * Waits until the kernel has made IPv6 addresses fully its own. Even without duplicate address detection that happens
+ * after the call that adds them, on a work queue (addrconf_dad_work in net/ipv6/addrconf.c): until then what comes for
+ * the address is dropped, and with it the answer to the first neighbour solicitation, which is repeated a second later.
+ * With the detection it takes a second or two.
+ * @param addresses of the link; those of IPv4 need no wait
+ * @param options.linkLocal also wait for the address that the kernel has made
  * @throws {DuplicateAddressError}
  * @throws {WaitTimeoutError}
  */
 export async function waitForAddresses(
   namespace: NetworkNamespace,
   link: Link,
-  options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  addresses: readonly Cidr[],
+  options: { readonly timeoutMs: number; readonly linkLocal?: boolean; readonly signal?: AbortSignal },
 ): Promise<void> {
+  const wanted = addresses.filter(({ address }) => address.family === 6);
+  if (wanted.length === 0) return;
+  const concerns = (present: Cidr) =>
+    wanted.some((each) => equalCidr(each, present)) ||
+    (options.linkLocal === true && isLinkLocal(present.address));
   await waitUntil(
-    `the addresses of link ${JSON.stringify(link.name)} to pass duplicate address detection`,
+    `IPv6 addresses of link ${JSON.stringify(link.name)} to become usable`,
     () => {
-      const addresses = readAddresses(namespace, link.ifindex);
-      const failed = addresses.find((address) => address.dadFailed);
+      const present = readAddresses(namespace, link.ifindex).filter(({ address }) => concerns(address));
+      const failed = present.find(({ dadFailed }) => dadFailed);
       if (failed) throw new DuplicateAddressError(failed.address);
-      return addresses.every((address) => !address.tentative) || undefined;
+      return !present.some(({ tentative }) => tentative) && areLocal(namespace, wanted) ? true : undefined;
     },
     options,
   );
+}
+
+/** Whether packets for these addresses are delivered here. */
+function areLocal(namespace: NetworkNamespace, addresses: readonly Cidr[]): boolean {
+  const questions = addresses.map(({ address }) => getRouteTo({ destination: address }));
+  return namespace
+    .attempt(questions)
+    .every(({ messages: [route] }) => route !== undefined && decodeRoute(route).type === RouteType.local);
 }

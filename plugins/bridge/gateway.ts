@@ -22,35 +22,42 @@ interface GatewayWork {
   readonly undo: Undo;
 }
 
+export interface Gateway {
+  /** The bridge, or the interface in the VLAN. */
+  readonly link: Link;
+  /** Addresses that it had not before. */
+  readonly added: readonly Cidr[];
+}
+
 /**
  * Gives the host the gateway's addresses, on the bridge or on an interface in the containers' VLAN.
- * @returns the interface in the VLAN, where there is one
  * @throws {CniError} 7 where the bridge has another address
  */
 export async function ensureGateway(
   host: PluginHost,
   work: GatewayWork,
   gateway: GatewaySpec,
-): Promise<Link | undefined> {
+): Promise<Gateway> {
   const { vlan } = gateway;
-  if (vlan === undefined) {
-    ensureAddresses(work, work.bridge, gateway);
-    return undefined;
-  }
+  if (vlan === undefined) return { link: work.bridge, added: ensureAddresses(work, work.bridge, gateway) };
   return await withVlanGatewayLock(host, vlan.name, () => {
     const link = ensureVlanInterface(work, vlan);
-    ensureAddresses(work, link, gateway);
-    return link;
+    return { link, added: ensureAddresses(work, link, gateway) };
   });
 }
 
-function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, gateway: GatewaySpec): void {
+/** @returns those that were missing */
+function ensureAddresses(
+  { namespace, bridge, undo }: GatewayWork,
+  link: Link,
+  gateway: GatewaySpec,
+): readonly Cidr[] {
   const present = readAddresses(namespace, link.ifindex)
     .map(({ address }) => address)
     .filter(({ address }) => !isLinkLocal(address));
   const missing = gateway.addresses.filter((wanted) => !present.some((each) => equalCidr(each, wanted)));
   const inTheWay = contradicting(present, gateway.addresses);
-  if (missing.length === 0 && inTheWay.length === 0) return;
+  if (missing.length === 0 && inTheWay.length === 0) return [];
   if (inTheWay.length > 0 && !gateway.replace) throw differentAddress(link, gateway.addresses, inTheWay);
   // Others may rely on it by the time that this ADD fails: then it stays, as the bridge itself does.
   const ifUnused = (step: () => void) => () => {
@@ -78,6 +85,7 @@ function ensureAddresses({ namespace, bridge, undo }: GatewayWork, link: Link, g
   if (link.kind === "bridge" && link.mac !== undefined) {
     changeLink(namespace, link.ifindex, { mac: link.mac });
   }
+  return missing;
 }
 
 function differentAddress(link: Link, wanted: readonly Cidr[], present: readonly Cidr[]): CniError {

@@ -10,7 +10,7 @@ import { waitUntil } from "#kernel/wait.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Attachment } from "./attachment.ts";
-import { ensureGateway } from "./gateway.ts";
+import { ensureGateway, type Gateway } from "./gateway.ts";
 
 /** The links as the kernel has them when all is made. */
 export interface RealisedLinks {
@@ -22,7 +22,7 @@ export interface RealisedLinks {
 
 /** The reference's waits add up to this. */
 const portTimeoutMs = 2_550;
-const dadTimeoutMs = 5_000;
+const addressTimeoutMs = 5_000;
 
 /** Makes host and container as the attachment says. */
 export async function realise(
@@ -40,7 +40,7 @@ export async function realise(
   const { namespace } = host.kernel;
   const { name } = attachment.hostVeth;
   const bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
-  const vlanGateway = attachment.gateway
+  const gateway = attachment.gateway
     ? await ensureGateway(host, { namespace, bridge, undo }, attachment.gateway)
     : undefined;
   createVeth(namespace, {
@@ -57,7 +57,7 @@ export async function realise(
   if (attachment.port.vlans) setPortVlans(namespace, { name, bridge }, attachment.port.vlans);
   crashPoint("port-vlans-set");
   const links = attachment.container.up
-    ? await bringUp(attachment, { namespace, container, bridge, signal })
+    ? await bringUp(attachment, { namespace, container, bridge, gateway, signal })
     : {
         bridge,
         hostVeth: requireLink(namespace, name),
@@ -65,7 +65,7 @@ export async function realise(
       };
   // Last, as it is for the whole host: what can fail has not failed by now.
   ensureForwarding(namespace, attachment.forwarding, undo);
-  return { ...links, ...(vlanGateway === undefined ? {} : { vlanGateway }) };
+  return { ...links, ...(attachment.gateway?.vlan && gateway ? { vlanGateway: gateway.link } : {}) };
 }
 
 async function bringUp(
@@ -74,19 +74,19 @@ async function bringUp(
     readonly namespace: NetworkNamespace;
     readonly container: NetworkNamespace;
     readonly bridge: Link;
+    readonly gateway: Gateway | undefined;
     readonly signal: AbortSignal;
   },
 ): Promise<RealisedLinks> {
-  const { container, signal } = work;
+  const { namespace, container, gateway, signal } = work;
   const inside = configureInterface(container, attachment.container.name, attachment.interface);
   crashPoint("interface-configured");
   const [hostVeth, bridge] = await waitForPort(attachment, work);
   crashPoint("port-up");
+  const wait = { timeoutMs: addressTimeoutMs, signal };
+  await waitForAddresses(container, inside, attachment.interface.addresses, wait);
+  if (gateway) await waitForAddresses(namespace, gateway.link, gateway.added, { ...wait, linkLocal: true });
   if (attachment.interface.addresses.length > 0) announce(container, inside);
-  crashPoint("announced");
-  if (attachment.interface.duplicateAddressDetection && attachment.forwarding.includes(6)) {
-    await waitForAddresses(container, inside, { timeoutMs: dadTimeoutMs, signal });
-  }
   return { bridge, hostVeth, container: inside };
 }
 
