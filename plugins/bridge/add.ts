@@ -5,7 +5,7 @@ import { encodeResult } from "#cni/result-versions.ts";
 import { newestVersion } from "#cni/version.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
-import type { AttachmentKey } from "#journal/record.ts";
+import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import { asBridge } from "#kernel/bridge.ts";
 import { type Link, readEachLink, readLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
@@ -22,6 +22,7 @@ import { hostVethName } from "./names.ts";
 import { realise } from "./realise.ts";
 import { describeRecord, removeAttachment } from "./remove.ts";
 import { describeResult } from "./result.ts";
+import { configOf, repetitionOf, standingResult } from "./standing.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseBridgeConfig(request.config, request.args);
@@ -31,10 +32,9 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const present = asBridge(link, config.bridge);
   const container = host.kernel.open(request.netns);
   try {
-    if (readLink(container, ifName)) throw interfaceExists(ifName);
-    // An ADD that was killed, or a container that is started again without a DEL in between.
     const record = host.journal.read(key, "bridge");
-    if (record) await removeAttachment(describeRecord(record, request), host);
+    const standing = await adoptOrClear(record, { ifName, container, request, host });
+    if (standing) return standing;
     const hostVeth = record || !veth ? hostVethName(key) : await freeHostVeth(key, host);
     return await attach({ config, key, ifName, hostVeth, present, container, request, host });
   } catch (error) {
@@ -44,6 +44,27 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   } finally {
     container.close();
   }
+}
+
+/**
+ * Makes room for the attachment where one was before: an ADD that was killed, one whose caller never heard of the
+ * result, a DEL that did not end, or a container that is started again without a DEL in between.
+ * @returns the result, where all of it is there already
+ */
+async function adoptOrClear(
+  record: JournalRecord | undefined,
+  work: Pick<Work, "ifName" | "container" | "request" | "host">,
+): Promise<CniResult | undefined> {
+  const { ifName, container, request, host } = work;
+  const repeated = repetitionOf(record, request, host);
+  if (repeated) {
+    const standing = await standingResult(repeated, request, host);
+    if (standing) return standing;
+  } else if (record?.phase !== "intent" && readLink(container, ifName)) throw interfaceExists(ifName);
+  if (!record) return undefined;
+  await removeAttachment(describeRecord(record, request), host);
+  if (readLink(container, ifName)) throw interfaceExists(ifName);
+  return undefined;
 }
 
 function interfaceExists(ifName: IfName, cause?: unknown): CniError {
@@ -106,12 +127,11 @@ async function attach(work: Work): Promise<CniResult> {
 }
 
 async function begin({ key, request, host }: Work, made: Made): Promise<JournalEntry> {
-  const { prevResult: _, ...config } = request.config.json;
   return await host.journal.begin({
     key,
     plugin: "bridge",
     netns: request.netns,
-    config,
+    config: configOf(request),
     args: request.args,
     made: encodeMade(made),
   });
