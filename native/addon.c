@@ -691,6 +691,19 @@ static napi_value PeerUid(napi_env env, napi_callback_info info) {
   return uid;
 }
 
+// hasHungUp(fd) -> whether the other end of a stream socket sends nothing any more
+static napi_value HasHungUp(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  int32_t fd;
+  if (!int_argument(env, argument[0], &fd)) return NULL;
+  struct pollfd socket = {.fd = fd, .events = POLLRDHUP};
+  int found;
+  do found = poll(&socket, 1, 0);
+  while (found < 0 && errno == EINTR);
+  if (found < 0) return fail(env, "poll", errno);
+  return boolean(env, (socket.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0);
+}
+
 // createNamespace(path): a new network namespace, kept by a bind mount on the file `path`, which is made here
 static napi_value CreateNamespace(napi_env env, napi_callback_info info) {
   ARGUMENTS(1)
@@ -746,6 +759,7 @@ NAPI_MODULE_INIT() {
       {"writeFileIn", WriteFileIn},
       {"flock", Flock},
       {"peerUid", PeerUid},
+      {"hasHungUp", HasHungUp},
       {"createNamespace", CreateNamespace},
       {"removeNamespace", RemoveNamespace},
   };

@@ -43,6 +43,8 @@ export interface Native {
   flock(fd: number, operation: number): boolean;
   /** SO_PEERCRED: effective user id of the process at the other end of a unix socket, when it connected. */
   peerUid(fd: number): number;
+  /** True if the other end of a stream socket is closed, or shut down for writing, at this very moment. */
+  hasHungUp(fd: number): boolean;
   /** Makes a network namespace that lives as long as the bind mount on `path`; EEXIST where there is such a file. */
   createNamespace(path: string): void;
   /** Takes that mount and the file away. Does nothing where there is none. */

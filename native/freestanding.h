@@ -16,9 +16,10 @@ typedef long i64;
 #if defined(__x86_64__)
 
 enum {
-  NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_socket = 41, NR_connect = 42, NR_sendmsg = 46,
-  NR_getpid = 39, NR_clone = 56, NR_execve = 59, NR_kill = 62, NR_flock = 73, NR_chdir = 80, NR_geteuid = 107, NR_setsid = 112,
-  NR_wait4 = 61, NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_readlinkat = 267,
+  NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_rt_sigaction = 13, NR_pread64 = 17, NR_pwrite64 = 18,
+  NR_getpid = 39, NR_socket = 41, NR_connect = 42, NR_sendmsg = 46, NR_getsockopt = 55, NR_clone = 56, NR_execve = 59,
+  NR_wait4 = 61, NR_kill = 62, NR_flock = 73, NR_chdir = 80, NR_geteuid = 107, NR_setsid = 112,
+  NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_readlinkat = 267,
   NR_faccessat = 269, NR_ppoll = 271, NR_dup3 = 292, NR_memfd_create = 319, NR_statx = 332, NR_close_range = 436,
 };
 
@@ -40,9 +41,10 @@ __asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tmov %rsp,%rdi\n\tand $-16,%r
 
 enum {
   NR_dup3 = 24, NR_flock = 32, NR_mkdirat = 34, NR_faccessat = 48, NR_chdir = 49, NR_openat = 56, NR_close = 57,
-  NR_lseek = 62, NR_read = 63, NR_write = 64, NR_ppoll = 73, NR_readlinkat = 78, NR_exit_group = 94,
-  NR_clock_gettime = 113, NR_kill = 129, NR_setsid = 157, NR_getpid = 172, NR_geteuid = 175, NR_socket = 198, NR_connect = 203, NR_sendmsg = 211,
-  NR_clone = 220, NR_execve = 221, NR_wait4 = 260, NR_memfd_create = 279, NR_statx = 291, NR_close_range = 436,
+  NR_lseek = 62, NR_read = 63, NR_write = 64, NR_pread64 = 67, NR_pwrite64 = 68, NR_ppoll = 73, NR_readlinkat = 78,
+  NR_exit_group = 94, NR_clock_gettime = 113, NR_kill = 129, NR_rt_sigaction = 134, NR_setsid = 157, NR_getpid = 172,
+  NR_geteuid = 175, NR_socket = 198, NR_connect = 203, NR_getsockopt = 209, NR_sendmsg = 211, NR_clone = 220,
+  NR_execve = 221, NR_wait4 = 260, NR_memfd_create = 279, NR_statx = 291, NR_close_range = 436,
 };
 
 static inline i64 syscall6(i64 number, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f) {
@@ -70,7 +72,17 @@ __asm__(".globl _start\n_start:\n\tmov x29,#0\n\tmov x0,sp\n\tbl entry\n\tbrk #1
 #define syscall4(n, a, b, c, d) syscall6(n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), 0, 0)
 #define syscall5(n, a, b, c, d, e) syscall6(n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), 0)
 
-enum { EINTR = 4, EAGAIN = 11, AT_FDCWD = -100 };
+/* As a failed call returns them, negated: asm-generic/errno.h */
+enum { ENOENT = 2, EINTR = 4, EAGAIN = 11, ECONNREFUSED = 111 };
+enum { AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000 };
+enum { STATX_TYPE = 0x1, STATX_UID = 0x8, STATX_MTIME = 0x40, STATX_INO = 0x100 };
+enum { POLLIN = 1, POLLOUT = 4, POLLNVAL = 0x20 };
+
+#if defined(__aarch64__)
+enum { O_RDWR = 02, O_CREAT = 0100, O_NOFOLLOW = 0100000 };
+#else
+enum { O_RDWR = 02, O_CREAT = 0100, O_NOFOLLOW = 0400000 };
+#endif
 
 /* The compiler turns loops into calls of these; the attributes keep it from turning these into themselves. */
 __attribute__((used, optimize("no-tree-loop-distribute-patterns"))) void *memcpy(void *to, const void *from, u64 n) {

@@ -1,119 +1,135 @@
 // Main of netd, the warm service of one network namespace.
 
-import { closeSync, constants, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
-import type { Socket } from "node:net";
-import { pino } from "pino";
+import { statSync } from "node:fs";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
-import { LockOperation, native } from "#native/addon.ts";
-import { openHost } from "#suite/host.ts";
+import { openHost, type SuiteHost } from "#suite/host.ts";
 import { recover } from "#suite/recover.ts";
-import { readOptions } from "./options.ts";
-import { lockPath, type Namespaces, socketPath } from "./protocol.ts";
+import { endAfterFault } from "./faults.ts";
+import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
+import { openLog } from "./log.ts";
+import { type NetdOptions, readOptions } from "./options.ts";
+import { moveToOwnCgroup } from "./own-cgroup.ts";
+import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
 import { RequestServer } from "./server.ts";
 import { Service } from "./service.ts";
+import { ServiceLock } from "./service-lock.ts";
+import { prepareRunDirectory, SocketFile } from "./socket-file.ts";
 
-const idleCheckMs = 1000;
-/** The first descriptor that systemd passes: SD_LISTEN_FDS_START */
-const listenFd = 3;
+const watchIntervalMs = 1000;
 
-function ownNamespaces(): Namespaces {
-  const inode = (name: string) => statSync(`/proc/self/ns/${name}`, { bigint: true }).ino;
-  return { network: inode("net"), mount: inode("mnt") };
+/** Set once there is somebody to answer. */
+let server: RequestServer | undefined;
+let faults = 0;
+
+/** The lock of this network namespace; undefined where another netd has it, and this one is not needed. */
+async function takeLock(options: NetdOptions, path: string, log: Log): Promise<ServiceLock | undefined> {
+  const lock = ServiceLock.take(path, options.lockFd);
+  if (lock || options.listenFd === undefined) return lock;
+  // systemd's socket has taken the place of that netd's, which notices and ends.
+  log.info("waiting for the netd that runs already", { lock: path });
+  return await ServiceLock.wait(path);
 }
 
-/** True if the descriptor that the launcher hands over is the lock that it took: an open lock file. */
-function holdsLock(fd: number, path: string): boolean {
-  const [inherited, file] = [fstatSync(fd), statSync(path)];
-  return inherited.dev === file.dev && inherited.ino === file.ino;
-}
-
-/** Takes the lock that makes this the only netd of its namespace; false where another has it. */
-function takeLock(path: string): boolean {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  if (native().flock(fd, LockOperation.Exclusive | LockOperation.NonBlocking)) return true;
-  closeSync(fd);
-  return false;
-}
-
-function peerUid(socket: Socket): number | undefined {
-  const handle: unknown = Reflect.get(socket, "_handle");
-  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
-  return typeof fd === "number" && fd >= 0 ? native().peerUid(fd) : undefined;
-}
-
-async function main(): Promise<void> {
-  const environment = { ...process.env };
-  const options = readOptions(environment, process.pid);
-  const logger = pino(
-    { level: options.logLevel, base: { pid: process.pid } },
-    pino.destination({ dest: options.logFile ?? 2, sync: true, mkdir: true }),
-  );
-  const log: Log = {
-    debug: (message, fields) => logger.debug(fields ?? {}, message),
-    info: (message, fields) => logger.info(fields ?? {}, message),
-    warn: (message, fields) => logger.warn(fields ?? {}, message),
-    error: (message, fields) => logger.error(fields ?? {}, message),
-  };
-  const namespaces = ownNamespaces();
-  const { runDirectory } = options;
-  mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
-  const lock = lockPath(runDirectory, namespaces.network);
-  if (!(options.lockFd !== undefined && holdsLock(options.lockFd, lock)) && !takeLock(lock)) {
-    log.info("another netd serves this network namespace", { network: String(namespaces.network) });
-    return;
-  }
-
-  const host = openHost(environment, log);
+async function cleanUp(host: SuiteHost, environment: NodeJS.ProcessEnv, log: Log): Promise<void> {
   const { cleaned, failed } = await withCrashPoints("recovery", environment, () => recover(host));
   for (const record of cleaned)
     log.info("cleaned up after a crash or reboot", { ...record.key, plugin: record.plugin });
   for (const { record, reason } of failed)
     log.error("cannot clean up", { ...record.key, plugin: record.plugin, reason });
+}
 
+function openServer(host: SuiteHost, uid: number, log: Log): RequestServer {
+  const locality = ownLocality();
   const service = new Service(host);
   const directories = JSON.stringify(host.directories);
-  const server = new RequestServer({
-    accepts: ({ namespaces: theirs, environment: asked }) =>
-      theirs.network === namespaces.network &&
-      theirs.mount === namespaces.mount &&
-      JSON.stringify(resolveDirectories(asked)) === directories,
-    peerUid,
-    allowedUids: [0, process.getuid?.() ?? 0],
-    serve: (request, signal) => service.serve(request, signal),
+  return new RequestServer({
+    accepts: (request) =>
+      isSameLocality(request.locality, locality) &&
+      JSON.stringify(resolveDirectories(request.environment)) === directories &&
+      !hasPathsOfItsOwn(request),
+    allowedUids: [0, uid],
+    serve: (request, caller) => service.serve(request, caller),
     log,
   });
-  const path = socketPath(runDirectory, namespaces.network);
-  if (options.hasListenFd) await server.listenFd(listenFd);
-  else await server.listen(path);
+}
+
+/** Changes when another version is installed over this one. */
+function programIdentity(path: string): string {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats ? `${stats.dev}:${stats.ino}:${stats.mtimeMs}` : "gone";
+}
+
+async function main(): Promise<void> {
+  const { pid } = process;
+  const uid = process.getuid?.() ?? 0;
+  // Files are made as the plugins mean them, whoever started this.
+  process.umask(0o022);
+  const environment = { ...process.env };
+  const options = readOptions(environment, pid);
+  const log = openLog(options, pid);
+  const program = process.argv[1] ?? "";
+  const programAtStart = programIdentity(program);
+  const { network } = ownLocality();
+  const { runDirectory } = options;
+  prepareRunDirectory(runDirectory, uid);
+  const lock = await takeLock(options, lockPath(runDirectory, network), log);
+  if (!lock) {
+    log.info("another netd serves this network namespace", { network: String(network) });
+    return;
+  }
+
+  const host = openHost(environment, log);
+  await cleanUp(host, environment, log);
+  const requests = openServer(host, uid, log);
+  server = requests;
+  const path = socketPath(runDirectory, network);
+  const { listenFd } = options;
+  const file = listenFd === undefined ? new SocketFile(path) : undefined;
+  if (listenFd !== undefined) await requests.listen({ fd: listenFd });
+  await file?.place((aside) => requests.listen({ path: aside }));
+  lock.markReady(pid);
   log.info("ready", { path, directories: host.directories });
 
   let stopping = false;
   const stop = async (reason: string) => {
     if (stopping) return;
     stopping = true;
-    log.info("stopping", { reason, served: server.served });
-    if (!options.hasListenFd) rmSync(path, { force: true });
-    await server.close();
+    log.info("stopping", { reason, served: requests.served });
+    file?.remove();
+    await requests.close();
     await host.close();
     process.exit(0);
   };
+  const reasonToStop = (): string | undefined => {
+    if (options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs) return "idle";
+    if (file && !file.isThere()) return "the socket was taken away";
+    return programIdentity(program) === programAtStart ? undefined : "another version was installed";
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void stop(signal));
-  if (options.idleExitMs > 0) {
-    setInterval(() => {
-      if (server.active === 0 && Date.now() - server.lastActiveMs >= options.idleExitMs) void stop("idle");
-    }, idleCheckMs);
+  setInterval(() => {
+    const reason = reasonToStop();
+    if (reason !== undefined) void stop(reason);
+  }, watchIntervalMs);
+
+  if (options.lockFd !== undefined) {
+    const unitName = `netctl-netd-${network}`;
+    const moved = await moveToOwnCgroup({ asked: options.cgroup, pid, unitName }).catch(String);
+    if (moved !== undefined) log.info("cgroup", { moved });
   }
 }
 
-// A fault in one request must not end the others: the journal has what is needed to clean up after it.
-process.on("uncaughtException", (error) => {
-  console.error(`netd: uncaught: ${error.stack ?? error}`);
-});
-process.on("unhandledRejection", (error) => {
-  console.error(`netd: unhandled: ${error instanceof Error ? error.stack : String(error)}`);
-});
+function onFault(error: unknown): void {
+  faults += 1;
+  console.error(`netd: uncaught: ${error instanceof Error ? error.stack : String(error)}`);
+  if (faults > 1) return;
+  const ended = server ? endAfterFault(server, error, () => faults) : Promise.resolve();
+  void ended.finally(() => process.exit(1));
+}
+
+process.on("uncaughtException", onFault);
+process.on("unhandledRejection", onFault);
 main().catch((error: unknown) => {
   console.error(`netd: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

@@ -1,4 +1,5 @@
 import { resolveDirectories } from "#machine/directories.ts";
+import { listenFd } from "./listen-fds.ts";
 
 export interface NetdOptions {
   readonly runDirectory: string;
@@ -10,8 +11,10 @@ export interface NetdOptions {
   readonly logFile?: string;
   /** An inherited descriptor that holds the lock already: the launcher took it. NETCTL_NETD_LOCK_FD */
   readonly lockFd?: number;
-  /** Sockets handed in by systemd: LISTEN_FDS for this LISTEN_PID (sd_listen_fds(3)). */
-  readonly hasListenFd: boolean;
+  /** A socket handed in by systemd. */
+  readonly listenFd?: number;
+  /** Where a netd that was started on demand goes (own-cgroup.ts). NETCTL_NETD_CGROUP */
+  readonly cgroup?: string;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -26,13 +29,16 @@ export function readOptions(environment: Environment, pid: number): NetdOptions 
     throw new RangeError(`Cannot use NETCTL_LOG_LEVEL "${logLevel}": expected ${levels.join(", ")}`);
   }
   const logFile = environment["NETCTL_LOG_FILE"];
+  const cgroup = environment["NETCTL_NETD_CGROUP"];
+  const socket = listenFd(environment, pid);
   return {
     runDirectory: resolveDirectories(environment).run,
     idleExitMs: (wholeNumber(environment, "NETCTL_IDLE_EXIT_SECONDS") ?? 0) * 1000,
     logLevel,
     ...(logFile ? { logFile } : {}),
     ...(lockFd === undefined ? {} : { lockFd }),
-    hasListenFd: environment["LISTEN_FDS"] === "1" && environment["LISTEN_PID"] === String(pid),
+    ...(socket === undefined ? {} : { listenFd: socket }),
+    ...(cgroup ? { cgroup } : {}),
   };
 }
 

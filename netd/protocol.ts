@@ -3,36 +3,52 @@
  *
  * A connection carries one request. All integers are in host byte order, as both ends are one machine.
  *
- *   request   48 bytes of header (below), then name, environment (KEY=VALUE, each NUL-terminated) and stdin
+ *   request   48 bytes of header, then name, environment (KEY=VALUE, each NUL-terminated) and stdin
  *   answer    one byte at once: "A" accepted, or "N" not here (then the caller does the work itself)
  *   answer    exit code, length of stdout, length of stderr (u32 each), stdout, stderr
  *
- * A caller that closes the connection withdraws its request: what it began is rolled back.
+ * A caller that closes the connection, or its writing half, withdraws its request: what was begun is rolled back.
  */
 
 import { endianness } from "node:os";
 import type { Outcome } from "#cni/plugin.ts";
 
 export const headerBytes = 48;
+/** Changes with the frames, so that a netd and a launcher of different releases never misread each other. */
+const requestMagic = "NCT2";
 export const accepted = Buffer.from("A");
 export const refused = Buffer.from("N");
 
-/** Limits of one request; the launcher has the same ones. */
+/** Limits of one request and of its answer; the launcher has the same ones. */
 export const maxNameBytes = 64;
 export const maxEnvironmentBytes = 256 * 1024;
 export const maxStdinBytes = 4 * 1024 * 1024;
+export const maxReplyBytes = 4 * 1024 * 1024;
 
-/** What the caller's process is in, as inode numbers: a request is only carried out in the same. */
-export interface Namespaces {
+/** Where a process is: a request is only carried out by one to which every path means the same. */
+export interface Locality {
+  /** Inode numbers of its namespaces. */
   readonly network: bigint;
   readonly mount: bigint;
+  /** Of its root directory, which chroot(2) changes: inode, and the low 32 bits of stat(2)'s st_dev. */
+  readonly rootInode: bigint;
+  readonly rootDevice: number;
+}
+
+export function isSameLocality(a: Locality, b: Locality): boolean {
+  return (
+    a.network === b.network &&
+    a.mount === b.mount &&
+    a.rootInode === b.rootInode &&
+    a.rootDevice === b.rootDevice
+  );
 }
 
 export interface RequestHeader {
   readonly nameBytes: number;
   readonly environmentBytes: number;
   readonly stdinBytes: number;
-  readonly namespaces: Namespaces;
+  readonly locality: Locality;
   /** How long the caller will wait for the answer, from when it sent the request. */
   readonly timeoutMs: number;
 }
@@ -42,7 +58,7 @@ export interface Request {
   readonly name: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly stdin: string;
-  readonly namespaces: Namespaces;
+  readonly locality: Locality;
   readonly timeoutMs: number;
 }
 
@@ -61,14 +77,22 @@ const putU64 = (to: Buffer, value: bigint, offset: number) =>
 /** Reads the first `headerBytes` of a request. @throws {ProtocolError} */
 export function decodeHeader(bytes: Buffer): RequestHeader {
   const magic = bytes.toString("latin1", 0, 4);
-  if (magic !== "NCT1")
-    throw new ProtocolError(`Cannot read a request: it begins with ${JSON.stringify(magic)}, not "NCT1"`);
+  if (magic !== requestMagic) {
+    throw new ProtocolError(
+      `Cannot read a request: it begins with ${JSON.stringify(magic)}, not "${requestMagic}"`,
+    );
+  }
   const header = {
     nameBytes: u32(bytes, 4),
     environmentBytes: u32(bytes, 8),
     stdinBytes: u32(bytes, 12),
-    namespaces: { network: u64(bytes, 16), mount: u64(bytes, 24) },
-    timeoutMs: u32(bytes, 32),
+    locality: {
+      network: u64(bytes, 16),
+      mount: u64(bytes, 24),
+      rootInode: u64(bytes, 32),
+      rootDevice: u32(bytes, 40),
+    },
+    timeoutMs: u32(bytes, 44),
   };
   if (header.nameBytes > maxNameBytes)
     throw new ProtocolError(`Cannot read a request: a name of ${header.nameBytes} bytes`);
@@ -87,16 +111,19 @@ export function bodyBytes(header: RequestHeader): number {
 
 export function decodeRequest(header: RequestHeader, body: Buffer): Request {
   const environmentEnd = header.nameBytes + header.environmentBytes;
-  const environment: Record<string, string> = {};
+  // Without a prototype, which a variable may be named like.
+  const environment = Object.create(null) as Record<string, string>;
   for (const entry of body.toString("utf8", header.nameBytes, environmentEnd).split("\0")) {
     const equals = entry.indexOf("=");
-    if (equals > 0) environment[entry.slice(0, equals)] = entry.slice(equals + 1);
+    const key = entry.slice(0, equals);
+    // Of two with one name the first counts, as for getenv(3).
+    if (equals > 0 && !(key in environment)) environment[key] = entry.slice(equals + 1);
   }
   return {
     name: body.toString("utf8", 0, header.nameBytes),
     environment,
     stdin: body.toString("utf8", environmentEnd, environmentEnd + header.stdinBytes),
-    namespaces: header.namespaces,
+    locality: header.locality,
     timeoutMs: header.timeoutMs,
   };
 }
@@ -111,19 +138,25 @@ export function encodeRequest(request: Request): Buffer {
   );
   const stdin = Buffer.from(request.stdin);
   const header = Buffer.alloc(headerBytes);
-  header.write("NCT1", 0, "latin1");
+  header.write(requestMagic, 0, "latin1");
   putU32(header, name.length, 4);
   putU32(header, environment.length, 8);
   putU32(header, stdin.length, 12);
-  putU64(header, request.namespaces.network, 16);
-  putU64(header, request.namespaces.mount, 24);
-  putU32(header, request.timeoutMs, 32);
+  putU64(header, request.locality.network, 16);
+  putU64(header, request.locality.mount, 24);
+  putU64(header, request.locality.rootInode, 32);
+  putU32(header, request.locality.rootDevice, 40);
+  putU32(header, request.timeoutMs, 44);
   return Buffer.concat([header, name, environment, stdin]);
 }
 
+/** What is longer than the launcher takes loses the end of stderr; @throws {ProtocolError} where stdout is too long. */
 export function encodeOutcome(outcome: Outcome): Buffer {
   const stdout = Buffer.from(outcome.stdout);
-  const stderr = Buffer.from(outcome.stderr);
+  if (stdout.length > maxReplyBytes) {
+    throw new ProtocolError(`Cannot answer a request: ${stdout.length} bytes of stdout`);
+  }
+  const stderr = Buffer.from(outcome.stderr).subarray(0, maxReplyBytes - stdout.length);
   const lengths = Buffer.alloc(12);
   putU32(lengths, outcome.exitCode, 0);
   putU32(lengths, stdout.length, 4);
@@ -131,11 +164,13 @@ export function encodeOutcome(outcome: Outcome): Buffer {
   return Buffer.concat([lengths, stdout, stderr]);
 }
 
-/** Undefined while bytes are missing. */
+/** Undefined while bytes are missing. @throws {ProtocolError} where more are announced than there may be */
 export function decodeOutcome(bytes: Buffer): Outcome | undefined {
   if (bytes.length < 12) return undefined;
   const stdoutEnd = 12 + u32(bytes, 4);
   const stderrEnd = stdoutEnd + u32(bytes, 8);
+  if (stderrEnd - 12 > maxReplyBytes)
+    throw new ProtocolError(`Cannot read an answer: ${stderrEnd - 12} bytes`);
   if (bytes.length < stderrEnd) return undefined;
   return {
     exitCode: u32(bytes, 0),
@@ -144,11 +179,12 @@ export function decodeOutcome(bytes: Buffer): Outcome | undefined {
   };
 }
 
-/** Where the netd of one network namespace listens, keeps its lock, and what it is called in messages. */
+/** Where the netd of one network namespace listens. */
 export function socketPath(runDirectory: string, networkNamespace: bigint): string {
   return `${runDirectory}/netd-${networkNamespace}.sock`;
 }
 
+/** Its lock, in which its pid stands. */
 export function lockPath(runDirectory: string, networkNamespace: bigint): string {
   return `${runDirectory}/netd-${networkNamespace}.lock`;
 }

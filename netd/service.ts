@@ -3,9 +3,10 @@ import type { Call, Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { plugins } from "#suite/plugins.ts";
+import { isAttaching, plugins } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
 import type { Request } from "./protocol.ts";
+import type { Caller } from "./server.ts";
 import { type TurnRequest, Turns } from "./turns.ts";
 
 /** Carries requests out, each when its turn comes. */
@@ -18,16 +19,16 @@ export class Service {
   }
 
   /** Never throws: whatever happens becomes a CNI error. */
-  async serve(request: Request, signal: AbortSignal): Promise<Outcome> {
+  async serve(request: Request, caller: Caller): Promise<Outcome> {
     return await withCrashPoints("netd", request.environment, async () => {
       crashPoint("accepted");
-      const outcome = await this.#serve(request, signal);
+      const outcome = await this.#serve(request, caller).catch(fail);
       crashPoint("before-reply");
       return outcome;
     });
   }
 
-  async #serve(request: Request, signal: AbortSignal): Promise<Outcome> {
+  async #serve(request: Request, caller: Caller): Promise<Outcome> {
     const plugin = plugins.get(request.name);
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));
@@ -36,20 +37,22 @@ export class Service {
     const call: Call = {
       environment: request.environment,
       stdin: request.stdin,
-      signal: AbortSignal.any([signal, cancelled.signal]),
+      signal: AbortSignal.any([caller.signal, cancelled.signal]),
     };
-    const subject = subjectOf(call);
-    const verb = call.environment["CNI_COMMAND"];
-    if (!subject || (verb !== "ADD" && verb !== "DEL" && verb !== "CHECK" && verb !== "GC")) {
-      return await runPlugin(plugin, call, this.#host);
-    }
-    const { network, containerId, ifName } = subject;
+    const run = () => runPlugin(plugin, call, this.#host, { isWanted: () => caller.isWaiting() });
+    // An IPAM plugin is called within the turn of another request, if a foreign plugin delegates to it.
+    const subject = isAttaching(plugin) ? subjectOf(call) : undefined;
+    if (!subject) return await run();
+    const { verb, network, containerId, ifName } = subject;
     const turn: TurnRequest = {
       network,
       kind: verb,
-      cancel: () => cancelled.abort(new Error("a DEL of the same attachment came in")),
+      cancel: () =>
+        cancelled.abort(
+          new CniError(ErrorCode.TryAgainLater, "Cannot go on: a DEL of the same attachment came in"),
+        ),
       ...(containerId === undefined ? {} : { attachment: `${containerId}/${ifName}` }),
     };
-    return await this.#turns.take(turn, () => runPlugin(plugin, call, this.#host));
+    return await this.#turns.take(turn, run);
   }
 }

@@ -33,11 +33,29 @@ export async function recover(host: PluginHost): Promise<Recovery> {
     }
     const config: JsonObject = record.phase === "torn" ? minimalConfig(record) : record.config;
     const call = { environment: delEnvironment(record, host), stdin: JSON.stringify(config) };
-    const outcome = await runPlugin(plugin, call, host);
+    let isStale = true;
+    const isWanted = () => (isStale = isUnchanged(record, host));
+    const outcome = await runPlugin(plugin, call, host, { isWanted });
+    if (!isStale) continue;
     if (outcome.exitCode === 0) cleaned.push(record);
     else failed.push({ record, reason: outcome.stdout });
   }
   return { cleaned, failed };
+}
+
+/** Asked with the attachment's lock held: a process may have removed or replaced it, or finished writing it. */
+function isUnchanged(record: JournalRecord, host: PluginHost): boolean {
+  const present = host.journal.read(record.key, record.plugin);
+  if (record.phase === "torn" || present === undefined || present.phase === "torn") {
+    return present?.phase === record.phase;
+  }
+  return (
+    present.phase === record.phase &&
+    present.bootId === record.bootId &&
+    present.createdAtMs === record.createdAtMs &&
+    present.writer.pid === record.writer.pid &&
+    present.writer.startTicks === record.writer.startTicks
+  );
 }
 
 /** For a record that was never written whole, so that nothing was made after it. */

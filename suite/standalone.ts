@@ -6,6 +6,7 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
+import { errorCode } from "#machine/io-error.ts";
 import { type LogLevel, lineLog } from "#machine/log.ts";
 import { openHost } from "./host.ts";
 import { plugins } from "./plugins.ts";
@@ -13,49 +14,77 @@ import { runPlugin } from "./run-plugin.ts";
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"];
 
-/** All of `text`, also into a pipe that is full for the moment. */
-function writeAll(fd: number, text: string): void {
+/** The launcher has the same limit. */
+const maxInputBytes = 4 * 1024 * 1024;
+
+/** Wakes nobody up: to sleep in the middle of a write. */
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** All of `text`, also into a pipe that is full for the moment. False where nobody will ever read it. */
+function writeAll(fd: number, text: string): boolean {
   let rest = Buffer.from(text);
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(fd, rest));
     } catch (error) {
-      if (!(error instanceof Error) || !("code" in error)) throw error;
-      if (error.code === "EPIPE") return;
-      if (error.code !== "EAGAIN") throw error;
+      if (errorCode(error) !== "EAGAIN") return false;
+      Atomics.wait(never, 0, 0, 1);
     }
   }
+  return true;
 }
 
 /** All of stdin, also where the runtime hands in a pipe that does not block. */
 async function readInput(): Promise<string> {
   const chunks: Buffer[] = [];
+  let bytes = 0;
   for (;;) {
     const chunk = Buffer.allocUnsafe(65_536);
     try {
       const size = readSync(0, chunk);
       if (size === 0) return Buffer.concat(chunks).toString();
       chunks.push(chunk.subarray(0, size));
+      bytes += size;
     } catch (error) {
-      if (!(error instanceof Error) || !("code" in error)) throw error;
-      if (error.code === "EOF") return Buffer.concat(chunks).toString();
-      if (error.code !== "EAGAIN") {
-        throw new CniError(ErrorCode.IoFailure, `Cannot read the configuration from stdin: ${error.message}`);
+      if (errorCode(error) !== "EAGAIN") {
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new CniError(
+          ErrorCode.IoFailure,
+          `Cannot read the network configuration from stdin: ${reason}`,
+        );
       }
       await sleep(1);
+    }
+    if (bytes > maxInputBytes) {
+      throw new CniError(
+        ErrorCode.DecodingFailure,
+        "Cannot read the network configuration: stdin is longer than 4 MiB",
+      );
     }
   }
 }
 
 let isPrinted = false;
 
-function finish(outcome: Outcome): void {
+function finish(outcome: Outcome): never {
+  let { exitCode } = outcome;
   if (!isPrinted) {
     isPrinted = true;
     writeAll(2, outcome.stderr);
-    writeAll(1, outcome.stdout);
+    if (!writeAll(1, outcome.stdout)) exitCode ||= 1;
   }
-  process.exit(outcome.exitCode);
+  process.exit(exitCode);
+}
+
+/** Ends the verb as one does whose caller has gone: what it began is rolled back. A second signal kills. */
+function abortOnSignal(): AbortSignal {
+  const abort = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    process.once(name, () =>
+      abort.abort(new CniError(ErrorCode.TryAgainLater, `Cannot go on: ended by ${name}`)),
+    );
+  }
+  return abort.signal;
 }
 
 async function main(): Promise<Outcome> {
@@ -78,7 +107,8 @@ async function main(): Promise<Outcome> {
   try {
     const stdin = needsInput ? await readInput() : "";
     return await withCrashPoints("standalone", environment, async () => {
-      const outcome = await runPlugin(plugin, { environment: { ...environment }, stdin }, host);
+      const call = { environment: { ...environment }, stdin, signal: abortOnSignal() };
+      const outcome = await runPlugin(plugin, call, host);
       crashPoint("before-print");
       return outcome;
     });

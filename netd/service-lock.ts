@@ -1,0 +1,65 @@
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, statSync, writeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorCode, IoError } from "#machine/io-error.ts";
+import { LockOperation, native } from "#native/addon.ts";
+
+const pauseMs = 100;
+const exclusively = LockOperation.Exclusive | LockOperation.NonBlocking;
+
+/**
+ * The lock (flock) that makes this the only netd of its network namespace for as long as the process lives. The
+ * launcher that starts a netd takes it first, hands it over as an open descriptor, and leaves "starting" in the file:
+ * as long as that stands there, no launcher starts another within some seconds.
+ */
+export class ServiceLock {
+  readonly #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /**
+   * @param inherited descriptor that should hold it already
+   * @returns undefined where another netd has it
+   * @throws {IoError}
+   */
+  static take(path: string, inherited?: number): ServiceLock | undefined {
+    const fd = inherited !== undefined && isFile(inherited, path) ? inherited : open(path);
+    if (native().flock(fd, exclusively)) return new ServiceLock(fd);
+    closeSync(fd);
+    return undefined;
+  }
+
+  /** Waits for the netd that has it to end. */
+  static async wait(path: string): Promise<ServiceLock> {
+    for (;;) {
+      const lock = ServiceLock.take(path);
+      if (lock) return lock;
+      await sleep(pauseMs);
+    }
+  }
+
+  /** Says that netd listens, and who it is. */
+  markReady(pid: number): void {
+    ftruncateSync(this.#fd, 0);
+    writeSync(this.#fd, `${pid}\n`, 0);
+  }
+}
+
+function isFile(fd: number, path: string): boolean {
+  try {
+    const [inherited, file] = [fstatSync(fd), statSync(path)];
+    return inherited.dev === file.dev && inherited.ino === file.ino;
+  } catch (error) {
+    if (["EBADF", "ENOENT"].includes(errorCode(error) ?? "")) return false;
+    throw error;
+  }
+}
+
+function open(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (cause) {
+    throw new IoError("open lock file", path, cause);
+  }
+}
