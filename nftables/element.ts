@@ -1,6 +1,9 @@
 import {
   type AnyField,
   etherAddress,
+  inetPort,
+  inetPortRange,
+  inetProtocol,
   interfaceName,
   ipv4,
   ipv4Prefix,
@@ -26,10 +29,11 @@ export interface SetDefinition {
   readonly key: readonly AnyField[];
   readonly value?: readonly AnyField[];
   /**
-   * "attachment": each element has an owner, who alone removes it. "network": shared infrastructure like a
-   * bridge, without owner. "skeleton": the skeleton's own marker.
+   * "attachment": each element has an owner, who alone removes it. "network": a subnet, shared by its attachments,
+   * without owner. "host": a fact about the host that several attachments rely on, without owner. "skeleton": the
+   * skeleton's own marker.
    */
-  readonly life: "attachment" | "network" | "skeleton";
+  readonly life: "attachment" | "network" | "host" | "skeleton";
 }
 
 function table<const T extends Readonly<Record<string, SetDefinition>>>(rows: T): T {
@@ -49,6 +53,81 @@ export const sets = table({
   sameSubnet4: { family: "inet", name: "same_subnet4", key: [ipv4Prefix, ipv4Prefix], life: "network" },
   sameSubnet6: { family: "inet", name: "same_subnet6", key: [ipv6Prefix, ipv6Prefix], life: "network" },
 
+  /** Published ports of every address of the host, and where they lead. */
+  ports4: {
+    family: "inet",
+    name: "ports4",
+    key: [inetProtocol, inetPort],
+    value: [ipv4, inetPort],
+    life: "attachment",
+  },
+  ports6: {
+    family: "inet",
+    name: "ports6",
+    key: [inetProtocol, inetPort],
+    value: [ipv6, inetPort],
+    life: "attachment",
+  },
+  /** The same of one address of the host. */
+  hostPorts4: {
+    family: "inet",
+    name: "host_ports4",
+    key: [ipv4, inetProtocol, inetPort],
+    value: [ipv4, inetPort],
+    life: "attachment",
+  },
+  hostPorts6: {
+    family: "inet",
+    name: "host_ports6",
+    key: [ipv6, inetProtocol, inetPort],
+    value: [ipv6, inetPort],
+    life: "attachment",
+  },
+  /** Ranges that keep their port numbers: the value is the container's address alone. */
+  portRanges4: {
+    family: "inet",
+    name: "port_ranges4",
+    key: [inetProtocol, inetPortRange],
+    value: [ipv4],
+    life: "attachment",
+  },
+  portRanges6: {
+    family: "inet",
+    name: "port_ranges6",
+    key: [inetProtocol, inetPortRange],
+    value: [ipv6],
+    life: "attachment",
+  },
+  hostPortRanges4: {
+    family: "inet",
+    name: "host_port_ranges4",
+    key: [ipv4, inetProtocol, inetPortRange],
+    value: [ipv4],
+    life: "attachment",
+  },
+  hostPortRanges6: {
+    family: "inet",
+    name: "host_port_ranges6",
+    key: [ipv6, inetProtocol, inetPortRange],
+    value: [ipv6],
+    life: "attachment",
+  },
+  /**
+   * Addresses of the host that ports were published on one by one: where to look for the rivals of a port that is
+   * published on all of them. One may be left in it that is no longer used.
+   */
+  publishedOn4: { family: "inet", name: "published_on4", key: [ipv4], life: "host" },
+  publishedOn6: { family: "inet", name: "published_on6", key: [ipv6], life: "host" },
+  /** Containers whose published ports can be used from where the answer would miss the host: see skeleton-ports.ts. */
+  hairpin4: { family: "inet", name: "hairpin4", key: [ipv4], life: "attachment" },
+  hairpin6: { family: "inet", name: "hairpin6", key: [ipv6], life: "attachment" },
+  /** Pairs source . destination for containers that are alone in their subnet: ADDRESS . ADDRESS. */
+  hairpinSelf4: { family: "inet", name: "hairpin_self4", key: [ipv4, ipv4], life: "attachment" },
+  hairpinSelf6: { family: "inet", name: "hairpin_self6", key: [ipv6, ipv6], life: "attachment" },
+  /** Containers that see an address of the host as the source of everything that reaches a published port (`masqAll`). */
+  hairpinAll4: { family: "inet", name: "hairpin_all4", key: [ipv4], life: "attachment" },
+  hairpinAll6: { family: "inet", name: "hairpin_all6", key: [ipv6], life: "attachment" },
+
   /** Bridge ports whose frames must have a source address of `macAllowed`. */
   macChecked: { family: "bridge", name: "mac_checked", key: [interfaceName], life: "attachment" },
   macAllowed: {
@@ -65,6 +144,7 @@ type IdsByLife<L extends SetDefinition["life"]> = {
 }[SetId];
 export type OwnedSetId = IdsByLife<"attachment">;
 export type SharedSetId = IdsByLife<"network">;
+export type HostSetId = IdsByLife<"host">;
 
 type Values<Fields> = {
   readonly [I in keyof Fields]: Fields[I] extends AnyField ? ReturnType<Fields[I]["decode"]> : never;
@@ -87,7 +167,7 @@ export type Element<I extends SetId = SetId> = {
 /** To add: an element of one attachment, or a shared one, which needs no owner. */
 export type Operation =
   | (Element<OwnedSetId> & { readonly owner: OwnerTag })
-  | (Element<SharedSetId> & { readonly owner?: never });
+  | (Element<SharedSetId | HostSetId> & { readonly owner?: never });
 
 /** An element that the kernel has. */
 export interface PresentElement<I extends SetId = SetId> {

@@ -159,3 +159,66 @@ export const mark = single<number>("mark", 4, {
     return json;
   },
 });
+
+/** Transport protocols whose ports can be published, with their numbers (IANA "Protocol Numbers"). */
+const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const;
+export type Protocol = keyof typeof protocolNumbers;
+export const protocols = Object.keys(protocolNumbers) as readonly Protocol[];
+
+function protocolOf(number: number): Protocol {
+  const protocol = protocols.find((name) => protocolNumbers[name] === number);
+  if (!protocol) throw new RangeError(`Cannot use protocol ${number}: must be ${protocols.join(", ")}`);
+  return protocol;
+}
+
+export const inetProtocol = single<Protocol>("inet_proto", 1, {
+  encode: (protocol) => Uint8Array.of(protocolNumbers[protocol]),
+  decode: (bytes) => protocolOf(bytes[0] ?? 0),
+  format: (protocol) => protocol,
+  // nft prints the number where /etc/protocols is missing.
+  parseJson: (json) => {
+    const protocol = protocols.find((name) => name === json);
+    return protocol ?? protocolOf(typeof json === "number" ? json : Number.NaN);
+  },
+});
+
+function portBytes(port: number): Uint8Array {
+  return Uint8Array.of(port >>> 8, port & 0xff);
+}
+
+function portFromBytes(bytes: Uint8Array): number {
+  return ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+}
+
+function portFromJson(json: unknown): number {
+  if (typeof json !== "number") throw new RangeError(`Cannot read ${JSON.stringify(json)} as inet_service`);
+  return json;
+}
+
+export const inetPort = single<number>("inet_service", 2, {
+  encode: portBytes,
+  decode: portFromBytes,
+  format: String,
+  parseJson: portFromJson,
+});
+
+/** Ports `first` to `last`, both included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** All ports of a range, in an interval set. */
+export const inetPortRange: Field<PortRange> = {
+  type: "inet_service",
+  byteLength: 2,
+  interval: true,
+  encode: ({ first, last }) => ({ first: portBytes(first), last: portBytes(last) }),
+  decode: ({ first, last }) => ({ first: portFromBytes(first), last: portFromBytes(last) }),
+  format: ({ first, last }) => (first === last ? String(first) : `${first}-${last}`),
+  parseJson: (json) => {
+    const range: unknown = typeof json === "object" && json !== null && "range" in json ? json.range : json;
+    const [first, last] = Array.isArray(range) ? (range as readonly unknown[]) : [range, range];
+    return { first: portFromJson(first), last: portFromJson(last) };
+  },
+};

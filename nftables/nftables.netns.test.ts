@@ -77,27 +77,30 @@ describe("apply", () => {
   });
 
   it("refuses another value for a map's key with the present owner's name, and does nothing at all", async () => {
-    // The marker's map is the only one so far, so its other keys stand for published ports.
-    const port = (value: number, owner: OwnerTag) =>
-      ({ set: "skeletonInet", key: [80], value: [value], owner }) as unknown as Operation;
-    await nftables.apply([...masquerade("10.1.0.2/16"), port(1, alice)]);
+    const port = (address: string, owner: OwnerTag): Operation => ({
+      set: "ports4",
+      key: ["tcp", 8080],
+      value: [parseIp(address), 80],
+      owner,
+    });
+    await nftables.apply([...masquerade("10.1.0.2/16"), port("10.1.0.2", alice)]);
     const before = host.run("nft list ruleset");
     const conflict = await nftables
-      .apply([...masquerade("10.1.0.3/16", bob), port(2, bob)])
+      .apply([...masquerade("10.1.0.3/16", bob), port("10.1.0.3", bob)])
       .catch((error: unknown) => error);
     expect(conflict).toBeInstanceOf(ConflictError);
     expect(conflict).toMatchObject({
       message:
-        "Cannot add skeleton { 0x00000050 : 0x00000002 }: " +
-        'container "alice" (eth0, network "net") has skeleton { 0x00000050 : 0x00000001 }',
-      present: { owner: { containerId: "alice" }, value: [1] },
+        "Cannot add ports4 { tcp . 8080 : 10.1.0.3 . 80 }: " +
+        'container "alice" (eth0, network "net") has ports4 { tcp . 8080 : 10.1.0.2 . 80 }',
+      present: { owner: { containerId: "alice" }, value: [parseIp("10.1.0.2"), 80] },
     });
     expect(host.run("nft list ruleset")).toBe(before);
 
-    await nftables.apply([port(1, bob)]);
-    expect(listed("skeleton", "map")).toContain(`0x00000050 comment "${bob}" : 0x00000001`);
-    expect((await nftables.differences([port(2, bob)])).map(({ message }) => message)).toEqual([
-      "skeleton { 0x00000050 : 0x00000002 } is there as skeleton { 0x00000050 : 0x00000001 }",
+    await nftables.apply([port("10.1.0.2", bob)]);
+    expect(listed("ports4", "map")).toBe(`tcp . 8080 comment "${bob}" : 10.1.0.2 . 80`);
+    expect((await nftables.differences([port("10.1.0.3", bob)])).map(({ message }) => message)).toEqual([
+      "ports4 { tcp . 8080 : 10.1.0.3 . 80 } is there as ports4 { tcp . 8080 : 10.1.0.2 . 80 }",
     ]);
   });
 
@@ -113,7 +116,7 @@ describe("apply", () => {
   it("rebuilds a set that somebody has deleted", async () => {
     await nftables.apply(masquerade("10.1.0.2/16", alice));
     host.run(
-      "nft flush chain inet netctl postrouting; nft flush chain inet netctl masquerade_from4; nft delete set inet netctl same_subnet4",
+      "nft flush chain inet netctl postrouting; nft flush chain inet netctl masquerade_from4; nft flush chain inet netctl hairpin_to4; nft delete set inet netctl same_subnet4",
     );
     await nftables.apply(masquerade("10.1.0.3/16", bob));
     expect(await nftables.skeletonState("inet")).toBe("current");

@@ -46,6 +46,19 @@ export interface Removal {
   readonly owner: OwnerTag;
 }
 
+/** What a plan may look at: all of it belongs to one moment. */
+export interface View {
+  /** One answer for each reference: the element with that key or, in an interval set, the range that contains it. */
+  read(refs: readonly ElementRef[]): readonly (PresentElement | undefined)[];
+  list<I extends SetId>(set: I): readonly PresentElement<I>[];
+}
+
+/** What a plan wants changed. Nothing of `add` may be there after `remove`, but what is shared. */
+export interface Change {
+  readonly remove: readonly ElementRef[];
+  readonly add: readonly Operation[];
+}
+
 /** One request of a transaction, and what to make of its refusal. */
 interface Step {
   readonly request: Request;
@@ -99,12 +112,24 @@ export class Nftables {
 
   /** `removeOwned` for several owners at once. @throws {NetlinkError} */
   async remove(removals: readonly Removal[]): Promise<void> {
-    await this.#removeWhere(() => {
-      const present = this.#readAll(removals.map((removal) => removal.ref));
-      return removals
+    await this.change((view) => {
+      const present = view.read(removals.map((removal) => removal.ref));
+      const remove = removals
         .filter((removal, index) => sameOwner(present[index]?.comment ?? "", removal.owner))
         .map((removal) => removal.ref);
+      return { remove, add: [] };
     });
+  }
+
+  /**
+   * Looks and changes in one step: what `plan` wants is done in one transaction, and only if nobody has changed
+   * anything since it looked; else it is asked again. It may be asked often, so it has to be quick, and may throw.
+   * Loads the skeleton where it is missing.
+   * @throws {NetlinkError}
+   * @throws {ProgramError} the skeleton can't be loaded
+   */
+  async change(plan: (view: View) => Change): Promise<void> {
+    await this.#inTurn(async () => await this.#change(plan));
   }
 
   /** The element, `undefined` if there is none. Like `nft get element`. @throws {NetlinkError} */
@@ -144,7 +169,7 @@ export class Nftables {
       this.#list(set)
         .filter(({ key: [subnet] }) => !inUse.some((used) => overlaps(used, subnet)))
         .map(({ key }) => ({ set, key }));
-    await this.#removeWhere(() => [...stale("sameSubnet4"), ...stale("sameSubnet6")]);
+    await this.change(() => ({ remove: [...stale("sameSubnet4"), ...stale("sameSubnet6")], add: [] }));
   }
 
   /** Whether the rules are as this version wants them. Costs a run of nft. @throws {ProgramError} */
@@ -231,13 +256,44 @@ export class Nftables {
       if (isRestart(error)) continue;
       const step = steps[error.index - batchLead];
       if (!step) throw error;
-      if (error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker)) {
+      if (isSkeletonMissing(error, step)) {
         if (++loads > maxLoads) throw error;
         await this.#load(step.family);
       } else if (error.errno === Errno.EEXIST) {
         this.#throwConflict(step.adds ?? []);
         // No other owner, so it is a subnet that overlaps another; or a conflict that has just gone away.
         overlapping = true;
+      } else {
+        throw error;
+      }
+    }
+  }
+
+  async #change(plan: (view: View) => Change): Promise<void> {
+    const view: View = { read: (refs) => this.#readAll(refs), list: (set) => this.#list(set) };
+    let loads = 0;
+    for (let restarts = 0; ; restarts++) {
+      const generation = readGeneration(this.#read());
+      const { remove, add } = plan(view);
+      if (remove.length === 0 && add.length === 0) return;
+      const families = new Set(add.map((operation) => definitionOf(operation.set).family));
+      const steps = [
+        ...[...families].map(markerStep),
+        ...grouped(remove).map(deleteStep),
+        ...grouped(add).map(addStep),
+      ];
+      const error = await this.#commit(
+        steps.map((step) => step.request),
+        generation,
+      );
+      crashPoint(add.length === 0 ? "elements-removed" : "elements-changed");
+      if (!error) return;
+      const step = steps[error.index - batchLead];
+      if (isRestart(error)) {
+        if (restarts >= maxRestarts) throw error;
+      } else if (step && isSkeletonMissing(error, step)) {
+        if (++loads > maxLoads) throw error;
+        await this.#load(step.family);
       } else {
         throw error;
       }
@@ -307,21 +363,6 @@ export class Nftables {
     }
   }
 
-  /** Deletes what `choose` finds, in a transaction that fails if anybody has changed anything since it looked. */
-  async #removeWhere(choose: () => readonly ElementRef[]): Promise<void> {
-    await this.#inTurn(async () => {
-      for (let restarts = 0; ; restarts++) {
-        const generation = readGeneration(this.#read());
-        const requests = grouped(choose()).map((refs) => deleteStep(refs).request);
-        if (requests.length === 0) return;
-        const error = await this.#commit(requests, generation);
-        crashPoint("elements-removed");
-        if (!error) return;
-        if (!isRestart(error) || restarts >= maxRestarts) throw error;
-      }
-    });
-  }
-
   #throwConflict(operations: readonly Operation[]): void {
     const present = this.#readAll(operations);
     for (const [index, operation] of operations.entries()) {
@@ -340,6 +381,11 @@ function isShared(operation: Operation): operation is SharedOperation {
 /** ERESTART: another ruleset than the one we looked at. The others: a signal, or a module that had to be loaded. */
 function isRestart(error: NetlinkError): boolean {
   return [Errno.ERESTART, Errno.EAGAIN, Errno.EINTR].some((errno) => errno === error.errno);
+}
+
+/** The table, a set of it, or the marker of this version. */
+function isSkeletonMissing(error: NetlinkError, step: Step): boolean {
+  return error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker === true);
 }
 
 /** True if all addresses of `inner` are in `outer`. */
@@ -394,12 +440,22 @@ function addSteps(operations: readonly Operation[]): readonly Step[] {
   const [first] = operations;
   if (!first) return [];
   const definition = definitionOf(first.set);
-  const { family } = definition;
+  const add = addStep(operations);
+  if (definition.life !== "attachment") return [add];
   const name = setName(definition);
-  const add = addElements(`add ${summary(operations)}`, name, operations.map(encodeElement));
-  if (definition.life === "network") return [{ request: add, family, adds: operations }];
   const take = deleteElements(`take over ${summary(operations)}`, name, operations.map(encodeKey));
-  return [add, take, add].map((request) => ({ request, family, adds: operations }));
+  return [add, { ...add, request: take }, add];
+}
+
+/** All of one set. */
+function addStep(operations: readonly Operation[]): Step {
+  const definition = definitionOf(operations[0]?.set ?? "masquerade4");
+  const request = addElements(
+    `add ${summary(operations)}`,
+    setName(definition),
+    operations.map(encodeElement),
+  );
+  return { request, family: definition.family, adds: operations };
 }
 
 function deleteStep(refs: readonly ElementRef[]): Step {
@@ -439,12 +495,13 @@ function sameValue(operation: Operation, present: PresentElement): boolean {
 }
 
 function valueOf(operation: Operation): readonly unknown[] | undefined {
-  return "value" in operation ? (operation.value as readonly unknown[]) : undefined;
+  return "value" in operation ? operation.value : undefined;
 }
 
 function difference(operation: Operation, present: PresentElement | undefined): string | undefined {
   const element = formatElement(operation);
   if (!present) return `${element} is missing`;
+  if (definitionOf(operation.set).life !== "attachment") return undefined;
   if (!sameOwner(operation.owner ?? "", present.comment)) {
     const holder = present.owner
       ? `container ${JSON.stringify(present.owner.containerId)}`

@@ -49,3 +49,9 @@ export function sameOwner(a: string, b: string): boolean {
   const hash = parseOwnerTag(a)?.hash;
   return hash !== undefined && hash === parseOwnerTag(b)?.hash;
 }
+
+/** True if the tag says that container; the tag may hold the id's beginning only. */
+export function isOfContainer(owner: Owner, containerId: string): boolean {
+  const head = `${owner.hash} ${owner.network} ${owner.ifName} `;
+  return owner.containerId === readable(containerId, maxCommentBytes - head.length);
+}

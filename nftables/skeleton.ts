@@ -22,53 +22,29 @@ import {
   tableName,
 } from "./element.ts";
 import type { NftChain, NftListing } from "./json.ts";
+import type { Chain } from "./skeleton-chain.ts";
+import { macSpoofChains } from "./skeleton-mac-spoof.ts";
+import { masqueradeChains, masqueradeRules } from "./skeleton-masquerade.ts";
+import { hairpinRules, portChains } from "./skeleton-ports.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 1;
-
-export interface Chain {
-  readonly name: string;
-  /** Absent for a chain that other chains jump to. */
-  readonly hook?: string;
-  readonly rules: readonly string[];
-}
+export const skeletonVersion = 2;
 
 /**
- * Priorities are numbers: nft 1.0.6 refuses some of their names in some hooks.
- * Chains stand before the chains that jump to them.
+ * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
+ * of their names in some hooks. Chains stand before the chains that jump to them.
  */
 const chains: Readonly<Record<TableFamily, readonly Chain[]>> = {
   inet: [
-    {
-      name: "masquerade_from4",
-      rules: [
-        // Never forwarded, but seen here on its way through a bridge where bridge-nf-call-iptables is on.
-        "ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
-        "ip saddr . ip daddr @same_subnet4 return",
-        "masquerade",
-      ],
-    },
-    {
-      name: "masquerade_from6",
-      rules: [
-        "ip6 daddr { fe80::/10, ff00::/8 } return",
-        "ip6 saddr . ip6 daddr @same_subnet6 return",
-        "masquerade",
-      ],
-    },
+    ...portChains,
+    ...masqueradeChains,
     {
       name: "postrouting",
       hook: "type nat hook postrouting priority 100; policy accept;",
-      rules: ["ip saddr @masquerade4 goto masquerade_from4", "ip6 saddr @masquerade6 goto masquerade_from6"],
+      rules: [...hairpinRules, ...masqueradeRules],
     },
   ],
-  bridge: [
-    {
-      name: "prerouting",
-      hook: "type filter hook prerouting priority -300; policy accept;",
-      rules: ["iifname @mac_checked iifname . ether saddr != @mac_allowed drop"],
-    },
-  ],
+  bridge: macSpoofChains,
 };
 
 /** Chains of earlier versions that this one no longer has. */

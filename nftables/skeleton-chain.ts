@@ -1,0 +1,7 @@
+/** One chain of the skeleton, in nft's own language. */
+export interface Chain {
+  readonly name: string;
+  /** Absent for a chain that other chains jump to. */
+  readonly hook?: string;
+  readonly rules: readonly string[];
+}
