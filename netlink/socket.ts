@@ -119,6 +119,25 @@ export class NetlinkSocket {
     throw new NetlinkError({ errno: Errno.EINTR, op: request.op, kernelMessage: "the table kept changing" });
   }
 
+  /** The same on a thread of the pool: for tables through which the kernel walks for long, as that of connections. */
+  async dumpAsync(request: Request): Promise<Message[]> {
+    for (let attempt = 0; attempt < maxDumpAttempts; attempt++) {
+      const { sequence, datagram } = this.#encodeDump(request);
+      this.#pending++;
+      try {
+        const replies = await this.#transport
+          .exchangeAsync(datagram)
+          .catch((error: unknown) => rethrow(request.op, error));
+        const messages = this.#entries(request, sequence, replies);
+        if (messages) return messages;
+      } finally {
+        this.#pending--;
+        if (this.#closed) this.#transport.close();
+      }
+    }
+    throw new NetlinkError({ errno: Errno.EINTR, op: request.op, kernelMessage: "the table kept changing" });
+  }
+
   /** Subscribes to notifications of a multicast group (RTNLGRP_*). Not for a socket that also transacts. */
   join(group: number): void {
     this.#check();
@@ -179,12 +198,23 @@ export class NetlinkSocket {
     });
   }
 
-  /** Undefined where the dump was interrupted. */
   #dumpOnce(request: Request): Message[] | undefined {
+    const { sequence, datagram } = this.#encodeDump(request);
+    return this.#entries(
+      request,
+      sequence,
+      withOp(request.op, () => this.#transport.exchange(datagram)),
+    );
+  }
+
+  #encodeDump(request: Request): { readonly sequence: number; readonly datagram: Uint8Array } {
     const sequence = this.#take(1);
     const asked = { ...request, flags: request.flags | MessageFlag.Dump, acknowledge: false };
-    const datagram = encodeRequests([asked], sequence, this.#transport.port);
-    const replies = withOp(request.op, () => this.#transport.exchange(datagram));
+    return { sequence, datagram: encodeRequests([asked], sequence, this.#transport.port) };
+  }
+
+  /** Undefined where the dump was interrupted. */
+  #entries(request: Request, sequence: number, replies: Uint8Array): Message[] | undefined {
     const entries: Message[] = [];
     let interrupted = false;
     let done = false;
