@@ -1,0 +1,87 @@
+import { equalIp, type IpAddress } from "#net/ip.ts";
+import { Errno } from "#netlink/errno.ts";
+import { decodeFlow, deleteFlow, type Flow, getFlows } from "#netlink/netfilter/conntrack.ts";
+import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+
+/** IPPROTO_UDP */
+const udp = 17;
+
+/** One walk through the kernel's table for each port is cheaper than getting all of its UDP flows, up to this many. */
+const maxFilteredPorts = 4;
+
+const deletionsPerDatagram = 64;
+
+/** Flows of UDP that began with a destination port of `first` to `last`. */
+export interface UdpFlows {
+  readonly family: 4 | 6;
+  readonly first: number;
+  readonly last: number;
+  /** Where they began to go to; any of these. Undefined: anywhere. */
+  readonly destinations?: readonly IpAddress[] | undefined;
+  /** Where they were led to. Undefined: anywhere. */
+  readonly translatedTo?: IpAddress | undefined;
+}
+
+/**
+ * Makes the kernel forget flows of UDP, so that the next packet is led by the rules of now: without an end of its own,
+ * such a flow goes on as it began for as long as packets come. Like `conntrack -D -p udp --orig-port-dst PORT …`.
+ * @returns how many were forgotten
+ * @throws {NetlinkError} EOPNOTSUPP or EINVAL where the kernel lacks nf_conntrack_netlink
+ */
+export async function forgetUdpFlows(
+  namespace: NetworkNamespace,
+  wanted: readonly UdpFlows[],
+): Promise<number> {
+  if (wanted.length === 0) return 0;
+  const socket = NetlinkSocket.open({ protocol: Protocol.Netfilter, namespaceFd: namespace.fd });
+  try {
+    let count = 0;
+    for (const family of [4, 6] as const) {
+      const own = wanted.filter((each) => each.family === family);
+      const flows = await readFlows(socket, family, own);
+      const stale = flows.filter((flow) => own.some((each) => isAmong(flow, each)));
+      for (let at = 0; at < stale.length; at += deletionsPerDatagram) {
+        const requests = stale.slice(at, at + deletionsPerDatagram).map(deleteFlow);
+        for (const { error } of await socket.attemptAsync(requests)) {
+          if (error && error.errno !== Errno.ENOENT) throw error;
+          if (!error) count++;
+        }
+      }
+    }
+    return count;
+  } finally {
+    socket.close();
+  }
+}
+
+async function readFlows(
+  socket: NetlinkSocket,
+  family: 4 | 6,
+  wanted: readonly UdpFlows[],
+): Promise<readonly Flow[]> {
+  const ports = new Set<number | undefined>();
+  for (const { first, last } of wanted) {
+    if (last - first < maxFilteredPorts) for (let port = first; port <= last; port++) ports.add(port);
+    else ports.add(undefined);
+  }
+  const asked = ports.has(undefined) || ports.size > maxFilteredPorts ? [undefined] : [...ports];
+  if (wanted.length === 0) return [];
+  const flows: Flow[] = [];
+  for (const destinationPort of asked) {
+    const messages = await socket.dumpAsync(getFlows({ family, protocol: udp, destinationPort }));
+    flows.push(...messages.flatMap((message) => decodeFlow(message) ?? []));
+  }
+  return flows;
+}
+
+function isAmong({ original, reply }: Flow, wanted: UdpFlows): boolean {
+  const { first, last, destinations, translatedTo } = wanted;
+  return (
+    original.protocol === udp &&
+    original.destinationPort >= first &&
+    original.destinationPort <= last &&
+    (!destinations || destinations.some((address) => equalIp(address, original.destination))) &&
+    (!translatedTo || equalIp(translatedTo, reply.source))
+  );
+}
