@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { libDirectory } from "./lib-directory.ts";
 
@@ -68,7 +69,9 @@ function load(): Native {
   try {
     process.dlopen(module, file);
   } catch (cause) {
-    throw new Error(`Cannot load ${file}: build it with "node scripts/build-native.mjs"`, { cause });
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const advice = existsSync(file) ? reason : 'build it with "node scripts/build-native.mjs"';
+    throw new Error(`Cannot load ${file}: ${advice}`, { cause });
   }
   return module.exports as Native;
 }

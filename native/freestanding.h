@@ -74,7 +74,7 @@ __asm__(".globl _start\n_start:\n\tmov x29,#0\n\tmov x0,sp\n\tbl entry\n\tbrk #1
 
 /* As a failed call returns them, negated: asm-generic/errno.h */
 enum { ENOENT = 2, EINTR = 4, EAGAIN = 11, ECONNREFUSED = 111 };
-enum { AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000 };
+enum { AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_EMPTY_PATH = 0x1000 };
 enum { STATX_TYPE = 0x1, STATX_UID = 0x8, STATX_MTIME = 0x40, STATX_INO = 0x100 };
 enum { POLLIN = 1, POLLOUT = 4, POLLNVAL = 0x20 };
 

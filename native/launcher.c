@@ -359,10 +359,12 @@ static int connect_service(void) {
   if (fd < 0) return -1;
   i64 error = syscall3(NR_connect, fd, &address, sizeof address);
   if (error == 0) {
+    u32 self = (u32)syscall0(NR_geteuid), size = sizeof(struct ucred);
     struct ucred peer = {0, ~0U, 0};
-    u32 size = sizeof peer;
+    struct statx file = {.uid = ~0U};
     syscall5(NR_getsockopt, fd, 1 /* SOL_SOCKET */, 17 /* SO_PEERCRED */, &peer, &size);
-    if (peer.uid == 0 || peer.uid == (u32)syscall0(NR_geteuid)) return fd;
+    syscall5(NR_statx, AT_FDCWD, address.path, AT_SYMLINK_NOFOLLOW, STATX_UID, &file);
+    if ((peer.uid == 0 || peer.uid == self) && (file.uid == 0 || file.uid == self)) return fd;
   }
   syscall1(NR_close, fd);
   /* Refused: a stale socket, or something else in its place. */
@@ -374,7 +376,8 @@ static int connect_service(void) {
 static u32 reply_timeout_ms(void) {
   u64 value = 0;
   const char *at = variable("NETCTL_TIMEOUT_MS");
-  for (; *at >= '0' && *at <= '9' && value < MAX_REPLY_TIMEOUT_MS; at++) value = value * 10 + (u64)(*at - '0');
+  for (; *at >= '0' && *at <= '9'; at++)
+    if (value < MAX_REPLY_TIMEOUT_MS) value = value * 10 + (u64)(*at - '0');
   if (*at || value == 0) return DEFAULT_REPLY_TIMEOUT_MS;
   return value < MAX_REPLY_TIMEOUT_MS ? (u32)value : MAX_REPLY_TIMEOUT_MS;
 }

@@ -60,10 +60,14 @@ describe("SocketFile", () => {
     expect(file.isThere()).toBe(false);
   });
 
-  it("does not delete a directory with something in it", async () => {
+  it("moves a directory with something in it aside", async () => {
     mkdirSync(join(path, "precious"), { recursive: true });
-    await expect(new SocketFile(path).place(listen)).rejects.toThrow(`Cannot listen on "${path}"`);
-    expect(readdirSync(path)).toEqual(["precious"]);
+    const file = new SocketFile(path);
+    await file.place(listen);
+    expect(file.isThere()).toBe(true);
+    const aside = readdirSync(directory).find((name) => name !== "netd-1.sock") ?? "";
+    expect(aside).toMatch(/^netd-1\.sock\.\d+$/);
+    expect(readdirSync(join(directory, aside))).toEqual(["precious"]);
   });
 
   it("notices that another has its place, and leaves that one alone", async () => {

@@ -39,7 +39,7 @@ export class SocketFile {
 
   /**
    * Calls `listen` with a path of its own, and gives the socket made there its name in one step. Whatever was of that
-   * name before, a stale socket for one, is replaced; but for a directory with something in it.
+   * name before, a stale socket for one, is replaced; a directory with something in it is moved aside.
    * @throws {IoError}
    */
   async place(listen: (path: string) => Promise<void>): Promise<void> {
@@ -50,7 +50,7 @@ export class SocketFile {
       await listen(aside);
       chmodSync(aside, 0o600);
       this.#inode = inodeOf(aside);
-      if (lstatSync(this.#path, { throwIfNoEntry: false })?.isDirectory()) rmdirSync(this.#path);
+      if (lstatSync(this.#path, { throwIfNoEntry: false })?.isDirectory()) clear(this.#path);
       renameSync(aside, this.#path);
     } catch (cause) {
       throw new IoError("listen on", this.#path, cause);
@@ -70,6 +70,16 @@ export class SocketFile {
 
 function inodeOf(path: string): bigint | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+}
+
+/** A file takes the place of another by rename, but not that of a directory. */
+function clear(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (errorCode(error) !== "ENOTEMPTY") throw error;
+    renameSync(directory, `${directory}.${Date.now()}`);
+  }
 }
 
 function remove(path: string): void {
