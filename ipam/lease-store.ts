@@ -104,7 +104,8 @@ export class LeaseStore {
   /** Takes back all addresses of an owner. Nothing happens if it has none. */
   async release(owner: LeaseOwner): Promise<void> {
     if (!this.#exists()) return;
-    await this.#exclusively(() => {
+    await this.#locked(() => {
+      if (!this.#hasIndex()) return this.#releaseUnindexed(owner);
       let records = this.#index.find(ownerName(owner));
       // A lease of the reference's first versions belongs to whichever interface comes.
       if (records.length === 0) records = this.#index.find(ownerName({ containerId: owner.containerId }));
@@ -190,12 +191,40 @@ export class LeaseStore {
 
   /** Runs under the lock with an index that is right. `action` must not wait for anything. */
   async #exclusively<Value>(action: () => Value): Promise<Value> {
+    return await this.#locked(() => {
+      this.#ensureIndex();
+      return action();
+    });
+  }
+
+  #ensureIndex(): void {
+    if (!this.#index.isCurrent(this.#leases)) this.#index.rebuild(this.#leases);
+  }
+
+  /** False where there is no room for it: to take something back needs none. */
+  #hasIndex(): boolean {
+    try {
+      this.#ensureIndex();
+      return true;
+    } catch (error) {
+      if (["ENOSPC", "EDQUOT"].includes(errorCode(error) ?? "")) return false;
+      throw error;
+    }
+  }
+
+  /** Reads all leases. */
+  #releaseUnindexed(owner: LeaseOwner): void {
+    for (const ip of this.#leases.addresses()) {
+      if (this.#leases.isOwnedBy(ip, owner)) this.#leases.discard(ip);
+    }
+  }
+
+  async #locked<Value>(action: () => Value): Promise<Value> {
     try {
       return await withFileLock(
         this.#leases.lockPath,
         () => {
           crashPoint("leases-locked");
-          if (!this.#index.isCurrent(this.#leases)) this.#index.rebuild(this.#leases);
           return action();
         },
         { timeoutMs: lockTimeoutMs },

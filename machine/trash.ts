@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, renameSync, unlink } from "node:fs";
+import { lstatSync, readdirSync, renameSync, unlink, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "./io-error.ts";
 import { makeDirectory } from "./make-directory.ts";
@@ -19,25 +19,29 @@ export class Trash {
 
   /**
    * Removes one file. Nothing happens if it is not there.
-   * @throws Node's error where the file is there and can't be moved
+   * @throws Node's error where the file is there and can't be removed
    */
   discard(path: string): void {
     // Another boot may have used the same number: its file is overwritten, which is what it is here for.
     const grave = join(this.#directory, `${process.hrtime.bigint()}-${this.#count++}`);
     try {
-      try {
-        renameSync(path, grave);
-      } catch (error) {
-        if (errorCode(error) !== "ENOENT" || !isThere(path)) throw error;
-        makeDirectory(this.#directory, 0o700);
-        renameSync(path, grave);
-      }
-    } catch (error) {
-      // A read-only file system refuses before it looks whether there is such a file.
-      if (isThere(path)) throw error;
+      this.#bury(path, grave);
+    } catch {
+      // A full disk may have no room for the directory, or for one more name in it; to remove a file needs none.
+      unlinkIfThere(path);
       return;
     }
     this.#unlink(grave);
+  }
+
+  #bury(path: string, grave: string): void {
+    try {
+      renameSync(path, grave);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT" || !isThere(path)) throw error;
+      makeDirectory(this.#directory, 0o700);
+      renameSync(path, grave);
+    }
   }
 
   /** Starts to remove what a process that died has left here. */
@@ -61,6 +65,15 @@ export class Trash {
       this.#pending.delete(pending);
     });
     this.#pending.add(pending);
+  }
+}
+
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    // A read-only file system refuses before it looks whether there is such a file.
+    if (isThere(path)) throw error;
   }
 }
 
