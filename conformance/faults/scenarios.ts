@@ -1,0 +1,26 @@
+import { callerGoneScenarios } from "./caller-gone.ts";
+import { crowdScenarios } from "./crowd.ts";
+import { failedScenarios } from "./failed.ts";
+import { killedScenarios } from "./killed.ts";
+import type { Scenario } from "./kit.ts";
+import { raceScenarios } from "./race.ts";
+import { recoveryScenarios } from "./recovery.ts";
+import { socketFileScenarios } from "./socket-file.ts";
+import { starvedScenarios } from "./starved.ts";
+import { longStopScenarios, stoppedScenarios } from "./stopped.ts";
+
+/** Everything that is done to the suite within minutes. */
+export const quickScenarios: readonly Scenario[] = [
+  ...killedScenarios,
+  ...failedScenarios,
+  ...callerGoneScenarios,
+  ...recoveryScenarios,
+  ...stoppedScenarios,
+  ...socketFileScenarios,
+  ...starvedScenarios,
+  ...raceScenarios,
+  ...crowdScenarios,
+];
+
+/** And everything. */
+export const scenarios: readonly Scenario[] = [...quickScenarios, ...longStopScenarios];

@@ -1,0 +1,129 @@
+import { type Dirent, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { isIP } from "node:net";
+import type { JsonValue } from "#cni/json.ts";
+import { runTool } from "#conformance/command.ts";
+import type { Namespace } from "#conformance/namespace.ts";
+import { list, object, text } from "#conformance/witness.ts";
+
+/**
+ * What one network has left on its host, each as sorted texts that name the attachment, so that two can be compared.
+ * Read with `ip`, `nft` and from the files, not by the suite's own code.
+ */
+export interface HostState {
+  /** "ID IFNAME done", "ID IFNAME intent" */
+  readonly records: readonly string[];
+  /** "ADDRESS ID IFNAME": host-local's files */
+  readonly leases: readonly string[];
+  /** The same, by the index of owners */
+  readonly owners: readonly string[];
+  /** "veth1234abcd" */
+  readonly links: readonly string[];
+  /** "masquerade4 10.1.0.2", "mac_allowed veth1234abcd 02:…" */
+  readonly elements: readonly string[];
+  /** Subnets within which nothing is masqueraded: shared, so they may outlive an attachment until the next GC. */
+  readonly subnets: readonly string[];
+}
+
+export interface StatePlace {
+  readonly host: Namespace;
+  readonly stateDirectory: string;
+  readonly network: string;
+}
+
+const marker = "@@faults@@";
+const ownedSets = new Set(["masquerade4", "masquerade6", "mac_checked", "mac_allowed"]);
+
+export async function readHostState({ host, stateDirectory, network }: StatePlace): Promise<HostState> {
+  const script = `ip -d -j link show type veth; echo; echo '${marker}'; nft -j list ruleset`;
+  const output = await runTool("/usr/bin/nsenter", [`--net=${host.path}`, "sh", "-c", script]);
+  const [links = "", ruleset = ""] = output.split(`${marker}\n`);
+  const sets = ruleset.trim() === "" ? [] : list(object(JSON.parse(ruleset) as JsonValue)["nftables"]);
+  const elements: string[] = [];
+  const subnets: string[] = [];
+  for (const entry of sets.map(object)) {
+    const set = object(entry["set"] ?? entry["map"]);
+    const name = text(set["name"]);
+    for (const element of list(set["elem"])) {
+      const line = `${name} ${elementText(element)}`;
+      if (name.startsWith("same_subnet")) subnets.push(line);
+      else if (ownedSets.has(name)) elements.push(line);
+    }
+  }
+  return {
+    records: readRecords(`${stateDirectory}/journal/${network}`),
+    leases: readLeases(`${stateDirectory}/networks/${network}`),
+    owners: readOwners(`${stateDirectory}/networks/.netctl/${network}`),
+    links: parseNames(links),
+    elements: elements.sort(),
+    subnets: subnets.sort(),
+  };
+}
+
+function parseNames(output: string): readonly string[] {
+  if (output.trim() === "") return [];
+  return list(JSON.parse(output) as JsonValue)
+    .map((link) => text(object(link)["ifname"]))
+    .filter((name) => name !== "uplink0")
+    .sort();
+}
+
+/** A value, a concatenation or a prefix, with or without comment. */
+function elementText(element: JsonValue): string {
+  const inner = object(element)["elem"];
+  const value = inner === undefined ? element : (object(inner)["val"] ?? null);
+  const parts = object(value)["concat"];
+  return (parts === undefined ? [value] : list(parts))
+    .map((part) => {
+      const { addr, len } = object(object(part)["prefix"]);
+      return addr === undefined ? text(part) : `${text(addr)}/${JSON.stringify(len)}`;
+    })
+    .join(" ");
+}
+
+function readRecords(directory: string): readonly string[] {
+  return entries(directory)
+    .map(({ name }) => {
+      const [containerId = "", ifName = ""] = name.split(":");
+      // A record is lines of a checksum and JSON; the one that says how it ended has "result".
+      const lines = readQuietly(`${directory}/${name}`).split("\n");
+      const phase = lines.some((line) => /^[0-9a-f]{8} \{"result":/.test(line)) ? "done" : "intent";
+      return `${containerId} ${ifName} ${phase}`;
+    })
+    .sort();
+}
+
+function readLeases(directory: string): readonly string[] {
+  return entries(directory)
+    .filter(({ name }) => isIP(name) !== 0)
+    .map(({ name }) => `${name} ${readQuietly(`${directory}/${name}`).replace("\r\n", " ")}`)
+    .sort();
+}
+
+function readOwners(directory: string): readonly string[] {
+  return entries(directory)
+    .filter((entry) => entry.isDirectory() && entry.name !== "trash")
+    .flatMap(({ name: folder }) =>
+      entries(`${directory}/${folder}`).flatMap(({ name }) => {
+        const [addresses = ""] = readlinkSync(`${directory}/${folder}/${name}`).split(" ");
+        return addresses.split(",").map((address) => `${address} ${name.replace(":", " ")}`);
+      }),
+    )
+    .sort();
+}
+
+function entries(directory: string): readonly Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true }).filter(({ name }) => !name.startsWith("."));
+  } catch {
+    return [];
+  }
+}
+
+function readQuietly(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    // It has gone since the directory was listed.
+    return "";
+  }
+}
