@@ -73,7 +73,7 @@ export class Lab {
   readonly #namespaces: Namespace[] = [];
   readonly #attachments: Attachment[] = [];
   readonly #processes: ChildProcess[] = [];
-  #baseline: Footprint | undefined;
+  #baseline: Promise<Footprint> | undefined;
 
   private constructor(bench: Bench, label: string, host: Namespace) {
     this.bench = bench;
@@ -187,7 +187,9 @@ export class Lab {
 
   /** Calls an executable: environment and stdin in, exit code and stdout out. */
   async call(verb: string, config: JsonObject | string, options: Partial<CallOptions> = {}): Promise<Reply> {
-    this.#baseline ??= await this.footprint();
+    // Calls at the same time share the footprint that the first of them took.
+    this.#baseline ??= this.footprint();
+    await this.#baseline;
     const sent = options.config ?? config;
     const configured = typeof config === "string" ? undefined : config["type"];
     const plugin = options.plugin ?? (typeof configured === "string" ? configured : "");
@@ -261,7 +263,7 @@ export class Lab {
   /** Runs `act` and demands that the host is then exactly as before. */
   async unchanged(act: () => Promise<void>): Promise<void> {
     const before = await this.footprint();
-    this.#baseline ??= before;
+    this.#baseline ??= Promise.resolve(before);
     await act();
     const found = changes(before, await this.footprint());
     expect(found.length === 0, `the host was changed: ${found.join("; ")}`);
@@ -273,13 +275,14 @@ export class Lab {
 
   /** Takes what the case itself changed on the host as the state to return to. */
   async rebase(): Promise<void> {
-    this.#baseline = await this.footprint();
+    this.#baseline = this.footprint();
+    await this.#baseline;
   }
 
   /** What attachments left on the host since the first call. */
   async leftBehind(): Promise<readonly string[]> {
     if (this.#baseline === undefined) return [];
-    return leaks(this.#baseline, await this.footprint(), {
+    return leaks(await this.#baseline, await this.footprint(), {
       containerIds: this.#containers.map((container) => container.id),
       marks: this.#attachments.flatMap((attachment) => [
         ...attachment.result.ips.map((entry) => entry.ip),

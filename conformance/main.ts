@@ -25,7 +25,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const selected = select(topics, options.only, options.case);
   if (options.list) {
-    for (const one of selected) process.stdout.write(`${one.topic.name}: ${one.case.title}\n`);
+    await print(selected.map((one) => `${one.topic.name}: ${one.case.title}\n`).join(""));
     return 0;
   }
   if (options.compare.length > 0) return compare(options);
@@ -72,11 +72,16 @@ async function main(args: readonly string[]): Promise<number> {
     durationMs: Math.round(performance.now() - startedMs),
     results: ordered,
   };
-  process.stdout.write(`${renderTable(ordered, process.stdout.isTTY)}\n\n${summary(ordered)}\n`);
+  await print(`${renderTable(ordered, process.stdout.isTTY)}\n\n${summary(ordered)}\n`);
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
   if (options.markdown !== undefined)
     await writeMarkdown(options.markdown, renderMarkdown([report], [options.bin ?? ""]));
   return ordered.some((result) => result.status === "fail") ? 1 : 0;
+}
+
+/** Writes to stdout, to the end: a pipe takes 64 KiB, and process.exit() drops what it has not taken. */
+async function print(text: string): Promise<void> {
+  await new Promise<void>((resolve) => process.stdout.write(text, () => resolve()));
 }
 
 async function compare(options: Options): Promise<number> {
@@ -85,7 +90,7 @@ async function compare(options: Options): Promise<number> {
     reports,
     reports.map((report) => report.bin),
   );
-  if (options.markdown === undefined) process.stdout.write(markdown);
+  if (options.markdown === undefined) await print(markdown);
   else await writeMarkdown(options.markdown, markdown);
   return 0;
 }
