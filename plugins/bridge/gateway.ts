@@ -99,15 +99,18 @@ function differentAddress(link: Link, wanted: readonly Cidr[], present: readonly
 
 function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: VlanGatewaySpec): Link {
   const present = readLink(namespace, vlan.name);
-  if (present) {
+  // One that was made here but has no mark yet: its ADD was killed before it was whole.
+  if (present && (present.alias === vlanGatewayAlias || !isMadeHere(namespace, vlan))) {
     if (!present.up) changeLink(namespace, present.ifindex, { up: true });
     return present;
   }
-  createVeth(namespace, {
-    name: vlan.portName,
-    bridge: { ifindex: bridge.ifindex, name: bridge.name as IfName },
-    peer: { namespace, name: vlan.name },
-  });
+  if (!present) {
+    createVeth(namespace, {
+      name: vlan.portName,
+      bridge: { ifindex: bridge.ifindex, name: bridge.name as IfName },
+      peer: { namespace, name: vlan.name },
+    });
+  }
   undo.push(`link ${JSON.stringify(vlan.name)}`, async () => void (await removeLink(namespace, vlan.name)));
   crashPoint("vlan-gateway-made");
   setPortVlans(
@@ -121,8 +124,13 @@ function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: Vla
   return requireLink(namespace, vlan.name);
 }
 
-/** Marks what we have made, so that nobody else's is removed. */
+/** Marks what we have made, so that nobody else's is removed. Set last: what has it is whole. */
 const vlanGatewayAlias = "gateway of a netctl bridge network";
+
+/** Its other end has a name that nobody else would come upon. */
+function isMadeHere(namespace: NetworkNamespace, vlan: Pick<VlanGatewaySpec, "portName">): boolean {
+  return readLink(namespace, vlan.portName) !== undefined;
+}
 
 /** Takes the VLAN's interface away when no other attachment needs it. */
 export async function removeUnusedVlanGateway(
@@ -139,7 +147,8 @@ export async function removeUnusedVlanGateway(
       return other !== undefined && !isOwn(other) && other.vlanGateway?.name === vlanGateway.name;
     });
     const link = isNeeded ? undefined : readLink(namespace, vlanGateway.name);
-    if (link?.alias === vlanGatewayAlias) await removeLink(namespace, link.ifindex);
+    if (link && (link.alias === vlanGatewayAlias || isMadeHere(namespace, vlanGateway)))
+      await removeLink(namespace, link.ifindex);
     crashPoint("vlan-gateway-removed");
   });
 }
