@@ -23,7 +23,7 @@ async function failEach(bench: ScenarioBench, mode: Mode, verb: AttachmentVerb):
     const model = await world.container();
     const add = await tracePoints(world, "ADD", model);
     const del = await tracePoints(world, "DEL", model);
-    for (const point of verb === "ADD" ? add : del) {
+    for (const [index, point] of (verb === "ADD" ? add : del).entries()) {
       if (infallible.some((name) => point.endsWith(`/${name}`))) continue;
       const reason = await attempt(async () => {
         const container = await world.container();
@@ -35,7 +35,7 @@ async function failEach(bench: ScenarioBench, mode: Mode, verb: AttachmentVerb):
         if (verb === "DEL") await followUps.DEL(world, container, {});
         else {
           await world.expectConsistent(container);
-          await followUps.ADD(world, container, {});
+          if (bench.kit.isFull || index % 5 === 0) await followUps.ADD(world, container, {});
         }
         await container.namespace.remove();
       });

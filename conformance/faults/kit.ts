@@ -28,6 +28,8 @@ export interface Row {
 export interface Scenario {
   /** Unique; a test of its own. */
   readonly name: string;
+  /** Most of its time it waits: runs beside the others. */
+  readonly isIdle?: true;
   /** Is skipped where the kernel lacks it. */
   readonly needs?: KernelFeature;
   readonly run: (bench: ScenarioBench) => Promise<void>;

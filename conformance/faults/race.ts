@@ -9,6 +9,8 @@ export const raceScenarios: readonly Scenario[] = [
   { name: "DEL races ADD in netd", run: (bench) => race(bench, "netd") },
 ];
 
+const shortRounds = { standalone: 10, netd: 30 } as const;
+
 /** Longer than an ADD takes in that mode on a machine that is not busy. */
 const longestDelayMs = { standalone: 60, netd: 12 } as const;
 
@@ -17,7 +19,7 @@ async function race(bench: ScenarioBench, mode: Mode): Promise<void> {
   const world = await World.open(bench.kit, bench.label, { mode, hasBystanders: true });
   const trace = `${world.directory}/trace`;
   try {
-    const rounds = bench.kit.isFull ? 100 : 25;
+    const rounds = bench.kit.isFull ? 100 : shortRounds[mode];
     for (let round = 0; round < rounds; round++) {
       const delayMs = Math.random() * longestDelayMs[mode];
       const reason = await attempt(async () => {

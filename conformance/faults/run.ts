@@ -2,6 +2,9 @@ import type { KernelFeature } from "#conformance/kernel-features.ts";
 import { attempt } from "./killed.ts";
 import type { Kit, Row, Scenario } from "./kit.ts";
 
+/** How many of those that only wait run beside the others. */
+const idleJobs = 4;
+
 /** Runs scenarios, `jobs` at a time. A scenario that throws gets a row that says so. */
 export async function runScenarios(
   kit: Kit,
@@ -12,8 +15,12 @@ export async function runScenarios(
 ): Promise<readonly Row[]> {
   const all: Row[] = [];
   const waiting = scenarios.map((scenario, index) => ({ scenario, label: `s${index}` }));
-  const work = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+  const take = (isIdle: boolean) => {
+    const at = waiting.findIndex(({ scenario }) => (scenario.isIdle === true) === isIdle);
+    return at < 0 ? undefined : waiting.splice(at, 1)[0];
+  };
+  const work = async (isIdle: boolean) => {
+    for (let next = take(isIdle); next !== undefined; next = take(isIdle)) {
       const { scenario, label } = next;
       const startedMs = performance.now();
       const rows: Row[] = [];
@@ -33,6 +40,9 @@ export async function runScenarios(
       onEnd(scenario, rows, performance.now() - startedMs);
     }
   };
-  await Promise.all(Array.from({ length: jobs }, work));
+  await Promise.all([
+    ...Array.from({ length: jobs }, () => work(false)),
+    ...Array.from({ length: idleJobs }, () => work(true)),
+  ]);
   return all;
 }

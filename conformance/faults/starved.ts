@@ -38,7 +38,8 @@ async function remount(world: World, options: string): Promise<void> {
 /** One inode more in each round, so that each file that is made is once the one that can't be. */
 async function fewInodes(bench: ScenarioBench, mode: Mode): Promise<void> {
   const count = { successes: 0 };
-  for (let inodes = 2; count.successes < 2 && inodes < 60; inodes++) {
+  const step = bench.kit.isFull || mode === "netd" ? 1 : 3;
+  for (let inodes = 2; count.successes < 2 && inodes < 60; inodes += step) {
     const stateMount = `size=1m,nr_inodes=${inodes}`;
     const world = await World.open(bench.kit, `${bench.label}-${inodes}`, { mode, stateMount });
     const reason = await attempt(async () => {

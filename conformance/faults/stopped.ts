@@ -11,6 +11,7 @@ type Step = (world: World, netd: NetdProcess) => Promise<void>;
 function standing(name: string, step: Step): Scenario {
   return {
     name,
+    isIdle: true,
     run: async (bench: ScenarioBench) => {
       const world = await World.open(bench.kit, bench.label, { mode: "netd", hasBystanders: true });
       try {
