@@ -72,6 +72,23 @@ describe("a record", () => {
     await journal.begin(intent("a"));
   });
 
+  test("is found by its container in all networks, among others that begin like it", async () => {
+    const journal = open();
+    const long = "c".repeat(400);
+    for (const each of [key("a"), key("a", "net2"), key("ab"), { ...key("a"), ifName: "eth1" }, key(long)]) {
+      await journal.begin({ ...intent("a"), key: each, plugin: "portmap" });
+    }
+    await journal.begin(intent("a"));
+    const found = (id: string) =>
+      journal
+        .listOfContainer(id, "portmap")
+        .map(({ key: { network, ifName } }) => `${network} ${ifName}`)
+        .toSorted();
+    expect(found("a")).toEqual(["net1 eth0", "net1 eth1", "net2 eth0"]);
+    expect(found(long)).toEqual(["net1 eth0"]);
+    expect(found("b")).toEqual([]);
+  });
+
   test("is gone for everybody once it is removed, and its file soon after", async () => {
     const journal = open();
     const entry = await journal.begin(intent("a"));

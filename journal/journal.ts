@@ -123,6 +123,20 @@ export class Journal {
     return records;
   }
 
+  /** The records of one container, of one plugin, in all networks. Reads no other file. */
+  listOfContainer(containerId: string, plugin: string): JournalRecord[] {
+    return this.networks().flatMap((network) =>
+      this.#entries(network).flatMap((entry) => {
+        const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        if (words?.plugin !== plugin) return [];
+        const { ifName } = words;
+        // A long id is a hash in the name.
+        if (recordName({ network, containerId, ifName }, plugin) !== entry.name) return [];
+        return this.#readFile(network, entry.name, words) ?? [];
+      }),
+    );
+  }
+
   /** Networks that have or had records. */
   networks(): string[] {
     return this.#entries("")
