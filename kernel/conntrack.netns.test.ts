@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseCidr } from "#net/cidr.ts";
 import { parseIp } from "#net/ip.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
+import { ask, askOnce, startServer } from "#testing/traffic.ts";
 import { forgetUdpFlows } from "./conntrack.ts";
 import { NetworkNamespace } from "./namespace.ts";
 
@@ -23,8 +25,12 @@ afterEach(() => {
   host.remove();
 });
 
-function send(destination: string, port: number, protocol = "UDP"): void {
-  host.run(`echo x | socat -t0 - ${protocol}:${destination}:${port} 2>/dev/null || true`);
+/** One datagram each; nobody answers. */
+async function send(...targets: readonly (readonly [to: string, port: number])[]): Promise<void> {
+  await ask(
+    host,
+    targets.map(([to, port]) => ({ protocol: "udp", to, port })),
+  );
 }
 
 /** `udp 127.0.0.1:53`, as `conntrack` shows it. */
@@ -37,14 +43,10 @@ function flows(): string[] {
 
 describe("forgetUdpFlows", () => {
   it("forgets flows to a port and leaves other ports, TCP and the other family alone", async () => {
-    send("127.0.0.1", 53);
-    send("192.0.2.1", 53);
-    send("127.0.0.1", 54);
-    send("[2001:db8::1]", 53, "UDP6");
-    const tcp = host.run(
-      "socat -u TCP-LISTEN:53,fork /dev/null & S=$!; sleep 0.3; echo | socat - TCP:127.0.0.1:53; kill $S",
-    );
-    expect(tcp).toBe("");
+    await send(["127.0.0.1", 53], ["192.0.2.1", 53], ["127.0.0.1", 54], ["2001:db8::1", 53]);
+    const stop = await startServer(host, "server", [53]);
+    await askOnce(host, { protocol: "tcp", to: "127.0.0.1", port: 53 });
+    stop();
     expect(flows()).toContain("udp 127.0.0.1:53");
     expect(await forgetUdpFlows(namespace, [{ family: 4, first: 53, last: 53 }])).toBe(2);
     expect(flows()).toEqual(["tcp 127.0.0.1:53", "udp 127.0.0.1:54", "udp 2001:db8::1:53"]);
@@ -53,17 +55,15 @@ describe("forgetUdpFlows", () => {
   });
 
   it("forgets only those to one address", async () => {
-    send("127.0.0.1", 53);
-    send("192.0.2.1", 53);
+    await send(["127.0.0.1", 53], ["192.0.2.1", 53]);
     await forgetUdpFlows(namespace, [
-      { family: 4, first: 53, last: 53, destinations: [parseIp("192.0.2.1")] },
+      { family: 4, first: 53, last: 53, destinations: [parseCidr("192.0.2.1/32")] },
     ]);
     expect(flows()).toEqual(["udp 127.0.0.1:53"]);
   });
 
   it("forgets only those that were led to an address", async () => {
-    send("127.0.0.1", 7777);
-    send("127.0.0.1", 53);
+    await send(["127.0.0.1", 7777], ["127.0.0.1", 53]);
     const everywhere = { family: 4, first: 1, last: 65535 } as const;
     expect(await forgetUdpFlows(namespace, [{ ...everywhere, translatedTo: parseIp("10.0.0.9") }])).toBe(0);
     expect(await forgetUdpFlows(namespace, [{ ...everywhere, translatedTo: parseIp("192.0.2.1") }])).toBe(1);
@@ -71,7 +71,7 @@ describe("forgetUdpFlows", () => {
   });
 
   it("takes many ports at once, single and in ranges", async () => {
-    for (let port = 1000; port < 1012; port++) send("127.0.0.1", port);
+    await send(...Array.from({ length: 12 }, (_, index) => ["127.0.0.1", 1000 + index] as const));
     const single = [1000, 1001, 1002, 1003, 1004, 1005].map((port) => ({
       family: 4 as const,
       first: port,

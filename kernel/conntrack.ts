@@ -1,3 +1,4 @@
+import { type Cidr, containsIp } from "#net/cidr.ts";
 import { equalIp, type IpAddress } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
 import { decodeFlow, deleteFlow, type Flow, getFlows } from "#netlink/netfilter/conntrack.ts";
@@ -18,7 +19,7 @@ export interface UdpFlows {
   readonly first: number;
   readonly last: number;
   /** Where they began to go to; any of these. Undefined: anywhere. */
-  readonly destinations?: readonly IpAddress[] | undefined;
+  readonly destinations?: readonly Cidr[] | undefined;
   /** Where they were led to. Undefined: anywhere. */
   readonly translatedTo?: IpAddress | undefined;
 }
@@ -81,7 +82,7 @@ function isAmong({ original, reply }: Flow, wanted: UdpFlows): boolean {
     original.protocol === udp &&
     original.destinationPort >= first &&
     original.destinationPort <= last &&
-    (!destinations || destinations.some((address) => equalIp(address, original.destination))) &&
+    (!destinations || destinations.some((cidr) => containsIp(cidr, original.destination))) &&
     (!translatedTo || equalIp(translatedTo, reply.source))
   );
 }

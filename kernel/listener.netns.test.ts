@@ -22,28 +22,27 @@ afterEach(() => {
   host.remove();
 });
 
-const ready = 'print("ready", flush=True); time.sleep(60)';
+const preamble = `
+const net = require("node:net"), dgram = require("node:dgram");
+const tcp = (host, port, ipv6Only = false) => new Promise((resolve) => {
+  const server = net.createServer();
+  server.listen({ host, port, ipv6Only }, () => resolve(server));
+});
+const udp = (type, address, port) => new Promise((resolve) => {
+  const socket = dgram.createSocket(type);
+  socket.bind(port, address, () => resolve(socket));
+});
+setTimeout(() => {}, 60_000);
+`;
 
-/** Runs Python lines with `s(family, type, address, port)` at hand, until the test ends. */
-async function listen(...lines: readonly string[]): Promise<number> {
-  const program = [
-    "import socket, time",
-    "I4, I6, T, U = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM",
-    "keep = []",
-    "def s(f, t, a, p, only=0):",
-    "    x = socket.socket(f, t); keep.append(x)",
-    "    if f == I6: x.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)",
-    "    x.bind((a, p))",
-    "    if t == T: x.listen()",
-    "    return x",
-    ...lines,
-    ready,
-  ].join("\n");
-  const child = spawn("nsenter", [`--net=${host.path}`, "python3", "-c", program], {
+/** Runs a program with `tcp()` and `udp()` at hand, until the test ends. @returns its process id */
+async function listen(program: string): Promise<number> {
+  const script = `${preamble}(async () => { ${program}; console.log("ready"); })();`;
+  const child = spawn("nsenter", [`--net=${host.path}`, process.execPath, "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   children.push(child);
-  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  await new Promise((resolve) => child.stdout.once("data", resolve));
   return child.pid ?? 0;
 }
 
@@ -58,16 +57,10 @@ function shown(protocols: Parameters<typeof readListeners>[1] = ["tcp", "udp", "
 
 describe("readListeners", () => {
   it("tells which addresses and families a socket takes", async () => {
-    await listen(
-      "s(I4, T, '0.0.0.0', 80)",
-      "s(I4, T, '192.0.2.1', 81)",
-      "s(I6, T, '::', 82)",
-      "s(I6, T, '::', 83, 1)",
-      "s(I6, T, '2001:db8::1', 84)",
-      "s(I6, T, '::ffff:192.0.2.1', 85)",
-      "s(I4, U, '127.0.0.1', 53)",
-      "s(I6, U, '::', 54)",
-    );
+    await listen(`
+      await tcp("0.0.0.0", 80); await tcp("192.0.2.1", 81); await tcp("::", 82); await tcp("::", 83, true);
+      await tcp("2001:db8::1", 84); await tcp("::ffff:192.0.2.1", 85);
+      await udp("udp4", "127.0.0.1", 53); await udp("udp6", "::", 54)`);
     expect(shown()).toEqual([
       "tcp 0.0.0.0 80 4",
       "tcp 192.0.2.1 81 4",
@@ -82,20 +75,21 @@ describe("readListeners", () => {
   });
 
   it("leaves out connections, and sockets that are not bound", async () => {
-    await listen(
-      "l = s(I4, T, '127.0.0.1', 80); c = socket.create_connection(('127.0.0.1', 80)); keep += [c, l.accept()[0]]",
-      "u = s(I4, U, '127.0.0.1', 99); u.connect(('127.0.0.1', 53))",
-      "keep.append(socket.socket(I4, U)); keep.append(socket.socket(I4, T))",
-    );
+    await listen(`
+      await tcp("127.0.0.1", 80);
+      await new Promise((resolve) => net.connect(80, "127.0.0.1", resolve));
+      const socket = await udp("udp4", "127.0.0.1", 99);
+      await new Promise((resolve) => socket.connect(53, "127.0.0.1", resolve));
+      dgram.createSocket("udp4")`);
     expect(shown()).toEqual(["tcp 127.0.0.1 80 4"]);
   });
 
   it("leads to the process", async () => {
-    const pid = await listen("s(I4, T, '0.0.0.0', 80)");
+    const pid = await listen('await tcp("0.0.0.0", 80)');
     const [listener] = readListeners(namespace, ["tcp"]);
     const owner = await findSocketOwner(listener?.inode ?? 0);
-    expect(owner).toMatchObject({ pid, name: expect.stringMatching(/^python3/) as unknown });
-    expect(owner?.commandLine.join(" ")).toContain("I4, I6");
+    expect(owner).toMatchObject({ pid, name: expect.stringMatching(/^node/) as unknown });
+    expect(owner?.commandLine.join(" ")).toContain("await tcp");
     expect(await findSocketOwner(0)).toBeUndefined();
   });
 });

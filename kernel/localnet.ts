@@ -1,6 +1,8 @@
+import { type Cidr, hostCidr, parseCidr } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
+import { decodeAddress, getAddresses } from "#netlink/route/address.ts";
 import { decodeRoute, getRouteTo } from "#netlink/route/route.ts";
 import { type Link, readLink } from "./link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
@@ -33,4 +35,12 @@ export function routesLocalnet(namespace: NetworkNamespace, link: Link): boolean
  */
 export function ensureLocalnetRouting(namespace: NetworkNamespace, link: Link): void {
   if (!routesLocalnet(namespace, link)) ensureSysctl(namespace, key(link), 1);
+}
+
+const loopback4 = parseCidr("127.0.0.0/8");
+
+/** What the namespace takes for itself: each of its addresses, and for IPv4 all of 127.0.0.0/8. @throws {NetlinkError} */
+export function readLocalAddresses(namespace: NetworkNamespace, family: 4 | 6): readonly Cidr[] {
+  const own = namespace.dump(getAddresses({ family })).map(decodeAddress);
+  return [...(family === 4 ? [loopback4] : []), ...own.map(({ address }) => hostCidr(address.address))];
 }
