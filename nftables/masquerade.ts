@@ -26,7 +26,8 @@ export function masqueradeElements(attachment: {
   });
 }
 
-function sameSubnet(cidr: Cidr): Operation {
+/** Says that the addresses of the subnet are each other's neighbours. Shared by all of them. */
+export function sameSubnet(cidr: Cidr): Operation {
   const subnet = networkOf(cidr);
   const set = cidr.address.family === 4 ? "sameSubnet4" : "sameSubnet6";
   return { set, key: [subnet, subnet] };

@@ -1,4 +1,4 @@
-import { type IpAddress, ipToBytes } from "#net/ip.ts";
+import { equalIp, type IpAddress, ipToBytes } from "#net/ip.ts";
 import { type ElementRef, formatElement, type Operation, type PresentElement } from "./element.ts";
 import { protocols } from "./field.ts";
 import type { Change, Nftables, View } from "./nftables.ts";
@@ -174,4 +174,24 @@ function listAll(view: View, family: 4 | 6, own: readonly PublishedPorts[]): rea
 
 function candidateOf(set: PortMapId, present: PresentElement): Candidate {
   return { ...present, ref: { set, key: present.key } as ElementRef<PortMapId> };
+}
+
+/**
+ * Forgets the addresses on which no port is published any more: nobody does so on DEL, which would have to look at all
+ * ports.
+ * @throws {NetlinkError}
+ */
+export async function releasePublishedOn(nftables: Nftables): Promise<void> {
+  await nftables.change((view) => ({
+    remove: ([4, 6] as const).flatMap((family) => {
+      const known = view.list(publishedOn[family]);
+      if (known.length === 0) return [];
+      const { hostPort, hostRange } = portMaps[family];
+      const inUse = [...view.list(hostPort), ...view.list(hostRange)].map(({ key: [address] }) => address);
+      return known
+        .filter(({ key: [address] }) => !inUse.some((used) => equalIp(used, address)))
+        .map(({ key }) => ({ set: publishedOn[family], key }));
+    }),
+    add: [],
+  }));
 }
