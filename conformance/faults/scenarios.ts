@@ -1,4 +1,5 @@
 import { callerGoneScenarios } from "./caller-gone.ts";
+import { collectedScenarios } from "./collected.ts";
 import { crowdScenarios } from "./crowd.ts";
 import { failedScenarios } from "./failed.ts";
 import { killedScenarios } from "./killed.ts";
@@ -12,6 +13,7 @@ import { longStopScenarios, stoppedScenarios } from "./stopped.ts";
 /** Everything that is done to the suite within minutes. */
 export const quickScenarios: readonly Scenario[] = [
   ...killedScenarios,
+  ...collectedScenarios,
   ...failedScenarios,
   ...callerGoneScenarios,
   ...recoveryScenarios,

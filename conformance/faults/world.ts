@@ -230,9 +230,13 @@ export class World {
 
   /** GC that must succeed, with everything valid that has to be there. */
   async collect(options: CallOptions = {}): Promise<void> {
+    (await this.callCollection(options)).expectSilence();
+  }
+
+  async callCollection(options: CallOptions = {}): Promise<Reply> {
     const valid = [...this.#live.keys()].map((containerID) => ({ containerID, ifname: "eth0" }));
     const config = { ...this.config, "cni.dev/valid-attachments": valid };
-    (await this.call("GC", undefined, options, config)).expectSilence();
+    return await this.call("GC", undefined, options, config);
   }
 
   async state(): Promise<HostState> {
