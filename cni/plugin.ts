@@ -63,6 +63,8 @@ interface Request {
   /** The complete request configuration, for delegation. */
   readonly stdin: string;
   readonly signal: AbortSignal;
+  /** Gets what a delegate wrote on stderr, for the caller to see (SPEC.md, "Delegated plugin execution"). */
+  readonly onStderr: (text: string) => void;
 }
 
 interface AttachmentRequest extends Request {

@@ -21,10 +21,18 @@ export interface RequestSource {
   readonly environment: CniEnvironment;
   readonly config: NetworkConfig;
   readonly signal: AbortSignal;
+  readonly onStderr: (text: string) => void;
 }
 
-function shared({ call, environment, config, signal }: RequestSource) {
-  return { config, environment: call.environment, path: environment.path, stdin: call.stdin, signal };
+function shared({ call, environment, config, signal, onStderr }: RequestSource) {
+  return {
+    config,
+    environment: call.environment,
+    path: environment.path,
+    stdin: call.stdin,
+    signal,
+    onStderr,
+  };
 }
 
 /** @throws {CniError} 4 for malformed CNI_ARGS */

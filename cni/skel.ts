@@ -45,7 +45,8 @@ export async function runVerb<Host extends VerbHost>(
     if (signal.aborted) {
       throw new CniError(ErrorCode.TryAgainLater, `${environment.verb} was cancelled before it began`);
     }
-    return succeed(await callVerb(plugin, { call, environment, config, signal }, host), stderr);
+    const onStderr = (text: string) => void stderr.push(text.replace(/\n$/, ""));
+    return succeed(await callVerb(plugin, { call, environment, config, signal, onStderr }, host), stderr);
   } catch (thrown) {
     return fail(thrown, { version, stderr });
   }

@@ -50,6 +50,11 @@ export function readOwnLeases({ leases, index, owner, netns }: AllocationContext
       else live.push(ip);
     }
   }
+  // Versions of the reference before 0.7 did not say which interface of the container it is.
+  const container: LeaseOwner = { containerId: owner.containerId };
+  for (const ip of index.findForeign(ownerName(container))?.addresses ?? []) {
+    if (leases.isOwnedBy(ip, container)) live.push(ip);
+  }
   return { live, dead };
 }
 

@@ -44,6 +44,7 @@ function addRequest(network: NetworkConfig): AddRequest {
     path: ["/bin"],
     stdin: '{"the":"whole"}',
     signal: new AbortController().signal,
+    onStderr: () => undefined,
     containerId: "c1",
     ifName: "eth0",
     args: [],

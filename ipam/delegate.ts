@@ -101,10 +101,9 @@ export class IpamDelegate {
     // What is given back is given back even where the caller has gone meanwhile.
     const signal = verb === "DEL" ? {} : { signal: request.signal };
     const environment = { ...request.environment, CNI_COMMAND: verb };
-    return interpretOutcome(
-      await this.#runner.run(type, { environment, stdin: request.stdin, ...signal }),
-      type,
-    );
+    const outcome = await this.#runner.run(type, { environment, stdin: request.stdin, ...signal });
+    if (outcome.stderr !== "") request.onStderr(outcome.stderr);
+    return interpretOutcome(outcome, type);
   }
 
   /** "If a delegated plugin fails on ADD, the upper plugin SHOULD execute it again with DEL" (SPEC.md, section 4). */

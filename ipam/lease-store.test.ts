@@ -181,6 +181,15 @@ describe("a second allocate() for one attachment", () => {
     expect(leaseFiles()).toEqual({ "10.1.0.2": "a\r\neth0" });
   });
 
+  test("is refused for a lease of old versions, which has the container's id alone", async () => {
+    await allocate(owner("b"));
+    writeFileSync(leaseFile("10.1.0.5"), "a");
+    await expect(allocate(owner("a"))).rejects.toMatchObject({
+      message:
+        "failed to allocate for range 0: 10.1.0.5 has been allocated to a, duplicate allocation is not allowed",
+    });
+  });
+
   test("takes the address over for another namespace", async () => {
     await allocate(owner("a"), { ino: 100 });
     expect(await allocate(owner("a"), { ino: 200 })).toEqual(["10.1.0.2"]);

@@ -90,6 +90,11 @@ export class OwnerIndex {
     );
   }
 
+  /** The record of an owner whose leases somebody else has written. */
+  findForeign(name: string): OwnerRecord | undefined {
+    return this.#read(foreignFolder, name);
+  }
+
   /** Names of all owners. */
   names(): string[] {
     return this.#folders().flatMap((folder) => this.#list(folder));

@@ -146,15 +146,6 @@ export const interfaceCases: readonly Case[] = [
     },
   },
   {
-    title: "a second ADD of one attachment is refused, since the interface exists",
-    source: "SPEC 1.1.0, ADD: must error if the interface exists",
-    async run(lab) {
-      const attachment = await lab.attach(bridgeConfig(lab), await lab.container());
-      const { container } = attachment;
-      (await lab.call("ADD", attachment.config, { container })).expectError();
-    },
-  },
-  {
     title: "mtu is that of the bridge and of both ends",
     source: "bridge README, mtu",
     async run(lab) {

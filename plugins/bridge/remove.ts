@@ -66,6 +66,7 @@ export function describeRecord(record: JournalRecord, request: AddRequest | GcRe
     path: request.path,
     stdin: request.stdin,
     signal: request.signal,
+    onStderr: request.onStderr,
     containerId,
     ifName,
     args,
