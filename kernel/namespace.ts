@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import { isNetworkNamespace } from "#machine/namespace-identity.ts";
+import { native } from "#native/addon.ts";
 import type { Message, Request } from "#netlink/message.ts";
 import { NetlinkSocket, type Outcome, Protocol } from "#netlink/socket.ts";
 import { NamespaceError } from "./namespace-error.ts";
@@ -45,7 +45,7 @@ export class NetworkNamespace {
       throw new NamespaceError(path, cause instanceof Error ? cause.message : String(cause), { cause });
     }
     try {
-      if (!isNetworkNamespace(fd)) {
+      if (!native().isNetworkNamespace(fd)) {
         throw new NamespaceError(path, "not a network namespace");
       }
       const { dev, ino } = fstatSync(fd);

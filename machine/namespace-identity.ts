@@ -1,13 +1,9 @@
-import { closeSync, constants, fstatSync, openSync, readlinkSync, statfsSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { errorCode, IoError } from "./io-error.ts";
 
 /** NSFS_MAGIC: include/uapi/linux/magic.h */
 const nsfsMagic = 0x6e736673;
-
-/** AF_UNIX and SOCK_DGRAM: a socket that every network namespace has. */
-const unixFamily = 1;
-const datagramType = 2;
 
 /** A namespace and the path by which somebody found it. */
 export interface RecordedNamespace {
@@ -42,7 +38,7 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
     if (statfsSync(path).type !== nsfsMagic) return "invalid";
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      if (!isNetworkNamespace(fd)) return "invalid";
+      if (!native().isNetworkNamespace(fd)) return "invalid";
       const { dev, ino } = fstatSync(fd);
       return { dev, ino };
     } finally {
@@ -53,20 +49,5 @@ export function identifyNamespace(path: string): { dev: number; ino: number } | 
     if (["ENOENT", "ENOTDIR", "ESRCH"].includes(code)) return "missing";
     if (["ELOOP", "ENAMETOOLONG"].includes(code)) return "invalid";
     throw new IoError("look at network namespace", path, cause);
-  }
-}
-
-/** Tells an open network namespace from those of other kinds, which are nsfs files as well, and from other files. */
-export function isNetworkNamespace(fd: number): boolean {
-  // "net:[4026531840]" tells at no cost; of a bind mount this is the path of the mount, which tells nothing.
-  const name = readlinkSync(`/proc/self/fd/${fd}`);
-  if (!name.startsWith("/")) return name.startsWith("net:[");
-  try {
-    closeSync(native().socketIn(fd, unixFamily, datagramType, 0));
-    return true;
-  } catch (error) {
-    // setns(2): the namespace is of another kind than asked for.
-    if (errorCode(error) === "EINVAL") return false;
-    throw error;
   }
 }

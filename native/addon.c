@@ -18,10 +18,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+#include <linux/magic.h>
 #include <linux/netlink.h>
+#include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -208,11 +212,13 @@ struct bytes {
   size_t length, size;
 };
 
+// The kernel cuts a dump into pieces of at most 32 KiB, and its answers to single requests are smaller.
 #define DATAGRAM (64 << 10)
 
 static bool reserve(struct bytes *bytes, size_t more) {
   if (bytes->size - bytes->length >= more) return true;
-  size_t size = bytes->size * 2 > bytes->length + more ? bytes->size * 2 : bytes->length + more;
+  size_t size = bytes->size ? bytes->size * 2 : 4096;
+  if (size < bytes->length + more) size = bytes->length + more;
   uint8_t *data = realloc(bytes->data, size);
   if (!data) return false;
   bytes->data = data;
@@ -222,28 +228,25 @@ static bool reserve(struct bytes *bytes, size_t more) {
 
 // Appends one queued datagram, padded to NLMSG_ALIGNTO. 1: read one, 0: nothing is queued, -1: errno.
 static int receive(int fd, struct bytes *into) {
-  size_t room = DATAGRAM;
+  uint8_t datagram[DATAGRAM];
   for (;;) {
-    if (!reserve(into, room)) {
+    struct sockaddr_nl from = {0};
+    struct iovec vector = {datagram, sizeof datagram};
+    struct msghdr message = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &vector, .msg_iovlen = 1};
+    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return errno == EAGAIN ? 0 : -1;
+    if (from.nl_pid != 0) continue; // from another process, not from the kernel
+    if (message.msg_flags & MSG_TRUNC) {
+      errno = EMSGSIZE;
+      return -1;
+    }
+    size_t padded = NLMSG_ALIGN((size_t)length);
+    if (!reserve(into, padded)) {
       errno = ENOMEM;
       return -1;
     }
-    struct sockaddr_nl from = {0};
-    struct iovec vector = {into->data + into->length, into->size - into->length};
-    struct msghdr message = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &vector, .msg_iovlen = 1};
-    // Peeking first tells the size, so that no datagram is ever cut short.
-    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-    if (length < 0 && errno == EINTR) continue;
-    if (length < 0) return errno == EAGAIN ? 0 : -1;
-    if ((size_t)length + NLMSG_ALIGNTO > vector.iov_len) {
-      room = (size_t)length + NLMSG_ALIGNTO;
-      continue;
-    }
-    do length = recvmsg(fd, &message, MSG_DONTWAIT);
-    while (length < 0 && errno == EINTR);
-    if (length < 0) return errno == EAGAIN ? 0 : -1;
-    if (from.nl_pid != 0) continue; // from another process, not from the kernel
-    size_t padded = NLMSG_ALIGN((size_t)length);
+    memcpy(into->data + into->length, datagram, (size_t)length);
     memset(into->data + into->length + length, 0, padded - (size_t)length);
     into->length += padded;
     return 1;
@@ -252,7 +255,8 @@ static int receive(int fd, struct bytes *into) {
 
 // The kernel serves rtnetlink and nfnetlink inside sendmsg, and continues a dump inside recvmsg: whatever will be
 // answered is queued when the calls return. So EAGAIN is the end, and counting acks, which waits for ever where the
-// kernel answers a whole batch with one error, is not needed. Returns 0 or an errno; after ENOBUFS all is drained.
+// kernel answers a whole batch with one error, is not needed. Returns 0 or an errno; after ENOBUFS (answers were
+// lost) and EMSGSIZE (one was cut short) all is drained.
 static int exchange(int fd, const uint8_t *data, size_t length, struct bytes *replies, const char **call) {
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   ssize_t sent;
@@ -261,12 +265,12 @@ static int exchange(int fd, const uint8_t *data, size_t length, struct bytes *re
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return errno;
   *call = "recvmsg";
-  int lost = 0;
+  int failed = 0;
   for (;;) {
     int got = receive(fd, replies);
-    if (got == 0) return lost;
-    if (got < 0 && errno != ENOBUFS) return errno;
-    if (got < 0) lost = ENOBUFS;
+    if (got == 0) return failed;
+    if (got < 0 && errno != ENOBUFS && errno != EMSGSIZE) return errno;
+    if (got < 0) failed = errno;
   }
 }
 
@@ -452,7 +456,7 @@ static bool start_thread(struct deletion *deletion) {
   pthread_t thread;
   if (pthread_attr_init(&attributes)) return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 128 << 10);
+  pthread_attr_setstacksize(&attributes, 256 << 10);
   // Signals belong to the threads that Node knows.
   pthread_sigmask(SIG_SETMASK, &all, &before);
   atomic_fetch_add(&deletion->users, 1);
@@ -590,6 +594,18 @@ static napi_value NetlinkDeleteLinks(napi_env env, napi_callback_info info) {
 }
 
 // --------------------------------------------------------------------------------------- other calls in a namespace
+
+// isNetworkNamespace(fd): false for namespaces of other kinds, and for all other files
+static napi_value IsNetworkNamespace(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  int32_t fd;
+  if (!int_argument(env, argument[0], &fd)) return NULL;
+  struct statfs system;
+  if (fstatfs(fd, &system) < 0) return fail(env, "fstatfs", errno);
+  // Only of a namespace's file: to a device the same number may mean anything.
+  if (system.f_type != NSFS_MAGIC) return boolean(env, false);
+  return boolean(env, ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET);
+}
 
 // socketIn(namespaceFd | -1, domain, type, protocol) -> fd
 static napi_value SocketIn(napi_env env, napi_callback_info info) {
@@ -754,6 +770,7 @@ NAPI_MODULE_INIT() {
       {"netlinkDeleteLinks", NetlinkDeleteLinks},
       {"netlinkJoin", NetlinkJoin},
       {"netlinkReceive", NetlinkReceive},
+      {"isNetworkNamespace", IsNetworkNamespace},
       {"socketIn", SocketIn},
       {"readFileIn", ReadFileIn},
       {"writeFileIn", WriteFileIn},

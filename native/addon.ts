@@ -34,6 +34,8 @@ export interface Native {
   netlinkJoin(fd: number, group: number): void;
   /** Everything that is queued; empty where nothing is. ENOBUFS: notifications were lost. */
   netlinkReceive(fd: number): Uint8Array;
+  /** Tells an open network namespace from those of other kinds and from other files, wherever it is mounted. */
+  isNetworkNamespace(fd: number): boolean;
   /** socket(2) in another namespace; SOCK_CLOEXEC is added. */
   socketIn(namespaceFd: number, domain: number, type: number, protocol: number): number;
   /** Reads at most 64 KiB as UTF-8, seen from that network namespace: for /proc/sys/net and /proc/net. */
