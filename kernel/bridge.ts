@@ -7,7 +7,7 @@ import { LinkFlag, newLink, setLink } from "#netlink/route/link.ts";
 import { type Link, listLinks, readLink, removeLink, requireLink } from "./link.ts";
 import { NotABridgeError, UnsupportedByKernelError } from "./link-error.ts";
 import type { NetworkNamespace } from "./namespace.ts";
-import { writeOptionalSysctl } from "./sysctl.ts";
+import { type SysctlSetting, writeSysctls } from "./sysctl.ts";
 import type { Undo } from "./undo.ts";
 
 /** What a bridge that is shared by many has to be like. */
@@ -93,8 +93,10 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
       await removeLink(namespace, link.ifindex);
   });
   crashPoint("bridge-made");
-  writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_ra`, 0);
-  skipAddressDetection(namespace, name);
+  writeSysctls(namespace, [
+    { key: `net/ipv6/conf/${name}/accept_ra`, value: 0, optional: true },
+    noAddressDetection(name),
+  ]);
   crashPoint("bridge-sysctls-set");
   return requireLink(namespace, name);
 }
@@ -104,7 +106,11 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
  * until it has passed detection, a second after the first port came up, the host forwards no IPv6 to the containers.
  */
 export function skipAddressDetection(namespace: NetworkNamespace, name: string): void {
-  writeOptionalSysctl(namespace, `net/ipv6/conf/${name}/accept_dad`, 0);
+  writeSysctls(namespace, [noAddressDetection(name)]);
+}
+
+function noAddressDetection(name: string): SysctlSetting {
+  return { key: `net/ipv6/conf/${name}/accept_dad`, value: 0, optional: true };
 }
 
 function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec): Link {

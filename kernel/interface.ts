@@ -10,7 +10,7 @@ import { addressRequest, readAddresses } from "./address.ts";
 import { type Link, requireLink } from "./link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 import { type RouteSpec, routeRequest } from "./route.ts";
-import { writeOptionalSysctl, writeSysctl } from "./sysctl.ts";
+import { type SysctlSetting, writeSysctls } from "./sysctl.ts";
 import { waitUntil } from "./wait.ts";
 
 /** How the interface inside the container is set up. */
@@ -50,18 +50,24 @@ export function configureInterface(namespace: NetworkNamespace, name: IfName, sp
 function prepareSysctls(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): void {
   const { addresses, duplicateAddressDetection } = spec;
   if (addresses.length === 0) return;
-  const set = (key: string, value: number) => writeOptionalSysctl(namespace, key, value);
-  // For `announce()`.
-  set(`net/ipv4/conf/${name}/arp_notify`, 1);
-  // The link-local address, which the kernel makes by itself, would be probed for even where ours are not.
-  set(`net/ipv6/conf/${name}/accept_dad`, duplicateAddressDetection ? 1 : 0);
-  if (duplicateAddressDetection) set(`net/ipv6/conf/${name}/enhanced_dad`, 1);
-  if (!addresses.some(({ address }) => address.family === 6)) return;
-  // New links may have it switched off, as in Docker's containers; addresses are refused then.
-  set("net/ipv6/conf/lo/disable_ipv6", 0);
-  writeSysctl(namespace, `net/ipv6/conf/${name}/disable_ipv6`, 0);
-  set(`net/ipv6/conf/${name}/keep_addr_on_down`, 1);
-  set(`net/ipv6/conf/${name}/ndisc_notify`, 1);
+  const ipv6 = `net/ipv6/conf/${name}`;
+  const settings: SysctlSetting[] = [
+    // For `announce()`.
+    { key: `net/ipv4/conf/${name}/arp_notify`, value: 1, optional: true },
+    // The link-local address, which the kernel makes by itself, would be probed for even where ours are not.
+    { key: `${ipv6}/accept_dad`, value: duplicateAddressDetection ? 1 : 0, optional: true },
+  ];
+  if (duplicateAddressDetection) settings.push({ key: `${ipv6}/enhanced_dad`, value: 1, optional: true });
+  if (addresses.some(({ address }) => address.family === 6)) {
+    settings.push(
+      // New links may have it switched off, as in Docker's containers; addresses are refused then.
+      { key: "net/ipv6/conf/lo/disable_ipv6", value: 0, optional: true },
+      { key: `${ipv6}/disable_ipv6`, value: 0 },
+      { key: `${ipv6}/keep_addr_on_down`, value: 1, optional: true },
+      { key: `${ipv6}/ndisc_notify`, value: 1, optional: true },
+    );
+  }
+  writeSysctls(namespace, settings);
 }
 
 /**

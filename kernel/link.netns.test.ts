@@ -11,7 +11,7 @@ import { listLinks, readEachLink, readLink, removeLink, requireLink } from "./li
 import { LinkExistsError, NotABridgeError } from "./link-error.ts";
 import { NetworkNamespace } from "./namespace.ts";
 import { readRoutes } from "./route.ts";
-import { ensureSysctl, readSysctl, SysctlError, writeOptionalSysctl, writeSysctl } from "./sysctl.ts";
+import { ensureSysctl, readSysctl, SysctlError, writeSysctl, writeSysctls } from "./sysctl.ts";
 import { Undo } from "./undo.ts";
 import { createVeth } from "./veth.ts";
 
@@ -193,7 +193,9 @@ describe("sysctls", () => {
   test("that this kernel has not are told from those that can't be set", () => {
     expect(readSysctl(host, "net/ipv4/conf/none/forwarding")).toBeUndefined();
     expect(() => writeSysctl(host, "net/ipv4/conf/none/forwarding", 1)).toThrow(SysctlError);
-    expect(() => writeOptionalSysctl(host, "net/ipv4/conf/none/forwarding", 1)).not.toThrow();
+    expect(() =>
+      writeSysctls(host, [{ key: "net/ipv4/conf/none/forwarding", value: 1, optional: true }]),
+    ).not.toThrow();
     expect(() => writeSysctl(host, "net/ipv4/ip_forward", "many")).toThrow(
       /Cannot set sysctl net\/ipv4\/ip_forward to many: .*/,
     );

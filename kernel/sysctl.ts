@@ -1,5 +1,5 @@
 import { native } from "#native/addon.ts";
-import { errnoMeaning } from "#netlink/errno.ts";
+import { Errno, errnoMeaning, errnoName } from "#netlink/errno.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
 /** A file below /proc/sys could not be read or written. */
@@ -10,14 +10,12 @@ export class SysctlError extends Error {
   readonly errno: number;
   readonly code: string;
 
-  constructor(verb: string, key: string, cause: unknown) {
-    const errno =
-      cause instanceof Error && "errno" in cause && typeof cause.errno === "number" ? cause.errno : 0;
-    super(`Cannot ${verb}: ${errno === 0 ? String(cause) : errnoMeaning(errno)}`, { cause });
+  constructor(verb: string, key: string, errno: number) {
+    super(`Cannot ${verb}: ${errnoMeaning(errno)}`);
     this.name = "SysctlError";
     this.key = key;
     this.errno = errno;
-    this.code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    this.code = errnoName(errno);
   }
 }
 
@@ -31,9 +29,35 @@ export function readSysctl(namespace: NetworkNamespace, key: string): string | u
   try {
     return native().readFileIn(namespace.fd, `/proc/sys/${key}`).trimEnd();
   } catch (cause) {
-    const error = new SysctlError(`read sysctl ${key}`, key, cause);
-    if (error.code === "ENOENT") return undefined;
-    throw error;
+    const errno = cause instanceof Error && "errno" in cause ? Number(cause.errno) : Errno.EIO;
+    if (errno === Errno.ENOENT) return undefined;
+    throw new SysctlError(`read sysctl ${key}`, key, errno);
+  }
+}
+
+export interface SysctlSetting {
+  readonly key: string;
+  readonly value: string | number;
+  /**
+   * It only makes things better: does nothing where this kernel has no such key (no IPv6), or lets nobody change it (a
+   * read-only /proc/sys).
+   */
+  readonly optional?: boolean;
+}
+
+const harmless: readonly number[] = [Errno.ENOENT, Errno.EROFS, Errno.EACCES, Errno.EPERM];
+
+/**
+ * Sets several at once, in their order, and goes on after one that fails.
+ * @throws {SysctlError} the first that has failed
+ */
+export function writeSysctls(namespace: NetworkNamespace, settings: readonly SysctlSetting[]): void {
+  const files = settings.flatMap(({ key, value }) => [`/proc/sys/${key}`, String(value)]);
+  const errors = native().writeFilesIn(namespace.fd, files);
+  for (const [index, { key, value, optional = false }] of settings.entries()) {
+    const errno = errors[index] ?? 0;
+    if (errno !== 0 && !(optional && harmless.includes(errno)))
+      throw new SysctlError(`set sysctl ${key} to ${value}`, key, errno);
   }
 }
 
@@ -42,11 +66,7 @@ export function readSysctl(namespace: NetworkNamespace, key: string): string | u
  * @throws {SysctlError} ENOENT without such a key; EROFS where /proc/sys is read-only
  */
 export function writeSysctl(namespace: NetworkNamespace, key: string, value: string | number): void {
-  try {
-    native().writeFileIn(namespace.fd, `/proc/sys/${key}`, String(value));
-  } catch (cause) {
-    throw new SysctlError(`set sysctl ${key} to ${value}`, key, cause);
-  }
+  writeSysctls(namespace, [{ key, value }]);
 }
 
 /**
@@ -63,18 +83,4 @@ export function ensureSysctl(
   if (before === String(value)) return undefined;
   writeSysctl(namespace, key, value);
   return before ?? "";
-}
-
-/**
- * Sets a sysctl that only makes things better: does nothing where this kernel has none (no IPv6), or lets nobody
- * change it (a read-only /proc/sys).
- * @throws {SysctlError}
- */
-export function writeOptionalSysctl(namespace: NetworkNamespace, key: string, value: string | number): void {
-  try {
-    writeSysctl(namespace, key, value);
-  } catch (error) {
-    const harmless: readonly string[] = ["ENOENT", "EROFS", "EACCES", "EPERM"];
-    if (!(error instanceof SysctlError) || !harmless.includes(error.code)) throw error;
-  }
 }

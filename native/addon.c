@@ -618,6 +618,7 @@ static napi_value SocketIn(napi_env env, napi_callback_info info) {
 }
 
 #define PATH_BYTES 4096
+#define MAX_FILES 32
 #define FILE_BYTES (64 << 10)
 
 // readFileIn(namespaceFd | -1, path) -> text, at most 64 KiB. /proc/sys/net shows the opener's namespace; some handlers
@@ -655,31 +656,51 @@ static napi_value ReadFileIn(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// writeFileIn(namespaceFd | -1, path, text): one write, as sysctls want it. The file has to exist.
-static napi_value WriteFileIn(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3)
-  int32_t namespace;
-  char path[PATH_BYTES], text[PATH_BYTES];
-  if (!int_argument(env, argument[0], &namespace) || !text_argument(env, argument[1], path, sizeof path, "open") ||
-      !text_argument(env, argument[2], text, sizeof text, "write"))
-    return NULL;
-  const char *failed = NULL;
-  int error = 0;
-  int back = enter(namespace);
-  if (back == -1) return fail(env, "setns", errno);
+// Writes the whole text at once, as sysctls want it, into a file that exists; 0 or an errno.
+static int write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) {
-    error = errno, failed = "open";
-  } else {
-    ssize_t put;
-    do put = write(fd, text, strlen(text));
-    while (put < 0 && errno == EINTR);
-    if (put < 0) error = errno, failed = "write";
-    close(fd);
+  if (fd < 0) return errno;
+  ssize_t put;
+  do put = write(fd, text, strlen(text));
+  while (put < 0 && errno == EINTR);
+  int error = put < 0 ? errno : 0;
+  close(fd);
+  return error;
+}
+
+// writeFilesIn(namespaceFd | -1, [path, text, path, text ...]) -> [errno or 0 ...], in one visit
+static napi_value WriteFilesIn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t namespace;
+  uint32_t length = 0;
+  if (!int_argument(env, argument[0], &namespace)) return NULL;
+  if (napi_get_array_length(env, argument[1], &length) != napi_ok || length % 2 != 0 || length > 2 * MAX_FILES) {
+    napi_throw_type_error(env, NULL, "native call: expected an array of at most 32 paths, a text after each");
+    return NULL;
   }
-  leave(back);
-  if (failed) fail(env, failed, error);
-  return NULL;
+  // All strings are fetched before the visit: a call of JavaScript may not be made in between.
+  char (*strings)[PATH_BYTES] = malloc((length ? length : 1) * sizeof *strings);
+  if (!strings) return fail(env, "malloc", ENOMEM);
+  for (uint32_t i = 0; i < length; i++) {
+    napi_value string;
+    napi_get_element(env, argument[1], i, &string);
+    if (!text_argument(env, string, strings[i], sizeof strings[i], i % 2 ? "write" : "open")) {
+      free(strings);
+      return NULL;
+    }
+  }
+  int errors[MAX_FILES];
+  int back = enter(namespace), failed = back == -1 ? errno : 0;
+  if (!failed) {
+    for (uint32_t i = 0; i < length; i += 2) errors[i / 2] = write_file(strings[i], strings[i + 1]);
+    leave(back);
+  }
+  free(strings);
+  if (failed) return fail(env, "setns", failed);
+  napi_value result;
+  napi_create_array_with_length(env, length / 2, &result);
+  for (uint32_t i = 0; i < length / 2; i++) napi_set_element(env, result, i, number(env, errors[i]));
+  return result;
 }
 
 // flock(fd, operation) -> false where LOCK_NB found it taken
@@ -773,7 +794,7 @@ NAPI_MODULE_INIT() {
       {"isNetworkNamespace", IsNetworkNamespace},
       {"socketIn", SocketIn},
       {"readFileIn", ReadFileIn},
-      {"writeFileIn", WriteFileIn},
+      {"writeFilesIn", WriteFilesIn},
       {"flock", Flock},
       {"peerUid", PeerUid},
       {"hasHungUp", HasHungUp},

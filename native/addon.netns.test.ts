@@ -71,9 +71,8 @@ describe("a call in another namespace", () => {
     expect(() => native().readFileIn(namespaceFd, "/proc/sys/net/nope")).toThrow(
       expect.objectContaining({ code: "ENOENT", syscall: "open" }),
     );
-    expect(() => native().writeFileIn(namespaceFd, "/proc/sys/net/ipv4/ip_forward", "x")).toThrow(
-      expect.objectContaining({ code: "EINVAL", syscall: "write" }),
-    );
+    expect(native().writeFilesIn(namespaceFd, ["/proc/sys/net/ipv4/ip_forward", "x"])).toEqual([22]);
+    expect(() => native().writeFilesIn(namespaceFd, ["/proc/sys/net/ipv4/ip_forward"])).toThrow(TypeError);
     expect(() => native().socketIn(999_999, inet, datagram, 0)).toThrow(
       expect.objectContaining({ code: "EBADF" }),
     );
@@ -120,13 +119,17 @@ test("socketIn() gives a socket with which Node sends in that namespace", async 
   socket.close();
 });
 
-test("writeFileIn() sets a sysctl there, and nowhere else", () => {
+test("writeFilesIn() sets sysctls there, and nowhere else, and goes on after one that fails", () => {
   const key = "/proc/sys/net/ipv4/ip_forward";
+  const other = "/proc/sys/net/ipv4/ip_default_ttl";
   const before = readFileSync(key, "utf8");
-  native().writeFileIn(namespaceFd, key, "1");
+  expect(native().writeFilesIn(namespaceFd, [key, "1", "/proc/sys/net/nope", "1", other, "77"])).toEqual([
+    0, 2, 0,
+  ]);
   expect(native().readFileIn(namespaceFd, key)).toBe("1\n");
   expect(namespace.run("cat /proc/sys/net/ipv4/ip_forward")).toBe("1\n");
-  native().writeFileIn(namespaceFd, key, "0");
+  expect(namespace.run(`cat ${other}`)).toBe("77\n");
+  native().writeFilesIn(namespaceFd, [key, "0"]);
   expect(namespace.run("cat /proc/sys/net/ipv4/ip_forward")).toBe("0\n");
   expect(readFileSync(key, "utf8")).toBe(before);
 });

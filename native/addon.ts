@@ -40,8 +40,12 @@ export interface Native {
   socketIn(namespaceFd: number, domain: number, type: number, protocol: number): number;
   /** Reads at most 64 KiB as UTF-8, seen from that network namespace: for /proc/sys/net and /proc/net. */
   readFileIn(namespaceFd: number, path: string): string;
-  /** Writes with one write(2), seen from that network namespace. Does not create the file. */
-  writeFileIn(namespaceFd: number, path: string, text: string): void;
+  /**
+   * Writes into files as seen from that network namespace, each with one write(2); creates none. At most 32 pairs of
+   * path and text, one after the other.
+   * @returns for each the errno, or 0
+   */
+  writeFilesIn(namespaceFd: number, pathsAndTexts: readonly string[]): readonly number[];
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
   flock(fd: number, operation: number): boolean;
   /** SO_PEERCRED: effective user id of the process at the other end of a unix socket, when it connected. */
