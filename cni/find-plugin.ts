@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { CniError, ErrorCode } from "./error.ts";
 
@@ -8,7 +8,7 @@ import { CniError, ErrorCode } from "./error.ts";
  * @param type as a configuration names it, e.g. "host-local"
  * @throws {CniError} 7 for a name that is none, 4 where there is no path or nothing in it
  */
-export async function findPlugin(type: string, path: readonly string[]): Promise<string> {
+export function findPlugin(type: string, path: readonly string[]): string {
   if (type === "") throw new CniError(ErrorCode.InvalidNetworkConfig, "no plugin name provided");
   if (type.includes("/") || type.includes("\0") || type === "." || type === "..") {
     throw new CniError(ErrorCode.InvalidNetworkConfig, `invalid plugin name: ${JSON.stringify(type)}`);
@@ -22,7 +22,7 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
   const passedOver: string[] = [];
   for (const directory of path) {
     const file = join(directory, type);
-    const reason = await reasonAgainst(file);
+    const reason = reasonAgainst(file);
     if (reason === undefined) return file;
     if (reason !== "") passedOver.push(`${file} ${reason}`);
   }
@@ -34,13 +34,14 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
 }
 
 /** Undefined for a file that can be run, "" where there is none. */
-async function reasonAgainst(file: string): Promise<string | undefined> {
+function reasonAgainst(file: string): string | undefined {
   try {
-    const stats = await stat(file);
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (!stats) return "";
     if (!stats.isFile()) return "is no regular file";
     return (stats.mode & 0o111) === 0 ? "is not executable" : undefined;
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
-    return code === "ENOENT" || code === "ENOTDIR" ? "" : `can't be read (${String(code ?? error)})`;
+    return code === "ENOTDIR" ? "" : `can't be read (${String(code ?? error)})`;
   }
 }

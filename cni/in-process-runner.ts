@@ -33,7 +33,7 @@ export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
   /** @throws {CniError} as `ExecRunner.run` */
   async run(type: string, call: Call): Promise<Outcome> {
     const { plugins, host, isOurs, fallback, onStderr } = this.#options;
-    const file = await findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
+    const file = findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
     const plugin = plugins.get(type);
     if (!plugin || !(await isOurs(file))) return await fallback.runFile(file, call);
     const outcome = await runVerb(plugin, call, host(), this.#options);

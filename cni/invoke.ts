@@ -41,7 +41,7 @@ export class ExecRunner implements PluginRunner {
    *   deadline or the call was aborted, after it has been killed; 999 if it wrote too much
    */
   async run(type: string, call: Call): Promise<Outcome> {
-    return await this.runFile(await findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? "")), call);
+    return await this.runFile(findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? "")), call);
   }
 
   /** Like `run`, for a file that has been found. */

@@ -71,8 +71,8 @@ export async function callPlugin(
 }
 
 /** @throws {CniError} 4 or 7 for the first plugin of the list that can't be executed */
-export async function requireExecutables(list: NetworkList, host: PluginHost): Promise<void> {
-  for (const plugin of list.plugins) await findPlugin(plugin.type, host.path);
+export function requireExecutables(list: NetworkList, host: PluginHost): void {
+  for (const plugin of list.plugins) findPlugin(plugin.type, host.path);
 }
 
 /** Variables of a call that this process was itself started with do not go on to the next plugin. */

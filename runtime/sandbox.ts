@@ -98,7 +98,7 @@ export class Sandboxes {
         loopback,
         ...(await Promise.all(attachments.map(({ network }) => this.#listOf(network)))),
       ];
-      for (const list of lists) await requireExecutables(list, this.#host);
+      for (const list of lists) requireExecutables(list, this.#host);
       const record: SandboxRecord = {
         name,
         containerId: sandboxContainerId(name),
