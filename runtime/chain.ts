@@ -45,7 +45,7 @@ export async function addNetworkList(
   try {
     if (await isCached(key, host.cache))
       throw new Error(`container ${target.containerId} is attached already`);
-    await requireExecutables(list, host);
+    requireExecutables(list, host);
   } catch (error) {
     throw new ChainFailure(action, [error], error);
   }
@@ -106,7 +106,7 @@ export async function checkNetworkList(
     });
     if (cached === undefined) throw new Error("no result of its ADD is cached");
     const prevResult = decodeResult(cached.result, list.cniVersion, "cached result");
-    await requireExecutables(list, host);
+    requireExecutables(list, host);
     const extras = { prevResult, capabilityArgs: target.capabilityArgs };
     for (const plugin of list.plugins)
       await callPlugin("CHECK", list, plugin, extras, host, target, host.signal);
@@ -151,7 +151,7 @@ export async function gcNetworkList(
 export async function statusNetworkList(list: NetworkList, host: ChainHost): Promise<void> {
   if (!atLeast(list.cniVersion, "1.1.0")) return;
   try {
-    await requireExecutables(list, host);
+    requireExecutables(list, host);
     for (const plugin of list.plugins)
       await callPlugin("STATUS", list, plugin, {}, host, undefined, host.signal);
   } catch (error) {
