@@ -3,8 +3,7 @@ import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { isLinkLocal } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
-import { isNetlinkError } from "#netlink/error.ts";
-import { firstLink, getLink, setLink } from "#netlink/route/link.ts";
+import { firstLinkSummary, getLink, setLink } from "#netlink/route/link.ts";
 import { decodeRoute, getRouteTo, RouteType } from "#netlink/route/route.ts";
 import { addressRequest, readAddresses } from "./address.ts";
 import { type Link, requireLink } from "./link.ts";
@@ -36,15 +35,15 @@ export function configureInterface(namespace: NetworkNamespace, name: IfName, sp
     setLink(ifindex, { up: true }),
     ...spec.addresses.map((address) => addressRequest(ifindex, address, { noDad })),
     ...spec.routes.map((route) => routeRequest(ifindex, route)),
-    getLink(ifindex),
+    getLink(ifindex, { statistics: false }),
   ];
   const outcomes = namespace.attempt(requests);
   const firstRoute = 1 + spec.addresses.length;
-  for (const [index, { error }] of outcomes.entries()) {
+  for (const [index, outcome] of outcomes.entries()) {
     const isRoute = index >= firstRoute && index < firstRoute + spec.routes.length;
-    if (error && !(isRoute && isNetlinkError(error, Errno.EEXIST))) throw error;
+    if (outcome.errno !== 0 && !(isRoute && outcome.errno === Errno.EEXIST)) throw outcome.error;
   }
-  return firstLink(outcomes.at(-1)?.messages ?? []) ?? requireLink(namespace, ifindex);
+  return firstLinkSummary(outcomes.at(-1)?.messages ?? []) ?? requireLink(namespace, ifindex);
 }
 
 function prepareSysctls(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): void {

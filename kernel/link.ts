@@ -3,21 +3,23 @@ import type { IfName } from "#net/ifname.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import {
-  decodeLink,
-  firstLink,
+  decodeLinkSummary,
+  firstLinkSummary,
   getLink,
   getLinks,
-  type Link,
+  type LinkSummary as Link,
   type LinkChanges,
   setLink,
 } from "#netlink/route/link.ts";
 import { deleteLinkSoon } from "#netlink/route/link-deletion.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
-export type { Link, LinkChanges } from "#netlink/route/link.ts";
+export type { LinkChanges, LinkSummary as Link } from "#netlink/route/link.ts";
 
 /** A link by its ifindex or its name. */
 export type LinkRef = number | IfName;
+
+const withoutCounters = { statistics: false };
 
 /**
  * One link; undefined if there is none. Like `ip -d link show NAME`. Reading also makes the kernel (6.8 and newer)
@@ -33,24 +35,25 @@ export function readEachLink(
   namespace: NetworkNamespace,
   refs: readonly LinkRef[],
 ): readonly (Link | undefined)[] {
-  return namespace.attempt(refs.map((ref) => getLink(ref))).map(({ messages, error }) => {
-    if (!error) return firstLink(messages);
-    if (isNetlinkError(error, Errno.ENODEV)) return undefined;
-    throw error;
+  const outcomes = namespace.attempt(refs.map((ref) => getLink(ref, withoutCounters)));
+  return outcomes.map((outcome) => {
+    if (outcome.errno === 0) return firstLinkSummary(outcome.messages);
+    if (outcome.errno === Errno.ENODEV) return undefined;
+    throw outcome.error;
   });
 }
 
 /** @throws {NetlinkError} ENODEV */
 export function requireLink(namespace: NetworkNamespace, ref: LinkRef): Link {
-  const [messages = []] = namespace.transact([getLink(ref)]);
-  const link = firstLink(messages);
+  const [messages = []] = namespace.transact([getLink(ref, withoutCounters)]);
+  const link = firstLinkSummary(messages);
   if (!link) throw new Error(`Cannot read link ${JSON.stringify(ref)}: there is none in the kernel's answer`);
   return link;
 }
 
 /** All links, or the ports of one master. Asks for a table, so not for what every container does. */
 export function listLinks(namespace: NetworkNamespace, filter: { readonly master?: number } = {}): Link[] {
-  return namespace.dump(getLinks(filter)).map(decodeLink);
+  return namespace.dump(getLinks({ ...filter, ...withoutCounters })).map(decodeLinkSummary);
 }
 
 /** Like `ip link set NAME …`. @throws {NetlinkError} */

@@ -57,6 +57,16 @@ describe("attributeTable()", () => {
     expect(table.decode(data)).toEqual({ small: 2, numbers: [3, 4] });
   });
 
+  test("picks a few attributes, in the order of their names, and does not look at the others", () => {
+    const data = bytesOf("0500010001000000 0600020041420000 0600050003000000 0600050004000000");
+    const pick = table.picker("numbers", "here", "small");
+    expect(pick(data)).toEqual([[3, 4], undefined, 1]);
+    expect(() => table.picker("name")(data.subarray(0, 12))).toThrow(DecodeError);
+    expect(() => table.picker("small")(bytesOf("06000100ffff0000"))).toThrow(
+      expect.objectContaining({ path: ["small"] }),
+    );
+  });
+
   test("names the way to what it cannot decode", () => {
     const data = bytesOf("0c00048006000100ffff0000");
     expect(() => table.decode(data)).toThrow(

@@ -1,4 +1,4 @@
-import { hostLittleEndian, viewOf } from "./byte-order.ts";
+import { readU16 } from "./byte-order.ts";
 import type { Codec } from "./codec.ts";
 import { DecodeError } from "./decode-error.ts";
 import { Writer } from "./writer.ts";
@@ -13,24 +13,23 @@ export interface UnknownAttribute {
 }
 
 /**
- * Calls `visit` for each attribute, with its type and flags apart.
+ * Calls `visit` for each attribute, with its type and flags apart, and with where its payload lies.
  * @throws {DecodeError} where one reaches beyond the end
  */
 function eachAttribute(
   data: Uint8Array,
-  visit: (type: number, flags: number, payload: Uint8Array) => void,
+  visit: (type: number, flags: number, start: number, end: number) => void,
 ): void {
-  const view = viewOf(data);
   let at = 0;
   while (at < data.length) {
     if (data.length - at < 4)
       throw new DecodeError(`${data.length - at} bytes left where an attribute starts`);
-    const length = view.getUint16(at, hostLittleEndian);
-    const type = view.getUint16(at + 2, hostLittleEndian);
+    const length = readU16(data, at);
+    const type = readU16(data, at + 2);
     if (length < 4 || length > data.length - at) {
       throw new DecodeError(`attribute ${type & 0x3fff} claims ${length} of ${data.length - at} bytes`);
     }
-    visit(type & 0x3fff, type & 0xc000, data.subarray(at + 4, at + length));
+    visit(type & 0x3fff, type & 0xc000, at + 4, at + length);
     at += (length + 3) & ~3;
   }
 }
@@ -38,7 +37,9 @@ function eachAttribute(
 /** All attributes in their order. @throws {DecodeError} where one reaches beyond the end */
 export function attributesIn(data: Uint8Array): UnknownAttribute[] {
   const found: UnknownAttribute[] = [];
-  eachAttribute(data, (type, flags, payload) => found.push({ type, flags, payload }));
+  eachAttribute(data, (type, flags, start, end) =>
+    found.push({ type, flags, payload: data.subarray(start, end) }),
+  );
   return found;
 }
 
@@ -60,6 +61,13 @@ export interface AttributeTable<R extends Rows> extends Codec<Values<R>> {
   readonly nested: true;
   encode(value: Values<R>): Uint8Array;
   decode(data: Uint8Array): Values<R>;
+  /**
+   * A decoder for a few attributes, in the order of their names; all others are passed over without a look at them. For
+   * messages of a hundred attributes of which three matter. It throws as `decode` does.
+   */
+  picker<const Names extends readonly (keyof R & string)[]>(
+    ...names: Names
+  ): (data: Uint8Array) => { readonly [I in keyof Names]: Values<R>[Names[I]] };
 }
 
 /** The value that a table (or any codec) writes and reads. */
@@ -95,15 +103,11 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
     read(data) {
       const values: Record<string, unknown> = {};
       const unknown: UnknownAttribute[] = [];
-      eachAttribute(data, (type, flags, payload) => {
+      eachAttribute(data, (type, flags, start, end) => {
+        const payload = data.subarray(start, end);
         const row = byType.get(type);
-        if (!row) {
-          unknown.push({ type, flags, payload });
-          return;
-        }
-        const content = readRow(row.name, row.codec.item ?? row.codec, payload);
-        if (!row.codec.item) values[row.name] = content;
-        else values[row.name] = [...((values[row.name] as readonly unknown[] | undefined) ?? []), content];
+        if (row) values[row.name] = readRow(row, payload, values[row.name]);
+        else unknown.push({ type, flags, payload });
       });
       if (unknown.length > 0) values["unknown"] = unknown;
       return values as Values<R>;
@@ -115,6 +119,22 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
     },
     decode(data) {
       return table.read(data);
+    },
+    picker(...names) {
+      const picked = new Map(
+        entries.flatMap(([name, [type, codec]]) => {
+          const place = names.indexOf(name);
+          return place < 0 ? [] : [[type, { name, codec, place }] as const];
+        }),
+      );
+      return (data) => {
+        const values: unknown[] = names.map(() => undefined);
+        eachAttribute(data, (type, _flags, start, end) => {
+          const row = picked.get(type);
+          if (row) values[row.place] = readRow(row, data.subarray(start, end), values[row.place]);
+        });
+        return values as never;
+      };
     },
   };
   return table;
@@ -129,9 +149,16 @@ function writeRow(into: Writer, name: string, type: number, codec: RowCodec, val
   }
 }
 
-function readRow(name: string, codec: RowCodec, payload: Uint8Array): unknown {
+/** @param before the row's value so far: one that may come several times collects them */
+function readRow(
+  row: { readonly name: string; readonly codec: RowCodec },
+  payload: Uint8Array,
+  before: unknown,
+): unknown {
+  const { name, codec } = row;
   try {
-    return codec.read(payload);
+    if (!codec.item) return codec.read(payload);
+    return [...((before as readonly unknown[] | undefined) ?? []), codec.item.read(payload)];
   } catch (error) {
     if (error instanceof DecodeError) throw error.within(name);
     throw error;

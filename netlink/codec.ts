@@ -1,6 +1,6 @@
 import { type IpAddress, ipFromBytes, ipToBytes } from "#net/ip.ts";
 import { type MacAddress, macFromBytes, macToBytes } from "#net/mac.ts";
-import { hostLittleEndian, viewOf } from "./byte-order.ts";
+import { hostLittleEndian, readI32, readU16, readU32, viewOf } from "./byte-order.ts";
 import { DecodeError } from "./decode-error.ts";
 import type { Writer } from "./writer.ts";
 
@@ -28,13 +28,13 @@ export function expectAtLeast(payload: Uint8Array, length: number): void {
 function fixed<T>(
   length: number,
   write: (into: Writer, value: T) => void,
-  get: (view: DataView) => T,
+  get: (payload: Uint8Array) => T,
 ): Codec<T> {
   return {
     write,
     read(payload) {
-      expectLength(payload, length);
-      return get(viewOf(payload));
+      if (payload.length !== length) expectLength(payload, length);
+      return get(payload);
     },
   };
 }
@@ -42,56 +42,56 @@ function fixed<T>(
 export const u8 = fixed<number>(
   1,
   (into, value) => into.u8(value),
-  (view) => view.getUint8(0),
+  (payload) => payload[0] ?? 0,
 );
 export const i8 = fixed<number>(
   1,
   (into, value) => into.i8(value),
-  (view) => view.getInt8(0),
+  (payload) => ((payload[0] ?? 0) << 24) >> 24,
 );
 export const u16 = fixed<number>(
   2,
   (into, value) => into.u16(value),
-  (view) => view.getUint16(0, hostLittleEndian),
+  (payload) => readU16(payload),
 );
 export const u32 = fixed<number>(
   4,
   (into, value) => into.u32(value),
-  (view) => view.getUint32(0, hostLittleEndian),
+  (payload) => readU32(payload),
 );
 export const i32 = fixed<number>(
   4,
   (into, value) => into.i32(value),
-  (view) => view.getInt32(0, hostLittleEndian),
+  (payload) => readI32(payload),
 );
 export const u64 = fixed<bigint>(
   8,
   (into, value) => into.u64(value),
-  (view) => view.getBigUint64(0, hostLittleEndian),
+  (payload) => viewOf(payload).getBigUint64(0, hostLittleEndian),
 );
 /** Network byte order */
 export const u16be = fixed<number>(
   2,
   (into, value) => into.u16be(value),
-  (view) => view.getUint16(0),
+  (payload) => viewOf(payload).getUint16(0),
 );
 /** Network byte order */
 export const u32be = fixed<number>(
   4,
   (into, value) => into.u32be(value),
-  (view) => view.getUint32(0),
+  (payload) => viewOf(payload).getUint32(0),
 );
 /** Network byte order */
 export const u64be = fixed<bigint>(
   8,
   (into, value) => into.u64be(value),
-  (view) => view.getBigUint64(0),
+  (payload) => viewOf(payload).getBigUint64(0),
 );
 /** A u8 that says yes or no. */
 export const bool = fixed<boolean>(
   1,
   (into, value) => into.u8(value ? 1 : 0),
-  (view) => view.getUint8(0) !== 0,
+  (payload) => payload[0] !== 0,
 );
 
 /** An attribute without payload, whose presence says yes. Writing false is not possible: leave it out. */

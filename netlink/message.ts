@@ -1,5 +1,5 @@
 import { attributeTable } from "./attribute.ts";
-import { hostLittleEndian, viewOf } from "./byte-order.ts";
+import { readI32, readU16, readU32 } from "./byte-order.ts";
 import { text, u32 } from "./codec.ts";
 import { DecodeError } from "./decode-error.ts";
 import { Writer } from "./writer.ts";
@@ -75,26 +75,26 @@ export function encodeRequests(
   return writer.finish();
 }
 
-/** Walks over the messages of one or more datagrams. @throws {DecodeError} where one reaches beyond the end */
-export function* messagesIn(data: Uint8Array): Generator<Message> {
-  const view = viewOf(data);
-  let at = 0;
-  while (at < data.length) {
+/** The messages of one or more datagrams. @throws {DecodeError} where one reaches beyond the end */
+export function messagesIn(data: Uint8Array): Message[] {
+  const messages: Message[] = [];
+  for (let at = 0; at < data.length; ) {
     if (data.length - at < headerBytes)
       throw new DecodeError(`${data.length - at} bytes left where a message starts`);
-    const length = view.getUint32(at, hostLittleEndian);
+    const length = readU32(data, at);
     if (length < headerBytes || length > data.length - at) {
       throw new DecodeError(`message claims ${length} of ${data.length - at} bytes`);
     }
-    yield {
-      type: view.getUint16(at + 4, hostLittleEndian),
-      flags: view.getUint16(at + 6, hostLittleEndian),
-      sequence: view.getUint32(at + 8, hostLittleEndian),
-      port: view.getUint32(at + 12, hostLittleEndian),
+    messages.push({
+      type: readU16(data, at + 4),
+      flags: readU16(data, at + 6),
+      sequence: readU32(data, at + 8),
+      port: readU32(data, at + 12),
       body: data.subarray(at + headerBytes, at + length),
-    };
+    });
     at += (length + 3) & ~3;
   }
+  return messages;
 }
 
 /** What NLMSG_ERROR and NLMSG_DONE carry. errno 0 is an acknowledgement. */
@@ -117,13 +117,12 @@ export function decodeVerdict(message: Message): Verdict {
   const { body, type, flags } = message;
   if (type === ControlType.Done && body.length === 0) return { errno: 0 };
   if (body.length < 4) throw new DecodeError(`error message of ${body.length} bytes`);
-  const view = viewOf(body);
-  const errno = 0 - view.getInt32(0, hostLittleEndian);
+  const errno = 0 - readI32(body);
   if ((flags & MessageFlag.ErrorAttributes) === 0) return { errno };
   let at = 4;
   if (type === ControlType.Error) {
     if (body.length < 4 + headerBytes) throw new DecodeError(`error message of ${body.length} bytes`);
-    const echoed = (flags & MessageFlag.Capped) !== 0 ? headerBytes : view.getUint32(4, hostLittleEndian);
+    const echoed = (flags & MessageFlag.Capped) !== 0 ? headerBytes : readU32(body, 4);
     if (echoed < headerBytes || echoed > body.length - 4) {
       throw new DecodeError(`error message of ${body.length} bytes echoes ${echoed}`);
     }

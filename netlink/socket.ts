@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { Errno } from "./errno.ts";
-import { NetlinkError } from "./error.ts";
+import { NetlinkError, type NetlinkErrorDetails } from "./error.ts";
 import {
   ControlType,
   decodeVerdict,
@@ -23,10 +23,21 @@ export interface SocketOptions {
 }
 
 /** What became of one request of several. */
-export interface Outcome {
+export class Outcome {
   /** What the kernel sent besides its acknowledgement */
-  readonly messages: readonly Message[];
-  readonly error?: NetlinkError;
+  readonly messages: Message[] = [];
+  /** Undefined where it was done */
+  refusal: NetlinkErrorDetails | undefined;
+
+  /** 0 where it was done */
+  get errno(): number {
+    return this.refusal?.errno ?? 0;
+  }
+
+  /** Made when it is asked for: many refusals are expected, and an error is dear for its stack. */
+  get error(): NetlinkError | undefined {
+    return this.refusal && new NetlinkError(this.refusal);
+  }
 }
 
 /** How one socket's bytes travel. The addon is the real one; tests put a scripted kernel in its place. */
@@ -147,7 +158,7 @@ export class NetlinkSocket {
   /** The notifications that are queued. @throws {NetlinkError} ENOBUFS where some were lost: read the tables anew */
   receive(): Message[] {
     this.#check();
-    return [...messagesIn(withOp("receive notifications", () => this.#transport.receive()))];
+    return messagesIn(withOp("receive notifications", () => this.#transport.receive()));
   }
 
   /** Safe to call twice, and while an asynchronous call is under way, which then still settles. */
@@ -178,24 +189,23 @@ export class NetlinkSocket {
   }
 
   #outcomes(requests: readonly Request[], first: number, replies: Uint8Array): Outcome[] {
-    const verdicts = requests.map((): Verdict | undefined => undefined);
-    const messages = requests.map((): Message[] => []);
+    const outcomes = requests.map(() => new Outcome());
+    const verdicts: (Verdict | undefined)[] = requests.map(() => undefined);
     for (const message of messagesIn(replies)) {
       const index = message.sequence - first;
-      const own = messages[index];
-      if (!own || message.port !== this.#transport.port) continue;
+      const outcome = outcomes[index];
+      if (!outcome || message.port !== this.#transport.port) continue;
       if (message.type === ControlType.Error)
         verdicts[index] = worse(verdicts[index], decodeVerdict(message));
-      else if (message.type >= 16) own.push(message);
+      else if (message.type >= 16) outcome.messages.push(message);
     }
-    return requests.map((request, index) => {
-      const verdict = verdicts[index] ?? (request.acknowledge === false ? { errno: 0 } : undefined);
-      const content = { messages: messages[index] ?? [] };
-      if (verdict?.errno === 0) return content;
+    for (const [index, outcome] of outcomes.entries()) {
+      const { op = "", acknowledge } = requests[index] ?? {};
       // The kernel answers nothing for what it did not get to: the rest of a batch that it threw away as a whole.
-      const refusal = verdict ?? { errno: Errno.ECANCELED, kernelMessage: "the kernel gave no answer" };
-      return { ...content, error: new NetlinkError({ ...refusal, op: request.op, index }) };
-    });
+      const verdict = verdicts[index] ?? (acknowledge === false ? accepted : noAnswer);
+      if (verdict.errno !== 0) outcome.refusal = { ...verdict, op, index };
+    }
+    return outcomes;
   }
 
   #dumpOnce(request: Request): Message[] | undefined {
@@ -251,15 +261,16 @@ function worse(before: Verdict | undefined, verdict: Verdict): Verdict {
   return before && before.errno !== 0 ? before : verdict;
 }
 
+const accepted: Verdict = { errno: 0 };
+const noAnswer = { op: "", errno: Errno.ECANCELED, kernelMessage: "the kernel gave no answer" };
+
 function firstErrorThrown(outcomes: readonly Outcome[]): Message[][] {
+  if (outcomes.every(({ errno }) => errno === 0)) return outcomes.map(({ messages }) => messages);
   // A refusal explains the requests that got no answer, so it goes before them.
-  const refused = outcomes.findIndex(({ error }) => error && error.errno !== Errno.ECANCELED);
-  const failed = refused >= 0 ? refused : outcomes.findIndex(({ error }) => error);
-  const error = outcomes[failed]?.error;
-  if (!error) return outcomes.map((outcome) => [...outcome.messages]);
-  const succeeded = outcomes.flatMap((outcome, index) => (outcome.error ? [] : [index]));
-  const { errno, op, kernelMessage, offset } = error;
-  throw new NetlinkError({ errno, op, kernelMessage, offset, index: failed, succeeded });
+  const refusals = outcomes.flatMap(({ refusal }) => refusal ?? []);
+  const refusal = refusals.find(({ errno }) => errno !== Errno.ECANCELED) ?? refusals[0];
+  const succeeded = outcomes.flatMap((outcome, index) => (outcome.errno === 0 ? [index] : []));
+  throw new NetlinkError({ ...(refusal ?? noAnswer), succeeded });
 }
 
 function withOp<T>(op: string, call: () => T): T {

@@ -340,9 +340,9 @@ export class Nftables {
       });
       const outcomes = socket.attempt(requests);
       return chunk.map((ref, index) => {
-        const { messages = [], error } = outcomes[index] ?? {};
-        if (error && error.errno !== Errno.ENOENT) throw error;
-        const [element] = messages.flatMap(decodeElements);
+        const outcome = outcomes[index];
+        if (outcome && outcome.errno !== 0 && outcome.errno !== Errno.ENOENT) throw outcome.error;
+        const [element] = (outcome?.messages ?? []).flatMap(decodeElements);
         if (!element) return undefined;
         // What another hand put there, as a range that is no prefix, still takes the key's place.
         return tryDecode(ref.set, element) ?? { key: ref.key, comment: "" };

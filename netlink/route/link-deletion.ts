@@ -7,7 +7,7 @@ import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
 import {
   deleteLink,
   deleteLinkGroup,
-  firstLink,
+  firstLinkSummary,
   getLink,
   type LinkTarget,
   linkText,
@@ -62,8 +62,8 @@ export async function deleteLinksSoon({ namespaceFd, ifindexes }: LinksDeletion)
 function findLink(namespaceFd: number | undefined, name: string): number {
   const socket = NetlinkSocket.open({ protocol: Protocol.Route, namespaceFd });
   try {
-    const [messages = []] = socket.transact([getLink(name)]);
-    const link = firstLink(messages);
+    const [messages = []] = socket.transact([getLink(name, { statistics: false })]);
+    const link = firstLinkSummary(messages);
     if (!link) throw new NetlinkError({ errno: Errno.ENODEV, op: `delete ${linkText(name)}` });
     return link.ifindex;
   } finally {

@@ -78,3 +78,34 @@ export const linkInfo: Codec<LinkInfo> = {
     };
   },
 };
+
+/** What `LinkSummary` has of it. */
+export interface LinkInfoSummary {
+  readonly kind?: string | undefined;
+  readonly bridge?: Pick<TypeOf<typeof bridge>, "vlanFiltering" | "vlanDefaultPvid"> | undefined;
+  readonly bridgePort?: Pick<TypeOf<typeof bridgePort>, "hairpin" | "isolated"> | undefined;
+}
+
+const pickKinds = envelope.picker("kind", "data", "portKind", "portData");
+const pickBridge = bridge.picker("vlanFiltering", "vlanDefaultPvid");
+const pickBridgePort = bridgePort.picker("hairpin", "isolated");
+
+/** `linkInfo` for those who want no more than a summary. */
+export const linkInfoSummary: Codec<LinkInfoSummary> = {
+  nested: true,
+  write: linkInfo.write,
+  read(payload) {
+    const [kind, data, portKind, portData] = pickKinds(payload);
+    let bridge: LinkInfoSummary["bridge"];
+    let bridgePort: LinkInfoSummary["bridgePort"];
+    if (kind === "bridge" && data) {
+      const [vlanFiltering, vlanDefaultPvid] = pickBridge(data);
+      bridge = { vlanFiltering, vlanDefaultPvid };
+    }
+    if (portKind === "bridge" && portData) {
+      const [hairpin, isolated] = pickBridgePort(portData);
+      bridgePort = { hairpin, isolated };
+    }
+    return { kind, bridge, bridgePort };
+  },
+};

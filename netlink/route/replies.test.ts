@@ -8,7 +8,7 @@ import { captureNames, readCapture, readCapturedMessage } from "#testing/capture
 import { decodeAddress } from "./address.ts";
 import { decodeBridgeVlans } from "./bridge-vlan.ts";
 import { decodeForwardingEntry } from "./fdb.ts";
-import { decodeLink } from "./link.ts";
+import { decodeLink, decodeLinkSummary, type Link } from "./link.ts";
 import { decodeNeighbor } from "./neighbor.ts";
 import { decodeQdisc } from "./qdisc.ts";
 import { decodeRoute } from "./route.ts";
@@ -140,8 +140,21 @@ test("decodeNeighbor(), decodeForwardingEntry(), decodeRule() and decodeQdisc() 
   });
 });
 
+test.each(captureNames().filter((name) => name.startsWith("link-")))(
+  "decodeLinkSummary() says of capture %s what decodeLink() says",
+  (name) => {
+    const { bridge, bridgePort, ...summary } = decodeLinkSummary(readCapturedMessage(name));
+    const whole = decodeLink(readCapturedMessage(name));
+    for (const [key, value] of Object.entries(summary)) expect(whole[key as keyof Link], key).toEqual(value);
+    expect(bridge?.vlanFiltering).toBe(whole.bridge?.vlanFiltering);
+    expect(bridge?.vlanDefaultPvid).toBe(whole.bridge?.vlanDefaultPvid);
+    expect(bridgePort?.hairpin).toBe(whole.bridgePort?.hairpin);
+    expect(bridgePort?.isolated).toBe(whole.bridgePort?.isolated);
+  },
+);
+
 const decoders: Readonly<Record<string, (message: Message) => unknown>> = {
-  link: decodeLink,
+  link: (message) => [decodeLinkSummary(message), decodeLink(message)],
   address: decodeAddress,
   route: decodeRoute,
   neighbor: decodeNeighbor,
