@@ -1,7 +1,7 @@
 import { readU16 } from "./byte-order.ts";
 import type { Codec } from "./codec.ts";
 import { DecodeError } from "./decode-error.ts";
-import { Writer } from "./writer.ts";
+import { nestedFlag, Writer } from "./writer.ts";
 
 /** An attribute that its table does not name, as the kernel sent it. */
 export interface UnknownAttribute {
@@ -20,14 +20,13 @@ function eachAttribute(
   data: Uint8Array,
   visit: (type: number, flags: number, start: number, end: number) => void,
 ): void {
-  let at = 0;
-  while (at < data.length) {
-    if (data.length - at < 4)
-      throw new DecodeError(`${data.length - at} bytes left where an attribute starts`);
+  const size = data.length;
+  for (let at = 0; at < size; ) {
+    if (size - at < 4) throw new DecodeError(`${size - at} bytes left where an attribute starts`);
     const length = readU16(data, at);
     const type = readU16(data, at + 2);
-    if (length < 4 || length > data.length - at) {
-      throw new DecodeError(`attribute ${type & 0x3fff} claims ${length} of ${data.length - at} bytes`);
+    if (length < 4 || length > size - at) {
+      throw new DecodeError(`attribute ${type & 0x3fff} claims ${length} of ${size - at} bytes`);
     }
     visit(type & 0x3fff, type & 0xc000, at + 4, at + length);
     at += (length + 3) & ~3;
@@ -62,12 +61,12 @@ export interface AttributeTable<R extends Rows> extends Codec<Values<R>> {
   encode(value: Values<R>): Uint8Array;
   decode(data: Uint8Array): Values<R>;
   /**
-   * A decoder for a few attributes, in the order of their names; all others are passed over without a look at them. For
-   * messages of a hundred attributes of which three matter. It throws as `decode` does.
+   * A decoder for a few attributes; all others are passed over without a look at them. For messages of a hundred
+   * attributes of which three matter. It throws as `decode` does.
    */
-  picker<const Names extends readonly (keyof R & string)[]>(
-    ...names: Names
-  ): (data: Uint8Array) => { readonly [I in keyof Names]: Values<R>[Names[I]] };
+  picker<const Name extends keyof R & string>(
+    ...names: readonly Name[]
+  ): (data: Uint8Array) => Pick<Values<R>, Name>;
 }
 
 /** The value that a table (or any codec) writes and reads. */
@@ -81,21 +80,25 @@ export type TypeOf<C extends { read(payload: Uint8Array): unknown }> = ReturnTyp
  * A table is a codec itself, so it can stand in a row of another.
  */
 export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R> {
-  const entries = Object.entries<Rows[string]>(rows);
-  const byType = new Map(entries.map(([name, [type, codec]]) => [type, { name, codec }]));
+  const list = Object.entries<Rows[string]>(rows).map(
+    ([name, [type, codec]], place): Row => ({ name, type, codec, place }),
+  );
+  const byName = new Map(list.map((row) => [row.name, row]));
+  const byType = new Map(list.map((row) => [row.type, row]));
 
   const table: AttributeTable<R> = {
     rows,
     nested: true,
     write(into, value) {
       const values: Readonly<Record<string, unknown>> = value;
-      for (const [name, [type, codec]] of entries) {
-        const content = values[name];
-        if (content === undefined) continue;
-        for (const each of codec.item ? (content as readonly unknown[]) : [content]) {
-          writeRow(into, name, type, codec.item ?? codec, each as never);
-        }
+      // Found by what is there: most messages have few of the many attributes.
+      const present: Row[] = [];
+      for (const name in values) {
+        const row = values[name] === undefined ? undefined : byName.get(name);
+        if (row) present.push(row);
       }
+      present.sort((a, b) => a.place - b.place);
+      for (const row of present) writeRow(into, row, values[row.name]);
       for (const { type, flags, payload } of value.unknown ?? []) {
         into.attribute(type | flags, (writer) => writer.bytes(payload));
       }
@@ -121,17 +124,13 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
       return table.read(data);
     },
     picker(...names) {
-      const picked = new Map(
-        entries.flatMap(([name, [type, codec]]) => {
-          const place = names.indexOf(name);
-          return place < 0 ? [] : [[type, { name, codec, place }] as const];
-        }),
-      );
+      const wanted: readonly string[] = names;
+      const picked = new Map(list.filter(({ name }) => wanted.includes(name)).map((row) => [row.type, row]));
       return (data) => {
-        const values: unknown[] = names.map(() => undefined);
+        const values: Record<string, unknown> = {};
         eachAttribute(data, (type, _flags, start, end) => {
           const row = picked.get(type);
-          if (row) values[row.place] = readRow(row, data.subarray(start, end), values[row.place]);
+          if (row) values[row.name] = readRow(row, data.subarray(start, end), values[row.name]);
         });
         return values as never;
       };
@@ -140,22 +139,31 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
   return table;
 }
 
-function writeRow(into: Writer, name: string, type: number, codec: RowCodec, value: never): void {
+interface Row {
+  readonly name: string;
+  readonly type: number;
+  readonly codec: RowCodec;
+  readonly place: number;
+}
+
+function writeRow(into: Writer, { name, type, codec }: Row, value: unknown): void {
   try {
-    into.attribute(type, (writer) => codec.write(writer, value), codec.nested);
+    if (!codec.item) writeAttribute(into, type, codec, value);
+    else for (const each of value as readonly unknown[]) writeAttribute(into, type, codec.item, each);
   } catch (error) {
     if (error instanceof RangeError) throw new RangeError(`${name}: ${error.message}`, { cause: error });
     throw error;
   }
 }
 
+function writeAttribute(into: Writer, type: number, codec: RowCodec, value: unknown): void {
+  const start = into.beginAttribute(codec.nested ? type | nestedFlag : type);
+  codec.write(into, value as never);
+  into.endAttribute(start);
+}
+
 /** @param before the row's value so far: one that may come several times collects them */
-function readRow(
-  row: { readonly name: string; readonly codec: RowCodec },
-  payload: Uint8Array,
-  before: unknown,
-): unknown {
-  const { name, codec } = row;
+function readRow({ name, codec }: Row, payload: Uint8Array, before: unknown): unknown {
   try {
     if (!codec.item) return codec.read(payload);
     return [...((before as readonly unknown[] | undefined) ?? []), codec.item.read(payload)];

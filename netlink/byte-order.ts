@@ -11,17 +11,13 @@ export function viewOf(bytes: Uint8Array): DataView {
  * The caller has made sure that the bytes are there.
  */
 
-export function readU16(bytes: Uint8Array, at = 0): number {
-  const first = bytes[at] ?? 0;
-  const second = bytes[at + 1] ?? 0;
-  return hostLittleEndian ? (second << 8) | first : (first << 8) | second;
-}
+export const readU16: (bytes: Uint8Array, at?: number) => number = hostLittleEndian
+  ? (bytes, at = 0) => (bytes[at] as number) | ((bytes[at + 1] as number) << 8)
+  : (bytes, at = 0) => ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
 
-export function readI32(bytes: Uint8Array, at = 0): number {
-  const low = readU16(bytes, hostLittleEndian ? at : at + 2);
-  const high = readU16(bytes, hostLittleEndian ? at + 2 : at);
-  return (high << 16) | low;
-}
+export const readI32: (bytes: Uint8Array, at?: number) => number = hostLittleEndian
+  ? (bytes, at = 0) => readU16(bytes, at) | (readU16(bytes, at + 2) << 16)
+  : (bytes, at = 0) => (readU16(bytes, at) << 16) | readU16(bytes, at + 2);
 
 export function readU32(bytes: Uint8Array, at = 0): number {
   return readI32(bytes, at) >>> 0;

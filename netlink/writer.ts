@@ -1,7 +1,7 @@
 import { hostLittleEndian } from "./byte-order.ts";
 
 /** NLA_F_NESTED: the payload is attributes itself. The kernel's strict checks ask for it. */
-const nestedFlag = 0x8000;
+export const nestedFlag = 0x8000;
 /** nla_len counts the header and is a u16. */
 const maxAttributeBytes = 0xffff;
 
@@ -77,11 +77,22 @@ export class Writer {
 
   /** One attribute: header, what `payload` writes, padding. */
   attribute(type: number, payload: (writer: this) => void, nested = false): this {
-    const start = this.#length;
-    this.u16(0).u16(nested ? type | nestedFlag : type);
+    const start = this.beginAttribute(nested ? type | nestedFlag : type);
     payload(this);
+    return this.endAttribute(start);
+  }
+
+  /** The same in two steps. @returns what `endAttribute` wants to know */
+  beginAttribute(type: number): number {
+    const start = this.#length;
+    this.u16(0).u16(type);
+    return start;
+  }
+
+  endAttribute(start: number): this {
     const length = this.#length - start;
     if (length > maxAttributeBytes) {
+      const type = this.#view.getUint16(start + 2, hostLittleEndian) & ~nestedFlag;
       throw new RangeError(
         `Cannot encode netlink attribute ${type}: ${length} bytes exceed ${maxAttributeBytes}`,
       );

@@ -95,17 +95,9 @@ export const linkInfoSummary: Codec<LinkInfoSummary> = {
   nested: true,
   write: linkInfo.write,
   read(payload) {
-    const [kind, data, portKind, portData] = pickKinds(payload);
-    let bridge: LinkInfoSummary["bridge"];
-    let bridgePort: LinkInfoSummary["bridgePort"];
-    if (kind === "bridge" && data) {
-      const [vlanFiltering, vlanDefaultPvid] = pickBridge(data);
-      bridge = { vlanFiltering, vlanDefaultPvid };
-    }
-    if (portKind === "bridge" && portData) {
-      const [hairpin, isolated] = pickBridgePort(portData);
-      bridgePort = { hairpin, isolated };
-    }
+    const { kind, data, portKind, portData } = pickKinds(payload);
+    const bridge = kind === "bridge" && data ? pickBridge(data) : undefined;
+    const bridgePort = portKind === "bridge" && portData ? pickBridgePort(portData) : undefined;
     return { kind, bridge, bridgePort };
   },
 };

@@ -288,22 +288,24 @@ const pickSummary = attributeTable({ ...linkRows, info: [18, linkInfoSummary] })
 /** Reads RTM_NEWLINK or RTM_DELLINK. @throws {DecodeError} */
 export function decodeLinkSummary(message: Message): LinkSummary {
   const { ifindex, type, flags } = readLinkHeader(message.body);
-  const [name = "", operState = 0, address, mtu = 0, master, parent, parentNamespaceId, alias, info] =
-    pickSummary(message.body.subarray(linkHeaderBytes));
+  const values = pickSummary(message.body.subarray(linkHeaderBytes));
+  const { info, address } = values;
   return {
-    ...info,
+    kind: info?.kind,
+    bridge: info?.bridge,
+    bridgePort: info?.bridgePort,
     ifindex,
-    name,
+    name: values.name ?? "",
     type,
     flags,
     up: (flags & LinkFlag.Up) !== 0,
-    operState: operStates[operState] ?? "unknown",
+    operState: operStates[values.operState ?? 0] ?? "unknown",
     mac: typeof address === "string" ? address : undefined,
-    mtu,
-    master,
-    parent,
-    parentNamespaceId,
-    alias,
+    mtu: values.mtu ?? 0,
+    master: values.master,
+    parent: values.parent,
+    parentNamespaceId: values.parentNamespaceId,
+    alias: values.alias,
   };
 }
 
@@ -329,7 +331,8 @@ const maxNameBytes = 15;
 function encodeTarget(target: LinkTarget, extMask?: number): Uint8Array {
   const writer = new Writer(64);
   writeLinkHeader(writer, typeof target === "number" ? { ifindex: target } : {});
-  attributes.write(writer, { ...(typeof target === "string" && nameAttribute(target)), extMask });
+  if (typeof target === "string") attributes.write(writer, nameAttribute(target));
+  if (extMask !== undefined) attributes.write(writer, { extMask });
   return writer.finish();
 }
 
