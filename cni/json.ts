@@ -16,8 +16,10 @@ export function field(object: JsonObject, key: string): JsonValue | undefined {
   if (exact !== undefined && Object.hasOwn(object, key)) return exact ?? undefined;
   const folded = key.toLowerCase();
   let found: JsonValue | undefined;
-  for (const [candidate, value] of Object.entries(object)) {
-    if (candidate.toLowerCase() === folded) found = value;
+  for (const candidate in object) {
+    // No key that is written otherwise folds into one of another length, unless it is not ASCII, as none of ours is.
+    if (candidate.length !== key.length || candidate.toLowerCase() !== folded) continue;
+    if (Object.hasOwn(object, candidate)) found = object[candidate];
   }
   return found ?? undefined;
 }
