@@ -41,7 +41,7 @@ export async function runVerb<Host extends VerbHost>(
     const json = parseStdin(call.stdin);
     version = knownVersion(json);
     const config = readNetworkConfig(json, environment.verb, plugin.versions, (line) => stderr.push(line));
-    const signal = call.signal ?? new AbortController().signal;
+    const signal = call.signal ?? neverAborted;
     if (signal.aborted) {
       throw new CniError(ErrorCode.TryAgainLater, `${environment.verb} was cancelled before it began`);
     }
@@ -51,6 +51,9 @@ export async function runVerb<Host extends VerbHost>(
     return fail(thrown, { version, stderr });
   }
 }
+
+/** For calls that nobody can withdraw. */
+const neverAborted = new AbortController().signal;
 
 /** @returns what to print */
 async function callVerb<Host extends VerbHost>(

@@ -19,8 +19,9 @@ const backlog = 1024;
 
 /** The process that waits for an answer. */
 export interface Caller {
-  /** Aborts when it has gone or its deadline has passed. */
+  /** Aborts when it has gone or its deadline has passed, or on `cancel()`. */
   readonly signal: AbortSignal;
+  cancel(reason: Error): void;
   /** Whether it still waits, as of this very moment. */
   isWaiting(): boolean;
 }
@@ -156,6 +157,7 @@ export class RequestServer {
     const { promise: answered, resolve: answer } = withResolver<Outcome>();
     const ended = answered.then((outcome) => {
       clearTimeout(deadline);
+      socket.off("end", withdraw).off("close", withdraw);
       end(socket, encode(outcome));
       return closed;
     });
@@ -170,7 +172,8 @@ export class RequestServer {
       if (!abort.signal.aborted && hasHungUp(socket)) withdraw();
       return !abort.signal.aborted;
     };
-    void serve(request, { signal: abort.signal, isWaiting }).then(answer);
+    const cancel = (reason: Error) => abort.abort(reason);
+    void serve(request, { signal: abort.signal, cancel, isWaiting }).then(answer);
   }
 }
 

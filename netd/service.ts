@@ -33,12 +33,7 @@ export class Service {
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));
     }
-    const cancelled = new AbortController();
-    const call: Call = {
-      environment: request.environment,
-      stdin: request.stdin,
-      signal: AbortSignal.any([caller.signal, cancelled.signal]),
-    };
+    const call: Call = { environment: request.environment, stdin: request.stdin, signal: caller.signal };
     const run = () => runPlugin(plugin, call, this.#host, { isWanted: () => caller.isWaiting() });
     // An IPAM plugin is called within the turn of another request, if a foreign plugin delegates to it.
     const subject = isAttaching(plugin) ? subjectOf(call) : undefined;
@@ -48,7 +43,7 @@ export class Service {
       network,
       kind: verb,
       cancel: () =>
-        cancelled.abort(
+        caller.cancel(
           new CniError(ErrorCode.TryAgainLater, "Cannot go on: a DEL of the same attachment came in"),
         ),
       ...(containerId === undefined ? {} : { attachment: `${containerId}/${ifName}` }),
