@@ -1,5 +1,4 @@
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import { CniError, ErrorCode } from "./error.ts";
 
 /**
@@ -21,7 +20,7 @@ export function findPlugin(type: string, path: readonly string[]): string {
   }
   const passedOver: string[] = [];
   for (const directory of path) {
-    const file = join(directory, type);
+    const file = `${directory}/${type}`;
     const reason = reasonAgainst(file);
     if (reason === undefined) return file;
     if (reason !== "") passedOver.push(`${file} ${reason}`);

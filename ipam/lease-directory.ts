@@ -6,15 +6,14 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  statSync,
   unlinkSync,
   utimesSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
 import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import type { Trash } from "#machine/trash.ts";
+import { native } from "#native/addon.ts";
 import { formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
 import { formatLease, type LeaseOwner, ownerName, parseLease } from "./lease-owner.ts";
 import { unmapped } from "./range.ts";
@@ -35,7 +34,7 @@ export class LeaseDirectory {
   }
 
   get lockPath(): string {
-    return join(this.path, "lock");
+    return `${this.path}/lock`;
   }
 
   has(ip: IpAddress): boolean {
@@ -131,7 +130,7 @@ export class LeaseDirectory {
 
   /** Nanoseconds; `undefined` if there is no such directory. Changes whenever a lease is made or removed. */
   modifiedAt(): bigint | undefined {
-    return modificationTime(this.path);
+    return native().modificationTime(this.path);
   }
 
   setModifiedAt(seconds: number): void {
@@ -139,17 +138,12 @@ export class LeaseDirectory {
   }
 
   #file(ip: IpAddress): string {
-    return join(this.path, formatIp(ip));
+    return `${this.path}/${formatIp(ip)}`;
   }
 
   #lastReservedFile(setIndex: number): string {
-    return join(this.path, `last_reserved_ip.${setIndex}`);
+    return `${this.path}/last_reserved_ip.${setIndex}`;
   }
-}
-
-/** Nanoseconds; `undefined` if there is nothing at `path`. */
-export function modificationTime(path: string): bigint | undefined {
-  return statSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
 }
 
 /** @returns the number of bytes */

@@ -1,5 +1,5 @@
 import { accessSync, constants, statfsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import { crashPoint } from "#machine/crash-point.ts";
@@ -73,9 +73,9 @@ export class LeaseStore {
   readonly #trash: Trash;
 
   constructor({ dataDir, network, bootId }: LeaseStoreOptions) {
-    const directory = join(dataDir, indexRoot, network);
-    this.#trash = new Trash(join(directory, "trash"));
-    this.#leases = new LeaseDirectory(join(dataDir, network), this.#trash);
+    const directory = `${dataDir}/${indexRoot}/${network}`;
+    this.#trash = new Trash(`${directory}/trash`);
+    this.#leases = new LeaseDirectory(`${dataDir}/${network}`, this.#trash);
     this.#index = new OwnerIndex({ directory, trash: this.#trash, bootId });
   }
 

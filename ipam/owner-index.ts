@@ -1,19 +1,11 @@
-import {
-  existsSync,
-  readdirSync,
-  readlinkSync,
-  renameSync,
-  rmdirSync,
-  symlinkSync,
-  utimesSync,
-} from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, renameSync, rmdirSync, symlinkSync, utimesSync } from "node:fs";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import type { RecordedNamespace } from "#machine/namespace-identity.ts";
 import type { Trash } from "#machine/trash.ts";
+import { native } from "#native/addon.ts";
 import { equalIp, formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
-import { type LeaseDirectory, modificationTime } from "./lease-directory.ts";
+import type { LeaseDirectory } from "./lease-directory.ts";
 import { ownerName } from "./lease-owner.ts";
 
 /** The addresses of one owner. */
@@ -55,11 +47,11 @@ export class OwnerIndex {
   }
 
   isCurrent(leases: LeaseDirectory): boolean {
-    const stamp = modificationTime(this.#directory);
+    const stamp = native().modificationTime(this.#directory);
     return (
       stamp !== undefined &&
       stamp === leases.modifiedAt() &&
-      existsSync(join(this.#directory, this.#bootFolder))
+      existsSync(`${this.#directory}/${this.#bootFolder}`)
     );
   }
 
@@ -109,7 +101,7 @@ export class OwnerIndex {
   }
 
   hasEarlier(): boolean {
-    return existsSync(join(this.#directory, earlierFolder));
+    return existsSync(`${this.#directory}/${earlierFolder}`);
   }
 
   /** Writes the record of an owner for this boot, in place of the one it has. */
@@ -168,13 +160,13 @@ export class OwnerIndex {
       const name = ownerName(owner);
       const record = known.get(`${name} ${formatIp(ip)}`);
       const folder = record ? this.#folderNow(record.folder) : foreignFolder;
-      const key = join(folder, name);
+      const key = `${folder}/${name}`;
       const addresses = [...(after.get(key)?.addresses ?? []), ip];
       after.set(key, { folder, name, addresses, ...(record?.netns ? { netns: record.netns } : {}) });
     }
     for (const record of after.values()) this.#write(record);
     for (const record of before) {
-      if (!after.has(join(record.folder, record.name))) this.remove(record);
+      if (!after.has(`${record.folder}/${record.name}`)) this.remove(record);
     }
     for (const folder of this.#folders()) if (folder !== this.#bootFolder) this.#removeFolderIfEmpty(folder);
     this.markCurrent(leases);
@@ -191,7 +183,7 @@ export class OwnerIndex {
   }
 
   #list(folder: string): string[] {
-    const path = join(this.#directory, folder);
+    const path = `${this.#directory}/${folder}`;
     try {
       return readdirSync(path);
     } catch (cause) {
@@ -202,14 +194,14 @@ export class OwnerIndex {
 
   #read(folder: string, name: string): OwnerRecord | undefined {
     const path = this.#path(folder, name);
-    let text: string;
+    let text: string | undefined;
     try {
-      text = readlinkSync(path);
+      // Something else than a link is not ours.
+      text = native().readLink(path);
     } catch (cause) {
-      // EINVAL: something else than a link, which nobody of us has made.
-      if (["ENOENT", "EINVAL"].includes(errorCode(cause) ?? "")) return undefined;
       throw new IoError("read lease record", path, cause);
     }
+    if (text === undefined) return undefined;
     const [, list = "", dev, ino, netnsPath] = /^(\S*)(?: (\d+):(\d+) (.*))?$/s.exec(text) ?? [];
     const addresses = list.split(",").flatMap((each) => tryParseIp(each) ?? []);
     return {
@@ -236,7 +228,7 @@ export class OwnerIndex {
         }
         if (errorCode(error) !== "EEXIST") throw error;
       }
-      if (readlinkQuietly(path) === text) return;
+      if (native().readLink(path) === text) return;
       // Under the lock nobody else makes this file; one that a crash has left is in the way.
       const next = this.#path("", "next");
       this.#trash.discard(next);
@@ -248,11 +240,11 @@ export class OwnerIndex {
   }
 
   #path(folder: string, name: string): string {
-    return join(this.#directory, folder, name);
+    return `${this.#directory}/${folder}/${name}`;
   }
 
   #makeFolder(folder: string): void {
-    const path = join(this.#directory, folder);
+    const path = `${this.#directory}/${folder}`;
     try {
       makeDirectory(path, 0o700);
     } catch (cause) {
@@ -262,17 +254,9 @@ export class OwnerIndex {
 
   #removeFolderIfEmpty(folder: string): void {
     try {
-      rmdirSync(join(this.#directory, folder));
+      rmdirSync(`${this.#directory}/${folder}`);
     } catch {
       // ENOTEMPTY, or gone.
     }
-  }
-}
-
-function readlinkQuietly(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
   }
 }

@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import { type LockOptions, withFileLock } from "#machine/lock.ts";
-import { crc32 } from "./crc32.ts";
+import { native } from "#native/addon.ts";
 import type { AttachmentKey } from "./record.ts";
 
 /**
@@ -21,7 +20,7 @@ export function withAttachmentLock<Value>(
   options: LockOptions,
 ): Promise<Value> {
   const bucket = bucketOf([key.network, key.containerId, key.ifName]);
-  return withFileLock(join(runDirectory, "locks", `attachment-${bucket}`), action, options);
+  return withFileLock(`${runDirectory}/locks/attachment-${bucket}`, action, options);
 }
 
 /** Runs `action` while nobody else holds this network; `shared` for those who only must not meet the one who does. */
@@ -31,11 +30,12 @@ export function withNetworkLock<Value>(
   action: () => Value | Promise<Value>,
   options: LockOptions,
 ): Promise<Value> {
-  return withFileLock(join(runDirectory, "locks", `network-${bucketOf([network])}`), action, options);
+  return withFileLock(`${runDirectory}/locks/network-${bucketOf([network])}`, action, options);
 }
 
 function bucketOf(words: readonly string[]): string {
-  return crc32(Buffer.from(JSON.stringify(words)))
+  return native()
+    .crc32(Buffer.from(JSON.stringify(words)))
     .toString(16)
     .padStart(8, "0")
     .slice(-bucketHexDigits);

@@ -10,7 +10,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
@@ -46,7 +46,7 @@ export class Journal {
   constructor(options: { readonly directory: string; readonly bootId: string }) {
     this.#directory = options.directory;
     this.#bootId = options.bootId;
-    this.#trash = new Trash(join(options.directory, trashName));
+    this.#trash = new Trash(`${options.directory}/${trashName}`);
   }
 
   /**
@@ -162,7 +162,7 @@ export class Journal {
   }
 
   #path(key: AttachmentKey, plugin: string): string {
-    return join(this.#directory, key.network, recordName(key, plugin));
+    return `${this.#directory}/${key.network}/${recordName(key, plugin)}`;
   }
 
   #createFile(path: string): number {
@@ -178,7 +178,7 @@ export class Journal {
   }
 
   #readFile(network: string, name: string, words: RecordWords): JournalRecord | undefined {
-    const path = join(this.#directory, network, name);
+    const path = `${this.#directory}/${network}/${name}`;
     let bytes: Buffer;
     try {
       bytes = readFileSync(path);
@@ -193,7 +193,7 @@ export class Journal {
   }
 
   #entries(network: string): Dirent[] {
-    const path = join(this.#directory, network);
+    const path = `${this.#directory}/${network}`;
     try {
       return readdirSync(path, { withFileTypes: true });
     } catch (cause) {

@@ -1,4 +1,4 @@
-import { crc32 } from "./crc32.ts";
+import { native } from "#native/addon.ts";
 import type { IntactRecord, Json, JsonRecord } from "./record.ts";
 
 /**
@@ -25,7 +25,11 @@ export function encodeLaterLine(line: LaterLine): string {
 
 function checked(value: object): string {
   const json = JSON.stringify(value);
-  return `${crc32(Buffer.from(json)).toString(16).padStart(8, "0")} ${json}`;
+  return `${checksum(Buffer.from(json))} ${json}`;
+}
+
+function checksum(bytes: Uint8Array): string {
+  return native().crc32(bytes).toString(16).padStart(8, "0");
 }
 
 /** `undefined` if the first line is not whole. Of the others, those that are not whole are passed over. */
@@ -58,7 +62,7 @@ function* linesOf(bytes: Buffer): Generator<Buffer> {
 
 function decodeLine(line: Buffer): JsonRecord | undefined {
   const json = line.subarray(checksumLength);
-  if (line.toString("latin1", 0, checksumLength) !== `${crc32(json).toString(16).padStart(8, "0")} `) {
+  if (line.toString("latin1", 0, checksumLength) !== `${checksum(json)} `) {
     return undefined;
   }
   try {

@@ -1,5 +1,5 @@
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import { native } from "#native/addon.ts";
+import { closeSync } from "node:fs";
+import { type Native, native } from "#native/addon.ts";
 import type { Message, Request } from "#netlink/message.ts";
 import { NetlinkSocket, type Outcome, Protocol } from "#netlink/socket.ts";
 import { NamespaceError } from "./namespace-error.ts";
@@ -38,25 +38,19 @@ export class NetworkNamespace {
    */
   static open(target: string | NamespaceTarget): NetworkNamespace {
     const path = typeof target === "string" ? target : target.path;
-    let fd: number;
+    let opened: ReturnType<Native["openNetworkNamespace"]>;
     try {
-      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      opened = native().openNetworkNamespace(path);
     } catch (cause) {
       throw new NamespaceError(path, cause instanceof Error ? cause.message : String(cause), { cause });
     }
-    try {
-      if (!native().isNetworkNamespace(fd)) {
-        throw new NamespaceError(path, "not a network namespace");
-      }
-      const { dev, ino } = fstatSync(fd);
-      if (typeof target !== "string" && (dev !== target.dev || ino !== target.ino)) {
-        throw new NamespaceError(path, "another namespace has taken its place");
-      }
-      return new NetworkNamespace(fd, { path, dev, ino });
-    } catch (error) {
+    if (!opened) throw new NamespaceError(path, "not a network namespace");
+    const { fd, dev, ino } = opened;
+    if (typeof target !== "string" && (dev !== target.dev || ino !== target.ino)) {
       closeSync(fd);
-      throw error;
+      throw new NamespaceError(path, "another namespace has taken its place");
     }
+    return new NetworkNamespace(fd, { path, dev, ino });
   }
 
   /** For calls that take an open namespace. Not to be closed by the caller. */

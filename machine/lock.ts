@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockOperation, native } from "#native/addon.ts";
@@ -51,39 +51,27 @@ export async function withFileLock<Value>(
 async function acquire(path: string, { timeoutMs, shared = false, signal }: LockOptions): Promise<number> {
   const operation = (shared ? LockOperation.Shared : LockOperation.Exclusive) | LockOperation.NonBlocking;
   const deadlineMs = performance.now() + timeoutMs;
-  let fd = openLockFile(path);
-  try {
-    for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
-      signal?.throwIfAborted();
-      if (native().flock(fd, operation)) {
-        if (fstatSync(fd).nlink > 0) return fd;
-        // Somebody removed the file while we waited: others lock its successor by now.
-        closeSync(fd);
-        fd = -1;
-        fd = openLockFile(path);
-        continue;
-      }
-      if (performance.now() >= deadlineMs) throw new LockTimeoutError(path, timeoutMs);
-      // At random, so that several who wait do not come back together for ever.
-      await sleep(pauseMs * (0.5 + Math.random()), undefined, signal ? { signal } : {});
-    }
-  } catch (error) {
-    if (fd >= 0) closeSync(fd);
-    throw error;
+  for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
+    signal?.throwIfAborted();
+    const fd = tryLock(path, operation);
+    if (fd >= 0) return fd;
+    if (performance.now() >= deadlineMs) throw new LockTimeoutError(path, timeoutMs);
+    // At random, so that several who wait do not come back together for ever.
+    await sleep(pauseMs * (0.5 + Math.random()), undefined, signal ? { signal } : {});
   }
 }
 
-function openLockFile(path: string): number {
-  const flags = constants.O_RDONLY | constants.O_CREAT;
+/** @returns the descriptor that holds the lock, or -1 */
+function tryLock(path: string, operation: number): number {
   try {
     try {
-      return openSync(path, flags, 0o600);
+      return native().lockFile(path, operation);
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
       makeDirectory(dirname(path), 0o700);
-      return openSync(path, flags, 0o600);
+      return native().lockFile(path, operation);
     }
   } catch (cause) {
-    throw new IoError("open lock file", path, cause);
+    throw new IoError("lock", path, cause);
   }
 }

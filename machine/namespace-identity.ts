@@ -1,9 +1,6 @@
-import { closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { errorCode, IoError } from "./io-error.ts";
-
-/** NSFS_MAGIC: include/uapi/linux/magic.h */
-const nsfsMagic = 0x6e736673;
 
 /** A namespace and the path by which somebody found it. */
 export interface RecordedNamespace {
@@ -34,16 +31,10 @@ export function isSameNamespace(recorded: RecordedNamespace, now: RecordedNamesp
 export function identifyNamespace(path: string): { dev: number; ino: number } | "missing" | "invalid" {
   if (path.includes("\0")) return "invalid";
   try {
-    // Before open(2), which would block on a fifo and act on a device.
-    if (statfsSync(path).type !== nsfsMagic) return "invalid";
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      if (!native().isNetworkNamespace(fd)) return "invalid";
-      const { dev, ino } = fstatSync(fd);
-      return { dev, ino };
-    } finally {
-      closeSync(fd);
-    }
+    const namespace = native().openNetworkNamespace(path);
+    if (!namespace) return "invalid";
+    closeSync(namespace.fd);
+    return { dev: namespace.dev, ino: namespace.ino };
   } catch (cause) {
     const code = errorCode(cause) ?? "";
     if (["ENOENT", "ENOTDIR", "ESRCH"].includes(code)) return "missing";

@@ -1,5 +1,4 @@
 import { lstatSync, readdirSync, renameSync, unlink, unlinkSync } from "node:fs";
-import { join } from "node:path";
 import { errorCode } from "./io-error.ts";
 import { makeDirectory } from "./make-directory.ts";
 
@@ -23,7 +22,7 @@ export class Trash {
    */
   discard(path: string): void {
     // Another boot may have used the same number: its file is overwritten, which is what it is here for.
-    const grave = join(this.#directory, `${process.hrtime.bigint()}-${this.#count++}`);
+    const grave = `${this.#directory}/${process.hrtime.bigint()}-${this.#count++}`;
     try {
       this.#bury(path, grave);
     } catch {
@@ -52,7 +51,7 @@ export class Trash {
     } catch {
       return;
     }
-    for (const name of names) this.#unlink(join(this.#directory, name));
+    for (const name of names) this.#unlink(`${this.#directory}/${name}`);
   }
 
   /** Waits for all that was started. Never rejects: what is left is swept another time. */

@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include <linux/magic.h>
@@ -55,7 +56,7 @@ static const char *error_name(int number) {
   }
 }
 
-// Error with `errno` (positive), `code` ("ENOENT") and `syscall`, the shape of Node's own.
+// Error with `errno` (positive), `code` ("ENOENT") and `syscall`, the shape of Node's own, and with text like theirs.
 static napi_value make_error(napi_env env, const char *call, int number) {
   char text[256], unnamed[16];
   const char *name = error_name(number);
@@ -63,7 +64,7 @@ static napi_value make_error(napi_env env, const char *call, int number) {
     snprintf(unnamed, sizeof unnamed, "E%d", number);
     name = unnamed;
   }
-  snprintf(text, sizeof text, "%s: %s", call, strerror(number));
+  snprintf(text, sizeof text, "%s: %s, %s", name, strerror(number), call);
   napi_value message, code, syscall, value, error;
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message);
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &code);
@@ -81,6 +82,10 @@ static napi_value fail(napi_env env, const char *call, int number) {
 }
 
 // ------------------------------------------------------------------------------------------------------- arguments
+
+#define PATH_BYTES 4096
+#define FILE_BYTES (64 << 10)
+#define MAX_FILES 32
 
 static bool int_argument(napi_env env, napi_value value, int32_t *into) {
   if (napi_get_value_int32(env, value, into) == napi_ok) return true;
@@ -595,16 +600,37 @@ static napi_value NetlinkDeleteLinks(napi_env env, napi_callback_info info) {
 
 // --------------------------------------------------------------------------------------- other calls in a namespace
 
-// isNetworkNamespace(fd): false for namespaces of other kinds, and for all other files
-static napi_value IsNetworkNamespace(napi_env env, napi_callback_info info) {
-  ARGUMENTS(1)
-  int32_t fd;
-  if (!int_argument(env, argument[0], &fd)) return NULL;
+// Opens a network namespace. -1: errno; -2: what is there is something else.
+static int open_network_namespace(const char *path, struct stat *file) {
   struct statfs system;
-  if (fstatfs(fd, &system) < 0) return fail(env, "fstatfs", errno);
-  // Only of a namespace's file: to a device the same number may mean anything.
-  if (system.f_type != NSFS_MAGIC) return boolean(env, false);
-  return boolean(env, ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET);
+  // Before open(2), which would block on a fifo and act on a device.
+  if (statfs(path, &system) < 0) return -1;
+  if (system.f_type != NSFS_MAGIC) return -2;
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return -1;
+  // Looked at again, as the file at the path may have changed: to other files the same number may mean anything.
+  bool is = fstatfs(fd, &system) == 0 && system.f_type == NSFS_MAGIC && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+  if (is && fstat(fd, file) == 0) return fd;
+  close(fd);
+  return -2;
+}
+
+// openNetworkNamespace(path) -> { fd, dev, ino }; undefined for what is there and is no network namespace
+static napi_value OpenNetworkNamespace(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "open")) return NULL;
+  struct stat file;
+  int fd = open_network_namespace(path, &file);
+  if (fd < 0) return fd == -1 ? fail(env, "open", errno) : NULL;
+  napi_value result, dev, ino;
+  napi_create_object(env, &result);
+  napi_create_double(env, (double)file.st_dev, &dev);
+  napi_create_double(env, (double)file.st_ino, &ino);
+  napi_set_named_property(env, result, "fd", number(env, fd));
+  napi_set_named_property(env, result, "dev", dev);
+  napi_set_named_property(env, result, "ino", ino);
+  return result;
 }
 
 // socketIn(namespaceFd | -1, domain, type, protocol) -> fd
@@ -616,10 +642,6 @@ static napi_value SocketIn(napi_env env, napi_callback_info info) {
   int fd = socket_in(value[0], value[1], value[2] | SOCK_CLOEXEC, value[3]);
   return fd < 0 ? fail(env, "socket", errno) : number(env, fd);
 }
-
-#define PATH_BYTES 4096
-#define MAX_FILES 32
-#define FILE_BYTES (64 << 10)
 
 // readFileIn(namespaceFd | -1, path) -> text, at most 64 KiB. /proc/sys/net shows the opener's namespace; some handlers
 // look at the reader's, so all of open, read and close happen inside.
@@ -715,6 +737,73 @@ static napi_value Flock(napi_env env, napi_callback_info info) {
   return errno == EWOULDBLOCK ? boolean(env, false) : fail(env, "flock", errno);
 }
 
+// lockFile(path, operation) -> fd that holds the lock, or -1 where LOCK_NB found it taken. The file is made if missing.
+static napi_value LockFile(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  char path[PATH_BYTES];
+  int32_t operation;
+  if (!text_argument(env, argument[0], path, sizeof path, "open") || !int_argument(env, argument[1], &operation)) return NULL;
+  for (;;) {
+    int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return fail(env, "open", errno);
+    int result;
+    do result = flock(fd, operation);
+    while (result < 0 && errno == EINTR);
+    struct stat file;
+    if (result == 0 && fstat(fd, &file) == 0 && file.st_nlink > 0) return number(env, fd);
+    int saved = errno;
+    close(fd);
+    if (result == 0) continue; // somebody has removed it meanwhile: others lock its successor by now
+    return saved == EWOULDBLOCK ? number(env, -1) : fail(env, "flock", saved);
+  }
+}
+
+// modificationTime(path) -> nanoseconds as a bigint; undefined where there is nothing
+static napi_value ModificationTime(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "stat")) return NULL;
+  struct stat file;
+  if (stat(path, &file) < 0) return errno == ENOENT ? NULL : fail(env, "stat", errno);
+  napi_value result;
+  napi_create_bigint_int64(env, file.st_mtim.tv_sec * INT64_C(1000000000) + file.st_mtim.tv_nsec, &result);
+  return result;
+}
+
+// readLink(path) -> text of a symbolic link; undefined where there is none
+static napi_value ReadLink(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES], text[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "readlink")) return NULL;
+  ssize_t length = readlink(path, text, sizeof text);
+  // EINVAL: something else than a link.
+  if (length < 0) return errno == ENOENT || errno == EINVAL ? NULL : fail(env, "readlink", errno);
+  napi_value result;
+  napi_create_string_utf8(env, text, (size_t)length, &result);
+  return result;
+}
+
+// crc32(bytes), as in gzip (RFC 1952 section 8)
+static napi_value Crc32(napi_env env, napi_callback_info info) {
+  // Remainders of the reflected polynomial 0xedb88320 for each four bits.
+  static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                     0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                     0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+  ARGUMENTS(1)
+  uint8_t *data;
+  size_t length;
+  if (!bytes_argument(env, argument[0], &data, &length)) return NULL;
+  uint32_t crc = ~0u;
+  for (size_t i = 0; i < length; i++) {
+    crc ^= data[i];
+    crc = crc >> 4 ^ table[crc & 15];
+    crc = crc >> 4 ^ table[crc & 15];
+  }
+  napi_value result;
+  napi_create_uint32(env, ~crc, &result);
+  return result;
+}
+
 // peerUid(fd) -> effective user id of the process that connected a unix socket
 static napi_value PeerUid(napi_env env, napi_callback_info info) {
   ARGUMENTS(1)
@@ -791,11 +880,15 @@ NAPI_MODULE_INIT() {
       {"netlinkDeleteLinks", NetlinkDeleteLinks},
       {"netlinkJoin", NetlinkJoin},
       {"netlinkReceive", NetlinkReceive},
-      {"isNetworkNamespace", IsNetworkNamespace},
+      {"openNetworkNamespace", OpenNetworkNamespace},
       {"socketIn", SocketIn},
       {"readFileIn", ReadFileIn},
       {"writeFilesIn", WriteFilesIn},
       {"flock", Flock},
+      {"lockFile", LockFile},
+      {"modificationTime", ModificationTime},
+      {"readLink", ReadLink},
+      {"crc32", Crc32},
       {"peerUid", PeerUid},
       {"hasHungUp", HasHungUp},
       {"createNamespace", CreateNamespace},

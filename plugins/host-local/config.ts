@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import * as v from "valibot";
 import { selectCniArgs } from "#cni/cni-args.ts";
 import { CniError, ErrorCode } from "#cni/error.ts";
@@ -101,7 +100,8 @@ export function parseDataDir(config: NetworkConfig, defaultDataDir: string): str
   const schema = goObject({ ipam: goObject({ dataDir: emptyAsAbsent(v.string()) }) });
   const { ipam } = parseConfig(schema, config.json, { what });
   // The reference takes a relative one from its working directory; a service has none of its own.
-  return ipam.dataDir === undefined ? defaultDataDir : join("/", ipam.dataDir);
+  if (ipam.dataDir === undefined) return defaultDataDir;
+  return ipam.dataDir.startsWith("/") ? ipam.dataDir : `/${ipam.dataDir}`;
 }
 
 /** True for a configuration that gets more ranges with each ADD, and so may have none of its own. */
