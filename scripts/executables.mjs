@@ -1,5 +1,5 @@
 /** Plugins installed in dist/bin, each as a copy of the launcher. `netctl` is there as well. */
-export const plugins = ["bridge", "host", "none", "loopback", "host-local", "static"];
+export const plugins = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap"];
 export const executables = [...plugins, "netctl"];
 
 const programs = [

@@ -1,0 +1,68 @@
+import * as v from "valibot";
+import type { JsonObject } from "#cni/json.ts";
+import { goObject } from "#cni/schema.ts";
+import { cidr, int, ip, oneOf } from "#cni/schema-values.ts";
+import type { JournalRecord } from "#journal/record.ts";
+import { formatCidr } from "#net/cidr.ts";
+import { formatIp } from "#net/ip.ts";
+import { protocols } from "#nftables/field.ts";
+import type { PublishedPorts } from "#nftables/ports.ts";
+import type { Attachment } from "./attachment.ts";
+
+const port = int({ min: 1, max: 65535 });
+
+const schema = goObject({
+  published: v.array(
+    goObject({
+      protocol: oneOf(protocols),
+      hostIp: v.optional(ip),
+      /** The first and the last; the latter is absent where it is the same. */
+      hostPort: port,
+      lastHostPort: v.optional(port),
+      containerIp: ip,
+      containerPort: port,
+    }),
+  ),
+  hairpin: v.array(cidr),
+  masqueradeAll: v.boolean(),
+});
+
+/**
+ * What the journal keeps of an attachment: enough to take everything away when configuration and result are gone.
+ * Written before anything is made, so all of it may be missing.
+ */
+export type Made = Omit<Attachment, "key">;
+
+export function encodeMade({ published, hairpin, masqueradeAll }: Made): JsonObject {
+  return {
+    published: published.map(
+      ({ protocol, hostIp, hostPorts: { first, last }, container, containerPort }) => ({
+        protocol,
+        ...(hostIp ? { hostIp: formatIp(hostIp) } : {}),
+        hostPort: first,
+        ...(last === first ? {} : { lastHostPort: last }),
+        containerIp: formatIp(container),
+        containerPort,
+      }),
+    ),
+    hairpin: hairpin.map(formatCidr),
+    masqueradeAll,
+  };
+}
+
+/** What a record says was made; undefined for one that is torn or of a program that wrote it otherwise. */
+export function decodeMade(record: JournalRecord | undefined): Made | undefined {
+  if (!record || record.phase === "torn") return undefined;
+  const { success, output } = v.safeParse(schema, record.made);
+  if (!success) return undefined;
+  const published = output.published.map(
+    ({ protocol, hostIp, hostPort, lastHostPort, containerIp, containerPort }): PublishedPorts => ({
+      protocol,
+      hostIp,
+      hostPorts: { first: hostPort, last: lastHostPort ?? hostPort },
+      container: containerIp,
+      containerPort,
+    }),
+  );
+  return { ...output, published };
+}
