@@ -64,7 +64,7 @@ testWith(
       { id: 10, lastId: 20, pvid: false, untagged: false },
     ];
     route.send(addBridgeVlans({ ifindex, vlans }));
-    expect(namespace.json("bridge -j vlan show dev a0")).toMatchObject([
+    expect(namespace.json("bridge -compressvlans -j vlan show dev a0")).toMatchObject([
       {
         ifname: "a0",
         vlans: [
@@ -77,6 +77,8 @@ testWith(
       route.all(getBridgeVlans(), decodeBridgeVlans).find((port) => port.ifindex === ifindex)?.vlans,
     ).toEqual(vlans);
     route.send(deleteBridgeVlans({ ifindex, vlans: [{ id: 10, lastId: 20 }] }));
-    expect(namespace.json("bridge -j vlan show dev a0")).toMatchObject([{ vlans: [{ vlan: 5 }] }]);
+    expect(namespace.json("bridge -compressvlans -j vlan show dev a0")).toMatchObject([
+      { vlans: [{ vlan: 5 }] },
+    ]);
   },
 );
