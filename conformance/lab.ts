@@ -48,6 +48,8 @@ export interface Bench {
   readonly directory: string;
   /** Passed on to every executable. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Every time limit of a call is multiplied by it. */
+  readonly patience: number;
   /** How many configurations the fuzz topic tries, and from which seed. */
   readonly fuzz: { readonly count: number; readonly seed: number };
 }
@@ -217,7 +219,7 @@ export class Lab {
       stdin: typeof sent === "string" ? sent : JSON.stringify(sent),
       environment,
       cwd: "/",
-      timeoutMs: options.timeoutMs ?? 30_000,
+      timeoutMs: (options.timeoutMs ?? 30_000) * this.bench.patience,
       ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
     });
     return new Reply(`${plugin} ${verb}`.trim(), completed);

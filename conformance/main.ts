@@ -55,6 +55,7 @@ async function main(args: readonly string[]): Promise<number> {
     missingFeatures: await missingFeatures(),
     directory,
     environment: standalone === undefined || standalone === "" ? {} : { NETCTL_STANDALONE: standalone },
+    patience: options.patience,
     fuzz: { count: options.fuzz, seed: options.seed },
   };
   const interactive = process.stderr.isTTY;

@@ -9,6 +9,7 @@ export interface Options {
   readonly fuzz: number;
   readonly seed: number;
   readonly jobs: number;
+  readonly patience: number;
   readonly list: boolean;
   readonly help: boolean;
 }
@@ -28,6 +29,7 @@ Drives the CNI executables of DIR by environment and stdin, in namespaces of its
   --fuzz N         random configurations tried by the topic fuzz (60)
   --seed N         seed of these (1)
   --jobs N         cases at a time (3)
+  --patience N     wait N times as long for an executable, on a slow machine (1)
   --list           print the cases, run nothing
 `;
 
@@ -60,6 +62,7 @@ export function parseOptions(args: readonly string[]): Options {
       case "--fuzz":
       case "--seed":
       case "--jobs":
+      case "--patience":
         texts.set(name, value());
         break;
       case "--list":
@@ -86,6 +89,7 @@ export function parseOptions(args: readonly string[]): Options {
     fuzz: number("--fuzz", 60),
     seed: number("--seed", 1),
     jobs: Math.max(1, number("--jobs", 3)),
+    patience: Math.max(1, number("--patience", 1)),
     list: flags.has("--list"),
     help: flags.has("--help"),
   };
