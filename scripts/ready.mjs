@@ -1,10 +1,11 @@
-// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo`. Uses nothing but Node itself.
+// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo|vm`. Uses nothing but Node itself.
 // Debian packages that are missing are installed when root, else one line says what to install; then npm
 // packages, then the build, each only if it is missing or older than what it comes from.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ensureKernel } from "./vm/kernel-image.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -29,6 +30,15 @@ const packages = {
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },
+  vm: {
+    ...base,
+    iptables: ["/usr/sbin/iptables", "/sbin/iptables"],
+    conntrack: ["/usr/sbin/conntrack"],
+    tcpdump: ["/usr/bin/tcpdump", "/usr/sbin/tcpdump"],
+    "busybox-static": ["/bin/busybox", "/usr/bin/busybox"],
+    "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"],
+    kmod: ["/sbin/depmod", "/usr/sbin/depmod"],
+  },
 };
 
 function fail(line) {
@@ -48,7 +58,7 @@ function run(command, args, options = {}) {
 
 function installPackages(task) {
   const missing = Object.entries(
-    packages[task] ?? fail(`Cannot get ready for "${task}": expected test or demo`),
+    packages[task] ?? fail(`Cannot get ready for "${task}": expected test, demo or vm`),
   )
     .filter(([, files]) => !files.some((file) => existsSync(file)))
     .map(([name]) => name);
@@ -105,11 +115,22 @@ function buildIfStale() {
   run(process.execPath, ["scripts/build.mjs"]);
 }
 
+/** A kernel and its modules for the VM, from a Debian package that is unpacked and not installed. */
+function unpackKernel() {
+  try {
+    ensureKernel();
+  } catch (error) {
+    fail(error.message);
+  }
+}
+
+const task = process.argv[2] ?? "test";
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 20 || (major === 20 && minor < 11))
   fail(`Node ${process.versions.node} is too old: 20.11 or newer is needed`);
 if (process.platform !== "linux") fail(`Cannot run on ${process.platform}: network namespaces need Linux`);
 if (process.getuid() !== 0) fail("Root is needed to make network namespaces; run the same command with sudo");
-installPackages(process.argv[2] ?? "test");
+installPackages(task);
+if (task === "vm") unpackKernel();
 installNpmPackages();
 buildIfStale();

@@ -1,0 +1,112 @@
+// The kernel tests and the conformance kit on Debian's stock kernel, in a virtual machine: docs/testing-on-a-full-kernel.md.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { findKernel } from "./kernel-image.mjs";
+import { runMachine } from "./machine.mjs";
+import { allSteps } from "./steps.mjs";
+import { judge } from "./verdict.mjs";
+
+const usage = `Usage: npm run test:vm -- [options]
+
+  --only STEPS    netd, standalone, tests: some of them only (separate by commas)
+  --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
+  --tests TEXTS   kernel tests whose path contains one of them only
+  --minutes N     end the VM after N minutes (120)
+  --help
+`;
+const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
+
+function readOptions() {
+  const text = { type: "string", default: "" };
+  const { values } = parseArgs({
+    options: {
+      only: text,
+      topics: text,
+      tests: text,
+      minutes: { type: "string", default: "120" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const list = (value) => value.split(",").filter(Boolean);
+  const minutes = Number(values.minutes);
+  if (!(minutes > 0)) throw new TypeError(`--minutes must be a number: "${values.minutes}"`);
+  return {
+    only: list(values.only),
+    topics: list(values.topics),
+    tests: list(values.tests),
+    limitMs: minutes * 60_000,
+    help: values.help,
+  };
+}
+
+function conformanceTopics() {
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    [join(root, "dist/conformance/main.js"), "--bin", join(root, "dist/bin"), "--list"],
+    { encoding: "utf8", maxBuffer: 16 * 1024 * 1024 },
+  );
+  if (status !== 0) throw new Error("Cannot list the topics of the conformance kit");
+  return [...new Set(stdout.split("\n").map((line) => line.split(":")[0] ?? ""))].filter(Boolean);
+}
+
+async function main() {
+  const options = readOptions();
+  if (options.help) {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const kernel = findKernel();
+  if (kernel === undefined) throw new Error("Cannot find a kernel: run scripts/ready.mjs vm");
+  const steps = allSteps(root, conformanceTopics(), options);
+  const unknown = options.only.find((name) => !steps.some((step) => step.name === name));
+  if (unknown !== undefined) throw new TypeError(`Unknown step "${unknown}"`);
+  const chosen = steps.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
+
+  const scratch = mkdtempSync(join(tmpdir(), "netctl-vm-"));
+  const out = join(scratch, "out");
+  const abort = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => abort.abort());
+  try {
+    mkdirSync(out);
+    writeFileSync(join(out, "job.json"), JSON.stringify({ steps: chosen }));
+    console.log(`Booting Linux ${kernel.version} without hardware help: this takes a while`);
+    const ended = await runMachine({
+      kernel,
+      root,
+      out,
+      initramfs: join(scratch, "initramfs.gz"),
+      limitMs: options.limitMs,
+      signal: abort.signal,
+    });
+    const verdict = judge(out, chosen);
+    if (ended !== undefined) verdict.wrong.unshift(ended);
+    print(verdict);
+    return verdict.wrong.length === 0 ? 0 : 1;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+function print({ kernel, rows, wrong }) {
+  console.log(`\n| Linux ${kernel} | passed | failed | skipped | minutes |\n|---|---|---|---|---|`);
+  for (const { title, passed, failed, skipped, seconds } of rows)
+    console.log(`| ${title} | ${passed} | ${failed} | ${skipped} | ${(seconds / 60).toFixed(0)} |`);
+  console.log("");
+  for (const line of wrong) console.log(`FAIL  ${line}`);
+  const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
+  console.log(`${sum("passed")} passed, ${wrong.length} failed`);
+}
+
+main().then(
+  (exitCode) => {
+    process.exitCode = exitCode;
+  },
+  (error) => {
+    console.error(error instanceof TypeError ? `${error.message}\n\n${usage}` : `test:vm: ${error.message}`);
+    process.exitCode = 2;
+  },
+);

@@ -1,0 +1,69 @@
+// What the VM runs, and what each step leaves in /out.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+
+/** An hour of a busy machine; twenty minutes of an idle one. */
+const limitMs = 60 * 60_000;
+/** How much slower than this machine the VM may be before a limit counts as reached. */
+const slowness = 10;
+
+/** Topics of the conformance kit that a kernel has no say in: npm test runs them, and the VM has no time for them. */
+const withoutKernel = ["protocol", "delegation", "host-local", "static", "bad-input", "fuzz"];
+
+/** Folders whose kernel tests run; those of the programs above them start too many processes for an emulated machine. */
+const folders = ["netlink", "nftables", "kernel", "native", "plugins"];
+
+/**
+ * @param {string} root of the repository
+ * @param {string[]} allTopics of the conformance kit
+ * @param {{ topics: string[], tests: string[] }} selected what to run instead of all that makes sense: topics, and
+ *   texts of which the path of a test must contain one
+ */
+export function allSteps(root, allTopics, selected) {
+  const topics =
+    selected.topics.length > 0 ? selected.topics : allTopics.filter((name) => !withoutKernel.includes(name));
+  const tests = folders
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true }).map((path) => join(folder, path)),
+    )
+    .filter((path) => path.endsWith(".netns.test.ts"))
+    .filter((path) => selected.tests.length === 0 || selected.tests.some((text) => path.includes(text)));
+  return [
+    conformance("netd", "Conformance of our executables, through netd", topics, {}),
+    conformance("standalone", "Conformance of our executables, standalone", topics, {
+      NETCTL_STANDALONE: "1",
+    }),
+    {
+      name: "tests",
+      title: "Kernel tests",
+      // Nothing loads these by itself. Without br_netfilter, as above, bridged frames pass nftables by.
+      modules: ["tun", "br_netfilter"],
+      args: [
+        "node_modules/vitest/vitest.mjs",
+        "run",
+        "--reporter=default",
+        "--reporter=json",
+        "--outputFile.json=/out/tests.json",
+        "--maxWorkers=2",
+        `--testTimeout=${60_000 * slowness}`,
+        `--hookTimeout=${60_000 * slowness}`,
+        ...tests.toSorted((left, right) => left.localeCompare(right)),
+      ],
+      environment: { NO_COLOR: "1" },
+      limitMs,
+    },
+  ];
+}
+
+function conformance(name, title, topics, environment) {
+  const program = ["dist/conformance/main.js", "--bin", "dist/bin", "--json", `/out/${name}.json`];
+  const limits = ["--patience", String(slowness), "--jobs", "3"];
+  return {
+    name,
+    title,
+    modules: [],
+    args: [...program, ...limits, "--only", topics.join(",")],
+    environment,
+    limitMs,
+  };
+}
