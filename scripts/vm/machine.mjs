@@ -51,24 +51,20 @@ function qemuArguments({ kernel, out, initramfs }) {
     "-device",
     `virtio-9p-pci,fsdev=${tag},mount_tag=${tag}`,
   ];
-  return [
-    ...[
-      "-nodefaults",
-      "-no-user-config",
-      "-no-reboot",
-      "-display",
-      "none",
-      "-serial",
-      "stdio",
-      "-nic",
-      "none",
-    ],
+  const words =
+    "-nodefaults -no-user-config -no-reboot -display none -serial stdio -nic none " +
     // Two processors are slower than one: each waits for locks that the other holds while it is not scheduled here.
-    ...["-machine", "pc", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
-    ...["-m", String(memoryMiB), "-smp", "1"],
-    ...["-kernel", kernel.image, "-initrd", initramfs],
-    // The mitigations guard against other guests, and cost a good part of each system call here.
-    ...["-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"],
+    `-machine pc -accel tcg,tb-size=512 -cpu max -smp 1 -m ${memoryMiB}`;
+  // The mitigations guard against other guests, and cost a good part of each system call here.
+  const boot = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr";
+  return [
+    ...words.split(" "),
+    "-kernel",
+    kernel.image,
+    "-initrd",
+    initramfs,
+    "-append",
+    boot,
     ...share("machine", "/", ",readonly=on"),
     ...share("out", out, ""),
   ];
