@@ -16,12 +16,13 @@ in_initramfs() {
 	mount -t overlay -o lowerdir=/machine,upperdir=/writes/upper,workdir=/writes/work overlay /new
 	mkdir -p /new/out
 	for each in proc sys dev out; do mount --move "/$each" "/new/$each"; done
-	for each in run tmp var/tmp; do mount -t tmpfs tmpfs "/new/$each"; done
+	mount -t tmpfs tmpfs /new/run
 	cp /init /new/run/init.sh
 	exec switch_root /new /bin/sh /run/init.sh in-tree
 }
 
-in_tree() {
+in_tree() (
+	set -e
 	export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 	# ROOT, NODE and MODULES
 	. /out/paths.sh
@@ -38,11 +39,11 @@ in_tree() {
 	ip link set lo up
 	hostname vm
 	cd "$ROOT" && "$NODE" scripts/vm/inside.mjs /out
-	/bin/busybox poweroff -f
-}
+)
 
 if [ "$1" = in-tree ]; then
 	in_tree
+	/bin/busybox poweroff -f
 else
 	/bin/busybox --install -s /bin
 	PATH=/bin in_initramfs
