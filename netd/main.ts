@@ -55,10 +55,34 @@ function openServer(host: SuiteHost, uid: number, log: Log): RequestServer {
   });
 }
 
+interface Start {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly options: NetdOptions;
+  readonly log: Log;
+  readonly network: bigint;
+  readonly uid: number;
+}
+
+/** Cleans up, then opens the socket. */
+async function serve({ environment, options, log, network, uid }: Start) {
+  const { listenFd, runDirectory } = options;
+  const host = openHost(environment, log);
+  await cleanUp(host, environment, log);
+  const requests = openServer(host, uid, log);
+  const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
+  if (listenFd !== undefined) await requests.listen({ fd: listenFd });
+  await file?.place((path) => requests.listen({ path }));
+  return { host, requests, file };
+}
+
 /** Changes when another version is installed over this one. */
 function programIdentity(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });
   return stats ? `${stats.dev}:${stats.ino}:${stats.mtimeMs}` : "gone";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 async function main(): Promise<void> {
@@ -80,17 +104,15 @@ async function main(): Promise<void> {
     return;
   }
 
-  const host = openHost(environment, log);
-  await cleanUp(host, environment, log);
-  const requests = openServer(host, uid, log);
+  const { host, requests, file } = await serve({ environment, options, log, network, uid }).catch(
+    (error: unknown) => {
+      lock.markFailed(messageOf(error));
+      throw error;
+    },
+  );
   server = requests;
-  const path = socketPath(runDirectory, network);
-  const { listenFd } = options;
-  const file = listenFd === undefined ? new SocketFile(path) : undefined;
-  if (listenFd !== undefined) await requests.listen({ fd: listenFd });
-  await file?.place((aside) => requests.listen({ path: aside }));
   lock.markReady(pid);
-  log.info("ready", { path, directories: host.directories });
+  log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
 
   let stopping = false;
   const stop = async (reason: string) => {
@@ -131,6 +153,6 @@ function onFault(error: unknown): void {
 process.on("uncaughtException", onFault);
 process.on("unhandledRejection", onFault);
 main().catch((error: unknown) => {
-  console.error(`netd: ${error instanceof Error ? error.message : String(error)}`);
+  console.error(`netd: ${messageOf(error)}`);
   process.exit(1);
 });

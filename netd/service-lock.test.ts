@@ -56,6 +56,11 @@ describe("ServiceLock", () => {
     expect(readFileSync(path, "utf8")).toBe("42\n");
   });
 
+  it("says why nothing came of it, and lets launchers wait as they do for one that starts", () => {
+    ServiceLock.take(path)?.markFailed("no room");
+    expect(readFileSync(path, "utf8")).toBe("starting\nno room\n");
+  });
+
   it("is no link: what it leads to would be written to", () => {
     const precious = join(directory, "precious");
     writeFileSync(precious, "precious");

@@ -41,8 +41,17 @@ export class ServiceLock {
 
   /** Says that netd listens, and who it is. */
   markReady(pid: number): void {
+    this.#write(`${pid}\n`);
+  }
+
+  /** Says why it does not: a netd that was started on demand has nobody else to tell it to. */
+  markFailed(reason: string): void {
+    this.#write(`starting\n${reason}\n`);
+  }
+
+  #write(text: string): void {
     ftruncateSync(this.#fd, 0);
-    writeSync(this.#fd, `${pid}\n`, 0);
+    writeSync(this.#fd, text, 0);
   }
 }
 

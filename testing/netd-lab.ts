@@ -305,11 +305,6 @@ export async function exitCodeOf(child: ChildProcess): Promise<number | null> {
   return child.exitCode;
 }
 
-/** Waits for a process that is nobody's child. */
-export async function ended(pid: number): Promise<void> {
-  while (isRunning(pid)) await sleep(pauseMs);
-}
-
 function isRunning(pid: number): boolean {
   const state = /\) (.)/.exec(readProcess(String(pid), "stat"))?.[1];
   return state !== undefined && state !== "Z";
