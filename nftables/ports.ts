@@ -22,6 +22,10 @@ export interface PortClaim {
   readonly ports: PortRange;
 }
 
+export function claimOfPorts({ protocol, hostIp, hostPorts, container }: PublishedPorts): PortClaim {
+  return { family: container.family, protocol, hostIp, ports: hostPorts };
+}
+
 /** A published port is somebody else's. Nothing was done. */
 export class PortTakenError extends Error {
   /** What was asked for. */

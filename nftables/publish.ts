@@ -5,6 +5,7 @@ import type { Change, Nftables, View } from "./nftables.ts";
 import { isOfContainer, type OwnerTag, sameOwner } from "./owner.ts";
 import {
   claimOf,
+  claimOfPorts,
   collide,
   type PortMapId,
   PortTakenError,
@@ -58,7 +59,7 @@ function planPublishing(
   const add: Operation[] = [];
   const kept: PublishedPorts[] = [];
   for (const ports of published) {
-    const claim = { family: ports.container.family, ports: ports.hostPorts, ...pick(ports) };
+    const claim = claimOfPorts(ports);
     const rivals = candidates.filter((candidate) => collide(claim, claimOf(candidate.ref)));
     const elements = portElements(ports, owner);
     const wanted = new Set(rivals.length > 0 ? elements.map(formatElement) : []);
@@ -87,10 +88,6 @@ function planPublishing(
   // Shared, and so the only ones that may be there already: without them there would be nothing to commit.
   const isNeeded = add.some((operation) => operation.owner !== undefined) || remove.length > 0;
   return { change: isNeeded ? { remove: unique(remove), add } : { remove: [], add: [] }, kept };
-}
-
-function pick({ protocol, hostIp }: PublishedPorts) {
-  return { protocol, hostIp };
 }
 
 function publishedOnElement(hostIp: IpAddress): Operation {
