@@ -9,15 +9,16 @@ import { readSysctl } from "#kernel/sysctl.ts";
 import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
+import type { PublishedPorts } from "#nftables/ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
-import { attachmentRefs, ownerOf, sourceElements } from "./elements.ts";
 import { forgetFlowsBefore } from "./flows.ts";
 import { refuseTakenByListeners } from "./listeners.ts";
 import { encodeMade } from "./made.ts";
 import { publishOrTakeOver } from "./publish.ts";
 import { releaseAttachment } from "./release.ts";
+import { addOwnRules, mappedPorts, removeRules, sourceElements } from "./rules.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parsePortmapConfig(request.config);
@@ -29,11 +30,16 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   }
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const attachment = describeAttachment({ config, key, prevResult });
-  await refuseTakenByListeners(attachment.published, key.containerId, host);
+  await refuseTakenByListeners(unconditional(attachment), key.containerId, host);
   // An ADD that was killed, or a container that is started again without a DEL in between.
   if (host.journal.read(key, "portmap")) await releaseAttachment(key, host);
   if (attachment.published.length > 0) await attach(attachment, { request, prevResult, host });
   return prevResult;
+}
+
+/** With conditions, some of what comes for the port may well be for the process that listens on it. */
+function unconditional({ published, conditions }: Attachment): readonly PublishedPorts[] {
+  return published.filter(({ container }) => conditions[container.family].length === 0);
 }
 
 interface Work {
@@ -60,11 +66,13 @@ async function attach(attachment: Attachment, { request, prevResult, host }: Wor
       if (failures.length === 0) entry.remove();
     });
     request.signal.throwIfAborted();
-    undo.push("published ports", () => host.nftables.removeOwned(attachmentRefs(attachment), ownerOf(key)));
+    undo.push("published ports", () => removeRules(attachment, key, host));
     await host.nftables.apply(sourceElements(attachment, key));
     crashPoint("hairpin-added");
-    await publishOrTakeOver(published, key, host);
+    await publishOrTakeOver(mappedPorts(attachment), key, host);
     crashPoint("ports-published");
+    await addOwnRules(attachment, key, host);
+    crashPoint("port-rules-added");
     // Only now that the rules are there, which keep packets to 127.0.0.1 from outside off the host.
     for (const { address } of attachment.hairpin) {
       const link = readLinkTowards(namespace, address);

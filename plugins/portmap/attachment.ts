@@ -4,7 +4,7 @@ import type { AttachmentKey } from "#journal/record.ts";
 import type { Cidr } from "#net/cidr.ts";
 import { equalIp, formatIp, type IpAddress, isUnspecified } from "#net/ip.ts";
 import type { PublishedPorts } from "#nftables/ports.ts";
-import type { PortMapping, PortmapConfig } from "./config.ts";
+import type { PortMapping, PortmapConfig, SetMark } from "./config.ts";
 
 /** Everything that one ADD makes, as a value. It follows from the request alone. */
 export interface Attachment {
@@ -13,6 +13,9 @@ export interface Attachment {
   /** Addresses of the container that the host's own source addresses are needed for; empty without `snat`. */
   readonly hairpin: readonly Cidr[];
   readonly masqueradeAll: boolean;
+  readonly backend: PortmapConfig["backend"];
+  readonly conditions: PortmapConfig["conditions"];
+  readonly setMark: SetMark;
 }
 
 export function describeAttachment(input: {
@@ -30,6 +33,9 @@ export function describeAttachment(input: {
       ? addresses.filter(({ address }) => published.some(({ container }) => equalIp(container, address)))
       : [],
     masqueradeAll: config.snat && config.masqueradeAll,
+    backend: config.backend,
+    conditions: config.conditions,
+    setMark: config.setMark,
   };
 }
 

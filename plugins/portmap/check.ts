@@ -2,27 +2,18 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CheckRequest } from "#cni/plugin.ts";
 import { readLinkTowards, routesLocalnet } from "#kernel/localnet.ts";
 import { formatIp } from "#net/ip.ts";
-import { isOfContainer, sameOwner } from "#nftables/owner.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
-import { attachmentElements, ownerOf } from "./elements.ts";
 import type { Made } from "./made.ts";
+import { ruleProblems } from "./rules.ts";
 
 /** @throws {CniError} 999 with everything that is not as it should be */
 export async function check(request: CheckRequest, host: PluginHost): Promise<void> {
   const config = parsePortmapConfig(request.config);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const attachment = describeAttachment({ config, key, prevResult: request.prevResult });
-  const problems: string[] = [];
-  for (const { element, message } of await host.nftables.differences(attachmentElements(attachment, key))) {
-    // Another network of the same container may have the port.
-    const present = await host.nftables.read(element);
-    const isOwn = sameOwner(present?.comment ?? "", ownerOf(key));
-    if (present?.owner && !isOwn && isOfContainer(present.owner, key.containerId)) continue;
-    problems.push(`nftables: ${message}`);
-  }
-  problems.push(...localnetProblems(attachment, host));
+  const problems = [...(await ruleProblems(attachment, key, host)), ...localnetProblems(attachment, host)];
   if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
 }
 

@@ -125,6 +125,8 @@ function parseBackend(raw: RawBackend): PortmapConfig["backend"] {
       `${asked} backend was requested but configuration contains ${other}-specific options [${specific[other].join(" ")}]`,
     );
   }
+  const broken = [...raw.conditionsV4, ...raw.conditionsV6].find((word) => /[;\n\r]/.test(word));
+  if (broken !== undefined) throw invalid(`condition ${JSON.stringify(broken)}: must not end the rule`);
   return asked === "iptables" && (insistOnBackend || needsIptables) ? "iptables" : "nftables";
 }
 
@@ -141,11 +143,7 @@ function languageOf([first = ""]: readonly string[]): "nftables" | "iptables" | 
   return /^[-!]/.test(first) ? "iptables" : "nftables";
 }
 
-/**
- * The port mappings alone: DEL wants nothing else of a configuration.
- * @throws {CniError} 7 with the field and its value
- */
-export function parsePortMappings(network: NetworkConfig): readonly PortMapping[] {
+function parsePortMappings(network: NetworkConfig): readonly PortMapping[] {
   const { portMappings } = parseConfig(mappingsSchema, network.runtimeConfig, { what: "runtimeConfig" });
   return portMappings.map((raw, index) => {
     const fail = (field: string, problem: string) => invalid(`"portMappings[${index}].${field}": ${problem}`);

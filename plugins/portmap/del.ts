@@ -1,23 +1,23 @@
 import type { DelRequest } from "#cni/plugin.ts";
+import type { AttachmentKey } from "#journal/record.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { containerAddresses, publishedPorts } from "./attachment.ts";
-import { parsePortMappings } from "./config.ts";
+import { containerAddresses, describeAttachment } from "./attachment.ts";
+import { parsePortmapConfig } from "./config.ts";
 import type { Made } from "./made.ts";
 import { releaseAttachment } from "./release.ts";
 
 export async function del(request: DelRequest, host: PluginHost): Promise<void> {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
-  await releaseAttachment(key, host, guessMade(request));
+  await releaseAttachment(key, host, guessMade(request, key));
 }
 
 /** Without a record: what the request says was published, if that is still this attachment's. */
-function guessMade(request: DelRequest): Made | undefined {
-  const { prevResult } = request.config;
+function guessMade({ config, ifName }: DelRequest, key: AttachmentKey): Made | undefined {
+  const { prevResult } = config;
   if (!prevResult) return undefined;
   try {
-    const addresses = containerAddresses(prevResult, request.ifName);
-    const published = publishedPorts(parsePortMappings(request.config), addresses);
-    return { published, hairpin: addresses, masqueradeAll: false };
+    const attachment = describeAttachment({ config: parsePortmapConfig(config), key, prevResult });
+    return { ...attachment, hairpin: containerAddresses(prevResult, ifName) };
   } catch {
     // A DEL goes on with a configuration that would not do for an ADD.
     return undefined;

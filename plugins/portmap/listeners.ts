@@ -1,7 +1,7 @@
 import { type Listener, readListeners } from "#kernel/listener.ts";
 import { findSocketOwner } from "#machine/socket-owner.ts";
 import { formatIp, isUnspecified } from "#net/ip.ts";
-import { collide, formatClaim, type PortClaim, type PublishedPorts } from "#nftables/ports.ts";
+import { claimOfPorts, collide, formatClaim, type PortClaim, type PublishedPorts } from "#nftables/ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { portAllocated } from "./error.ts";
 
@@ -19,14 +19,7 @@ export async function refuseTakenByListeners(
 ): Promise<void> {
   const protocols = [...new Set(published.map(({ protocol }) => protocol))];
   if (protocols.length === 0) return;
-  const claims = published.map(
-    ({ protocol, hostIp, hostPorts, container }): PortClaim => ({
-      family: container.family,
-      protocol,
-      hostIp,
-      ports: hostPorts,
-    }),
-  );
+  const claims = published.map(claimOfPorts);
   for (const listener of readListeners(host.kernel.namespace, protocols)) {
     const claim = claims.find((each) => claimsOf(listener).some((other) => collide(each, other)));
     if (claim) await refuse(claim, listener, containerId);

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { JsonObject } from "#cni/json.ts";
 import { goObject } from "#cni/schema.ts";
-import { cidr, int, ip, oneOf } from "#cni/schema-values.ts";
+import { cidr, int, ip, oneOf, textList } from "#cni/schema-values.ts";
 import type { JournalRecord } from "#journal/record.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
@@ -25,6 +25,11 @@ const schema = goObject({
   ),
   hairpin: v.array(cidr),
   masqueradeAll: v.boolean(),
+  backend: oneOf(["nftables", "iptables"]),
+  conditionsV4: textList,
+  conditionsV6: textList,
+  markMasqBit: int({ min: 0, max: 31 }),
+  externalSetMarkChain: v.exactOptional(v.string()),
 });
 
 /**
@@ -33,7 +38,8 @@ const schema = goObject({
  */
 export type Made = Omit<Attachment, "key">;
 
-export function encodeMade({ published, hairpin, masqueradeAll }: Made): JsonObject {
+export function encodeMade(made: Made): JsonObject {
+  const { published, hairpin, masqueradeAll, backend, conditions, setMark } = made;
   return {
     published: published.map(
       ({ protocol, hostIp, hostPorts: { first, last }, container, containerPort }) => ({
@@ -47,6 +53,10 @@ export function encodeMade({ published, hairpin, masqueradeAll }: Made): JsonObj
     ),
     hairpin: hairpin.map(formatCidr),
     masqueradeAll,
+    backend,
+    conditionsV4: conditions[4],
+    conditionsV6: conditions[6],
+    ...setMark,
   };
 }
 
@@ -64,5 +74,18 @@ export function decodeMade(record: JournalRecord | undefined): Made | undefined 
       containerPort,
     }),
   );
-  return { ...output, published };
+  const { hairpin, masqueradeAll, backend, conditionsV4, conditionsV6, ...setMark } = output;
+  return {
+    published,
+    hairpin,
+    masqueradeAll,
+    backend,
+    conditions: { 4: conditionsV4, 6: conditionsV6 },
+    setMark: {
+      markMasqBit: setMark.markMasqBit,
+      ...(setMark.externalSetMarkChain === undefined
+        ? {}
+        : { externalSetMarkChain: setMark.externalSetMarkChain }),
+    },
+  };
 }

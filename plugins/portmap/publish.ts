@@ -4,9 +4,9 @@ import { LockTimeoutError } from "#machine/lock.ts";
 import { PortTakenError, type PublishedPorts } from "#nftables/ports.ts";
 import { publishPorts } from "#nftables/publish.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { ownerOf } from "./elements.ts";
 import { portAllocated } from "./error.ts";
 import { releaseAttachment } from "./release.ts";
+import { ownerOf } from "./rules.ts";
 
 /**
  * Publishes the ports of one attachment. Those that another attachment of the same container has stay with that one.

@@ -4,9 +4,9 @@ import { LockTimeoutError } from "#machine/lock.ts";
 import { PortTakenError } from "#nftables/ports.ts";
 import { publishPorts } from "#nftables/publish.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { attachmentRefs, ownerOf } from "./elements.ts";
 import { forgetFlowsAfter } from "./flows.ts";
 import { decodeMade, type Made } from "./made.ts";
+import { mappedPorts, ownerOf, removeRules } from "./rules.ts";
 
 /** How long to wait for whoever works on the container's other attachment. */
 const heirTimeoutMs = 2_000;
@@ -19,11 +19,11 @@ export async function releaseAttachment(key: AttachmentKey, host: PluginHost, gu
   const record = host.journal.read(key, "portmap");
   const made = decodeMade(record) ?? guess;
   if (made) {
-    await host.nftables.removeOwned(attachmentRefs(made), ownerOf(key));
+    await removeRules(made, key, host);
     await forgetFlowsAfter(made.published, host);
   }
   if (record) host.journal.remove(key, "portmap");
-  if (record && made && made.published.length > 0) await passOn(key, host);
+  if (record && made && mappedPorts(made).length > 0) await passOn(key, host);
 }
 
 /**
@@ -38,7 +38,7 @@ async function passOn(key: AttachmentKey, host: PluginHost): Promise<void> {
       const made = record?.phase === "done" ? decodeMade(record) : undefined;
       if (!made) return;
       const publisher = { owner: ownerOf(heir.key), containerId: key.containerId };
-      await publishPorts(host.nftables, made.published, publisher);
+      await publishPorts(host.nftables, mappedPorts(made), publisher);
     };
     try {
       await withAttachmentLock(host.directories.run, heir.key, publish, { timeoutMs: heirTimeoutMs });
