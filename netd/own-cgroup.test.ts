@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { moveToOwnCgroup } from "./own-cgroup.ts";
+import { moveToOwnCgroup, scopeCall } from "./own-cgroup.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -32,4 +32,13 @@ describe("moveToOwnCgroup()", () => {
     const asked = join(directory, "file/group");
     await expect(moveToOwnCgroup({ asked, pid: 42, unitName })).rejects.toThrow("ENOTDIR");
   });
+});
+
+it("scopeCall() has the arguments in the order of their types", () => {
+  const [signature, ...values] = scopeCall("netctl-netd-1.scope", 42).slice(5);
+  // Name, mode; two properties, each with its type; no auxiliary units.
+  expect(signature).toBe("ssa(sv)a(sa(sv))");
+  expect(values.join(" ")).toBe(
+    "netctl-netd-1.scope fail 2 PIDs au 1 42 Description s netctl's warm service 0",
+  );
 });
