@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { ErrorCode } from "#cni/error.ts";
 import { isJsonObject, type JsonObject } from "#cni/json.ts";
 import type { AddRequest, CheckRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
@@ -6,6 +7,7 @@ import { decodeResult, encodeResult } from "#cni/result-versions.ts";
 import { atLeast, newestVersion } from "#cni/version.ts";
 import type { IntactRecord, JournalRecord } from "#journal/record.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { toCniError } from "#plugins/failure.ts";
 import { check } from "./check.ts";
 
 /**
@@ -26,7 +28,10 @@ export function repetitionOf(
   return isSame ? record : undefined;
 }
 
-/** The result of that ADD, if all that it made is still there, as CHECK finds it; else undefined. */
+/**
+ * The result of that ADD, if all that it made is still there, as CHECK finds it; else undefined.
+ * @throws {CniError} 5 or 11 where that can't be found out: what may be whole is not to be taken away
+ */
 export async function standingResult(
   record: IntactRecord,
   request: AddRequest,
@@ -37,11 +42,15 @@ export async function standingResult(
     const result = decodeResult(record.result, newestVersion);
     await check(checkOf(request, result), host);
     return result;
-  } catch {
+  } catch (error) {
+    if (unknowable.includes(toCniError(error).code)) throw error;
     // A DEL that was killed, or somebody else, has taken a part of it away.
     return undefined;
   }
 }
+
+/** What CHECK says when it is itself that fails. */
+const unknowable: readonly number[] = [ErrorCode.IoFailure, ErrorCode.TryAgainLater];
 
 /** What the journal keeps of a request. */
 export function configOf(request: AddRequest): JsonObject {
