@@ -125,9 +125,10 @@ export class World {
   /** A new container: a namespace with nothing but `lo`. */
   async container(): Promise<Container> {
     this.#count += 1;
-    const namespace = await Namespace.create(`${this.#label}-c${this.#count}`);
+    const id = `${this.#label}-c${this.#count}`;
+    const namespace = await Namespace.create(id);
     this.#namespaces.push(namespace);
-    return { id: `${this.#label}-c${this.#count}`, namespace };
+    return { id, namespace };
   }
 
   /** Starts a netd, and waits until it serves. */
