@@ -15,7 +15,8 @@ export interface IfNameProblem {
 /**
  * The rules of the CNI specification 1.1.0 ("Network configuration", CNI_IFNAME): 1 to 15 bytes, not "." or
  * "..", no "/", ":" or white space. They are those of the kernel's dev_valid_name (net/core/dev.c), with
- * Unicode's white space on top.
+ * Unicode's white space on top, and what else no link can be named: the kernel would refuse it in the middle of an
+ * ADD, or take it for a pattern.
  */
 export function ifNameProblem(text: string): IfNameProblem | undefined {
   if (text === "") return { message: "interface name is empty", details: "" };
@@ -32,6 +33,12 @@ export function ifNameProblem(text: string): IfNameProblem | undefined {
   }
   // A C string ends there: the kernel would make another name of it.
   if (text.includes("\0")) return { message: "interface name contains a zero byte", details: "" };
+  // "eth%d" asks for the next free number (dev_alloc_name): the kernel would make another name of it, too.
+  if (text.includes("%")) return { message: "interface name contains %", details: "" };
+  // Directories of /proc/sys/net/ipv4/conf that stand for no interface (sysctl_dev_name_is_allowed).
+  if (text === "all" || text === "default") {
+    return { message: `interface name is ${text}, which the kernel keeps for itself`, details: "" };
+  }
   return undefined;
 }
 

@@ -53,6 +53,9 @@ describe("parseIfName()", () => {
     ["a\u00a0b", "interface name contains / or : or whitespace characters"],
     ["a\u0085b", "interface name contains / or : or whitespace characters"],
     ["a\0b", "interface name contains a zero byte"],
+    ["eth%d", "interface name contains %"],
+    ["all", "interface name is all, which the kernel keeps for itself"],
+    ["default", "interface name is default, which the kernel keeps for itself"],
   ])("refuses %j: %s", (name, why) => {
     expect(() => parseIfName(name)).toThrow(`Cannot use ${JSON.stringify(name)} as interface name: ${why}`);
   });
