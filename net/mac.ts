@@ -43,3 +43,8 @@ export function randomMac(): MacAddress {
 export function isMulticastMac(mac: MacAddress): boolean {
   return ((macToBytes(mac)[0] ?? 0) & 1) === 1;
 }
+
+/** 00:00:00:00:00:00, which stands for "none": no interface can have it as its own. */
+export function isZeroMac(mac: MacAddress): boolean {
+  return mac === "00:00:00:00:00:00";
+}

@@ -106,6 +106,7 @@ describe("mac", () => {
     [{ runtimeConfig: { mac: "02:00" } }, [], 7, "02:00"],
     [{ args: { cni: { mac: 5 } } }, [], 7, "mac 5"],
     [{ runtimeConfig: { mac: "01:00:5e:00:00:01" } }, [], 7, "01:00:5e:00:00:01"],
+    [{ runtimeConfig: { mac: "00:00:00:00:00:00" } }, [], 7, "00:00:00:00:00:00"],
     [{}, [["MAC", "zz"]] as const, 4, "zz"],
     [{}, [["COLOUR", "red"]] as const, 4, "COLOUR=red"],
   ])("refuses %j with CNI_ARGS %j", (json, args, code, named) => {

@@ -7,7 +7,7 @@ import { goObject, parseConfig } from "#cni/schema.ts";
 import { emptyAsAbsent, ifName, int, mac, oneOf, textList } from "#cni/schema-values.ts";
 import type { VlanRange } from "#kernel/bridge.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
-import { isMulticastMac, type MacAddress, parseMac } from "#net/mac.ts";
+import { isMulticastMac, isZeroMac, type MacAddress, parseMac } from "#net/mac.ts";
 import { vlanGatewayName } from "./names.ts";
 
 /** The network configuration with every default filled in and every contradiction refused. */
@@ -198,6 +198,9 @@ function effectiveMac(network: NetworkConfig, args: CniArgs): MacAddress | undef
   const effective = inRuntimeConfig ?? inArgs ?? inEnvironment;
   if (effective !== undefined && isMulticastMac(effective)) {
     throw invalid(`"mac" ${JSON.stringify(effective)}: must be the address of one interface, not of a group`);
+  }
+  if (effective !== undefined && isZeroMac(effective)) {
+    throw invalid(`"mac" ${JSON.stringify(effective)}: must be an address, not zero`);
   }
   return effective;
 }
