@@ -2,7 +2,7 @@ import { splitPath } from "./environment.ts";
 import { findPlugin } from "./find-plugin.ts";
 import type { ExecRunner } from "./invoke.ts";
 import type { Call, Outcome, Plugin, VerbHost } from "./plugin.ts";
-import type { PluginRunner } from "./plugin-runner.ts";
+import { NoDelegateError, type PluginRunner } from "./plugin-runner.ts";
 import { type RunVerbOptions, runVerb } from "./skel.ts";
 
 export interface InProcessOptions<Host extends VerbHost> extends RunVerbOptions {
@@ -20,7 +20,7 @@ export interface InProcessOptions<Host extends VerbHost> extends RunVerbOptions 
 }
 
 /**
- * Runs plugins of this suite without a process. Which file a name stands for is still decided by CNI_PATH, so a
+ * Runs IPAM plugins of this suite without a process. Which file a name stands for is still decided by CNI_PATH, so a
  * foreign plugin of the same name that comes first is executed.
  */
 export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
@@ -30,12 +30,13 @@ export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
     this.#options = options;
   }
 
-  /** @throws {CniError} as `ExecRunner.run` */
+  /** @throws {CniError} as `ExecRunner.run` @throws {NoDelegateError} */
   async run(type: string, call: Call): Promise<Outcome> {
     const { plugins, host, isOurs, fallback, onStderr } = this.#options;
     const file = findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
     const plugin = plugins.get(type);
     if (!plugin || !(await isOurs(file))) return await fallback.runFile(file, call);
+    if (plugin.hostNamespace !== "unused") throw new NoDelegateError(type);
     const outcome = await runVerb(plugin, call, host(), this.#options);
     if (outcome.stderr !== "") onStderr?.(outcome.stderr);
     return outcome;

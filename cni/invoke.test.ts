@@ -176,8 +176,8 @@ describe("InProcessRunner", () => {
   const stdin = JSON.stringify({ cniVersion: "1.1.0", name: "net1" });
   const environment = { CNI_CONTAINERID: "c1", CNI_NETNS: "/run/netns/a", CNI_IFNAME: "eth0" };
 
-  function runnerWhere(isOurs: (file: string) => boolean) {
-    const plugin = trivialPlugin();
+  function runnerWhere(isOurs: (file: string) => boolean, hostNamespace: "unused" | "refused" = "unused") {
+    const plugin = trivialPlugin({ hostNamespace });
     const runner = new InProcessRunner({
       plugins: new Map([["trivial", plugin]]),
       host: () => trivialHost,
@@ -199,6 +199,16 @@ describe("InProcessRunner", () => {
     const foreign = runnerWhere(() => false);
     expect((await foreign.runner.run("trivial", call(environment, stdin))).stdout).toContain("10.7.7.7/24");
     expect(foreign.plugin.requests).toEqual([]);
+  });
+
+  it("does not run a plugin that would delegate again, by the same configuration, for ever", async () => {
+    const file = await install("trivial", "");
+    const { runner, plugin } = runnerWhere((candidate) => candidate === file, "refused");
+    await expect(runner.run("trivial", call(environment, stdin))).rejects.toMatchObject({
+      code: 7,
+      message: expect.stringContaining('"trivial" as "ipam.type"'),
+    });
+    expect(plugin.requests).toEqual([]);
   });
 
   it("needs the file in CNI_PATH like any caller", async () => {

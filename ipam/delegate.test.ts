@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { AddRequest, Call, GcRequest, NetworkConfig, Outcome } from "#cni/plugin.ts";
-import type { PluginRunner } from "#cni/plugin-runner.ts";
+import { NoDelegateError, type PluginRunner } from "#cni/plugin-runner.ts";
 import { parseCidr } from "#net/cidr.ts";
 import { parseIp } from "#net/ip.ts";
 import { IpamDelegate, ipamType } from "./delegate.ts";
@@ -152,4 +152,14 @@ describe("IpamDelegate", () => {
     await delegate.gc(gcRequest(config("1.1.0", { type: "host-local" })));
     expect(runner.verbs).toEqual(["GC"]);
   });
+});
+
+test("a plugin that hands out no addresses is refused on ADD, and has none to take back on DEL", async () => {
+  const delegate = new IpamDelegate({ run: (type) => Promise.reject(new NoDelegateError(type)) });
+  const request = addRequest(config("1.1.0", { type: "bridge" }));
+  await expect(delegate.add(request)).rejects.toMatchObject({
+    code: 7,
+    message: expect.stringContaining('"bridge"'),
+  });
+  await expect(delegate.del(request)).resolves.toBeUndefined();
 });

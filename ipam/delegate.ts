@@ -10,7 +10,7 @@ import type {
   StatusRequest,
   Verb,
 } from "#cni/plugin.ts";
-import type { PluginRunner } from "#cni/plugin-runner.ts";
+import { NoDelegateError, type PluginRunner } from "#cni/plugin-runner.ts";
 import type { CniResult } from "#cni/result.ts";
 import { decodeResult } from "#cni/result-versions.ts";
 import { atLeast } from "#cni/version.ts";
@@ -74,7 +74,13 @@ export class IpamDelegate {
 
   async del(request: DelRequest | AddRequest): Promise<void> {
     const type = ipamType(request.config.json);
-    if (type !== undefined) await this.#run(type, request, "DEL");
+    if (type === undefined) return;
+    try {
+      await this.#run(type, request, "DEL");
+    } catch (error) {
+      // Which has never given anything.
+      if (!(error instanceof NoDelegateError)) throw error;
+    }
   }
 
   async check(request: CheckRequest): Promise<void> {
@@ -109,7 +115,7 @@ export class IpamDelegate {
   /** "If a delegated plugin fails on ADD, the upper plugin SHOULD execute it again with DEL" (SPEC.md, section 4). */
   async #giveBack(type: string, request: AddRequest, cause: unknown): Promise<void> {
     try {
-      await this.#run(type, request, "DEL");
+      await this.del(request);
     } catch (error) {
       const first = CniError.from(cause);
       throw new CniError(first.code, first.message, {
