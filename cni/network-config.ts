@@ -84,6 +84,9 @@ export function readNetworkConfig(
   };
 }
 
+/** Leases and records are kept in a directory of the network's name: NAME_MAX (include/uapi/linux/limits.h). */
+const maxNameLength = 255;
+
 function networkName(json: JsonObject): string {
   const name = field(json, "name") ?? "";
   if (typeof name !== "string") {
@@ -97,6 +100,12 @@ function networkName(json: JsonObject): string {
     throw new CniError(ErrorCode.InvalidNetworkConfig, "invalid characters found in network name", {
       details: name,
     });
+  }
+  if (name.length > maxNameLength) {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot use network name ${JSON.stringify(name)}: it has ${name.length} characters, ${maxNameLength} is the most`,
+    );
   }
   return name;
 }

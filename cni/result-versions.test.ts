@@ -212,6 +212,12 @@ describe("decodeResult()", () => {
       'ips[0].interface "0" must be an integer',
     ],
     ["1.0.0", { routes: [{ dst: "default" }] }, "routes[0].dst: Cannot parse CIDR"],
+    ["1.0.0", { routes: [{ dst: "::/0", table: -5 }] }, "routes[0].table -5 must be an integer"],
+    [
+      "1.0.0",
+      { routes: [{ dst: "::/0", scope: 777 }] },
+      "routes[0].scope 777 must be an integer of 0 to 255",
+    ],
     ["1.0.0", { dns: [] }, "dns [] must be an object"],
     ["0.2.0", { ip4: { ip: 4 } }, "ip4.ip 4 must be a string"],
   ] as const)("in %s refuses %j", (version, json, problem) => {
@@ -255,7 +261,7 @@ const anyResultJson: fc.Arbitrary<JsonObject> = fc.record(
     ),
     routes: fc.array(
       fc.record(
-        { dst: cidrText, gw: ipText, mtu: fc.nat(), table: fc.nat(), scope: fc.nat() },
+        { dst: cidrText, gw: ipText, mtu: fc.nat(), table: fc.nat(), scope: fc.nat(255) },
         { requiredKeys: ["dst"] },
       ),
     ),

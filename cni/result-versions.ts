@@ -21,14 +21,17 @@ const dnsSchema = goObject({
   options: v.exactOptional(textList),
 });
 
+/** As wide as the kernel has them (include/uapi/linux/rtnetlink.h). */
+const uint32 = v.optional(int({ min: 0, max: 0xffffffff }));
+
 const routeSchema = goObject({
   dst: cidr,
   gw: emptyAsAbsent(ip),
-  mtu: v.optional(int()),
-  advmss: v.optional(int()),
-  priority: v.optional(int()),
-  table: v.optional(int()),
-  scope: v.optional(int()),
+  mtu: uint32,
+  advmss: uint32,
+  priority: uint32,
+  table: uint32,
+  scope: v.optional(int({ min: 0, max: 0xff })),
 });
 
 const oneFamilySchema = goObject({

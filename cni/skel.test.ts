@@ -97,6 +97,7 @@ describe("stdin", () => {
     [{ ...config, name: "" }, 7, "missing network name"],
     [{ ...config, name: "a/b" }, 7, "invalid characters found in network name"],
     [{ ...config, name: ".." }, 7, "invalid characters found in network name"],
+    [{ ...config, name: "n".repeat(256) }, 7, "256 characters, 255 is the most"],
     [{ ...config, cniVersion: 1 }, 6, "cniVersion 1 must be a string"],
     [{ ...config, cniVersion: "1.1" }, 1, "incompatible CNI versions"],
     [{ ...config, type: {} }, 7, "type {} must be a string"],
@@ -349,6 +350,19 @@ describe("errors", () => {
       code: 11,
       msg: "Cannot attach",
       details: "hint; Cannot create link eth0; EEXIST: File exists",
+    });
+  });
+
+  it("do not say twice what an error quotes of its cause", async () => {
+    const range = new RangeError("Gateway 10.9.0.1 not in network 10.1.0.0/24");
+    const set = new RangeError(`invalid range set 0: ${range.message}`, { cause: range });
+    const plugin = throwing(
+      new CniError(ErrorCode.InvalidNetworkConfig, `Cannot: ${set.message}`, { cause: set }),
+    );
+    expect(await failure("ADD", { plugin })).toEqual({
+      cniVersion: "1.1.0",
+      code: 7,
+      msg: "Cannot: invalid range set 0: Gateway 10.9.0.1 not in network 10.1.0.0/24",
     });
   });
 
