@@ -1,8 +1,8 @@
 const maxCauses = 20;
 
 /**
- * What lies beneath an error, outermost first: its causes and, of an AggregateError, its errors. Each text is
- * given once, and none that `error` itself carries already.
+ * What lies beneath an error, outermost first: its causes and, of an AggregateError, its errors. None that an error
+ * above it quotes already, as most do.
  */
 export function describeCauses(error: Error): readonly string[] {
   const texts: string[] = [];
@@ -11,7 +11,7 @@ export function describeCauses(error: Error): readonly string[] {
     if (thrown === undefined || seen.has(thrown) || texts.length >= maxCauses) return;
     seen.add(thrown);
     const text = messageOf(thrown);
-    if (text !== error.message && !texts.includes(text)) texts.push(text);
+    if (![error.message, ...texts].some((above) => above.includes(text))) texts.push(text);
     descend(thrown);
   };
   const descend = (parent: unknown): void => {
