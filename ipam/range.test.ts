@@ -53,12 +53,12 @@ describe("completeRange()", () => {
     [
       "10.1.2.3/24",
       {},
-      "Network has host bits set. For a subnet mask of length 24 the network address is 10.1.2.0",
+      "Network has host bits set. For a subnet mask of length 24 the network address is 10.1.2.0, not 10.1.2.3",
     ],
     [
       "fd00::1/64",
       {},
-      "Network has host bits set. For a subnet mask of length 64 the network address is fd00::",
+      "Network has host bits set. For a subnet mask of length 64 the network address is fd00::, not fd00::1",
     ],
     ["::ffff:10.0.0.0/120", {}, "IPNet IP and Mask version mismatch: ::ffff:10.0.0.0/120"],
     ["10.1.0.0/24", { start: "10.2.0.1" }, "RangeStart 10.2.0.1 not in network 10.1.0.0/24"],

@@ -38,7 +38,7 @@ export function completeRange(spec: RangeSpec): AddressRange {
   }
   if (hasHostBits(subnet)) {
     throw new RangeError(
-      `Network has host bits set. For a subnet mask of length ${subnet.prefixLength} the network address is ${formatIp(firstIp(subnet))}`,
+      `Network has host bits set. For a subnet mask of length ${subnet.prefixLength} the network address is ${formatIp(firstIp(subnet))}, not ${formatIp(subnet.address)}`,
     );
   }
   const gateway = spec.gateway ? unmapped(spec.gateway) : addToIp(firstIp(subnet), 1);

@@ -19,6 +19,7 @@ test.each<[Error, number]>([
   [Object.assign(new Error("read-only"), { code: "EROFS" }), 5],
   [new NetlinkError({ errno: 1, op: "create link" }), 50],
   [new NetlinkError({ errno: 24, op: "open a netlink socket" }), 11],
+  [new NetlinkError({ errno: 101, op: "add route" }), 7],
   [new NetlinkError({ errno: 22, op: "add route" }), 999],
   [new DOMException("gone", "AbortError"), 11],
   [new TypeError("x is not a function"), 999],

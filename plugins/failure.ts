@@ -37,6 +37,10 @@ const codesByErrno: Readonly<Record<string, ErrorCode>> = {
   ENOSPC: ErrorCode.IoFailure,
   EDQUOT: ErrorCode.IoFailure,
   EIO: ErrorCode.IoFailure,
+  // Of an address or a route that the configuration asks for.
+  EADDRNOTAVAIL: ErrorCode.InvalidNetworkConfig,
+  ENETUNREACH: ErrorCode.InvalidNetworkConfig,
+  EHOSTUNREACH: ErrorCode.InvalidNetworkConfig,
   EPERM: ErrorCode.PluginNotAvailable,
   EOPNOTSUPP: ErrorCode.PluginNotAvailable,
   EPROTONOSUPPORT: ErrorCode.PluginNotAvailable,
