@@ -17,6 +17,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
 import { attachmentElements, attachmentRefs, iptablesOf, ownerOf, releaseSubnets } from "./elements.ts";
+import { refuseOtherAddresses } from "./gateway.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { hostVethName } from "./names.ts";
 import { realise } from "./realise.ts";
@@ -109,6 +110,9 @@ async function attach(work: Work): Promise<CniResult> {
     const attachment = describeAttachment({ ...input, ipam: answer });
     const made = madeOf(attachment);
     entry.amend(encodeMade(made));
+    if (attachment.gateway) {
+      refuseOtherAddresses(host.kernel.namespace, work.present, attachment.gateway);
+    }
     request.signal.throwIfAborted();
     // Before there is an interface: its first packet finds the rules in place.
     await applyElements(made, work, undo);

@@ -30,6 +30,32 @@ export interface Gateway {
 }
 
 /**
+ * Looks, before anything is made or changed, whether the link that is to have the gateway's addresses has others.
+ * @throws {CniError} 7
+ */
+export function refuseOtherAddresses(
+  namespace: NetworkNamespace,
+  bridge: Link | undefined,
+  gateway: GatewaySpec,
+): void {
+  const link = gateway.vlan ? readLink(namespace, gateway.vlan.name) : bridge;
+  if (link) contradictingAddresses(link, presentAddresses(namespace, link), gateway);
+}
+
+function presentAddresses(namespace: NetworkNamespace, link: Link): readonly Cidr[] {
+  return readAddresses(namespace, link.ifindex)
+    .map(({ address }) => address)
+    .filter(({ address }) => !isLinkLocal(address));
+}
+
+/** @returns those to be replaced @throws {CniError} 7 where they are not to be replaced */
+function contradictingAddresses(link: Link, present: readonly Cidr[], gateway: GatewaySpec): readonly Cidr[] {
+  const inTheWay = contradicting(present, gateway.addresses);
+  if (inTheWay.length > 0 && !gateway.replace) throw differentAddress(link, gateway.addresses, inTheWay);
+  return inTheWay;
+}
+
+/**
  * Gives the host the gateway's addresses, on the bridge or on an interface in the containers' VLAN.
  * @throws {CniError} 7 where the bridge has another address
  */
@@ -52,13 +78,10 @@ function ensureAddresses(
   link: Link,
   gateway: GatewaySpec,
 ): readonly Cidr[] {
-  const present = readAddresses(namespace, link.ifindex)
-    .map(({ address }) => address)
-    .filter(({ address }) => !isLinkLocal(address));
+  const present = presentAddresses(namespace, link);
   const missing = gateway.addresses.filter((wanted) => !present.some((each) => equalCidr(each, wanted)));
-  const inTheWay = contradicting(present, gateway.addresses);
+  const inTheWay = contradictingAddresses(link, present, gateway);
   if (missing.length === 0 && inTheWay.length === 0) return [];
-  if (inTheWay.length > 0 && !gateway.replace) throw differentAddress(link, gateway.addresses, inTheWay);
   // Others may rely on it by the time that this ADD fails: then it stays, as the bridge itself does.
   const ifUnused = (step: () => void) => () => {
     if (listLinks(namespace, { master: bridge.ifindex }).length === 0 && readLink(namespace, link.ifindex))

@@ -108,6 +108,17 @@ describe.each([
     expect(await failingAdd(rig.config({ ...everything, ipam }))).toMatchObject({ code: 7 });
   });
 
+  test.each([
+    ["promiscMode", { promiscMode: true, hairpinMode: false }],
+    ["vlanTrunk", { vlanTrunk: [{ id: 5 }] }],
+  ])("nor does it leave the %s of its configuration on an operator's bridge", async (_, extra) => {
+    rig.namespace.run("ip link add br7 type bridge; ip addr add 10.7.0.1/24 dev br7");
+    const json = await failingAdd(rig.config({ ...everything, ...extra, bridge: "br7" }));
+    expect(json).toMatchObject({ code: 7, msg: expect.stringContaining('"br7"') as string });
+    expect(rig.link("br7").flags).not.toContain("UP");
+    expect(hasOther || !rig.namespace.run("nft list ruleset").includes("netctl")).toBe(true);
+  });
+
   test("a caller that gives up meanwhile leaves nothing", async () => {
     const controller = new AbortController();
     intercept = () => {
