@@ -173,6 +173,29 @@ test("IPv6 with an mtu below its minimum is refused, naming both", () => {
   expect(describeIt({ mtu: 1279 }, ipamAnswer(v4)).mtu).toBe(1279);
 });
 
+test.each([
+  ["10.1.0.5/24", "10.1.0.5/24", {}, "address 10.1.0.5/24: it is there twice"],
+  ["10.1.0.5/24", "10.1.0.5/16", {}, "address 10.1.0.5/16: it is there twice"],
+  ["224.0.0.5/24", "", {}, "address 224.0.0.5/24"],
+  ["0.0.0.0/24", "", {}, "address 0.0.0.0/24"],
+  ["255.255.255.255/24", "", {}, "address 255.255.255.255/24"],
+  ["::/64", "", {}, "address ::/64"],
+  ["::1/64", "", {}, "address ::1/64"],
+  ["ff02::5/64", "", {}, "address ff02::5/64"],
+  ["10.1.0.1/24", "", { isGateway: true }, "gateway 10.1.0.1: it is the container's own address"],
+])("%s beside %j with %j is refused", (first, second, config, message) => {
+  const ips = [first, second].filter((text) => text !== "").map((address) => ({ address }));
+  expect(() => describeIt(config, ipamAnswer({ ips }))).toThrow(
+    expect.objectContaining({ code: 7, message: expect.stringContaining(`Cannot use ${message}`) as string }),
+  );
+});
+
+test("a gateway that is none is refused only where it would be ours", () => {
+  const answer = ipamAnswer({ ips: [{ address: "10.1.0.5/24", gateway: "224.0.0.1" }] });
+  expect(() => describeIt({ isGateway: true }, answer)).toThrow(/gateway 224\.0\.0\.1/);
+  expect(describeIt({}, answer).ips).toHaveLength(1);
+});
+
 describe("VLANs", () => {
   test("vlan makes the port an access port, and the gateway an interface in that VLAN", () => {
     const attachment = describeIt({ bridge: "br1", vlan: 100, isGateway: true }, ipamAnswer(v4));

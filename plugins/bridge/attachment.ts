@@ -5,7 +5,16 @@ import type { BridgePortSpec, BridgeSpec } from "#kernel/bridge.ts";
 import type { InterfaceSpec } from "#kernel/interface.ts";
 import { type Cidr, firstIp, formatCidr, isDefaultRoute, overlaps, parseCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import { addToIp, type IpAddress } from "#net/ip.ts";
+import {
+  addToIp,
+  equalIp,
+  formatIp,
+  type IpAddress,
+  isLoopback,
+  isMulticast,
+  isUnspecified,
+  parseIp,
+} from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
 import type { BridgeConfig } from "./config.ts";
 import { vlanGatewayName, vlanGatewayPortName } from "./names.ts";
@@ -77,6 +86,7 @@ export function describeAttachment(input: AttachmentInput): Attachment {
     });
   }
   const ips = (ipam?.ips ?? []).map((ip) => completeIp(ip, config));
+  refuseUnusable(ips, config);
   const routes = completeRoutes(ipam?.routes ?? [], ips, config);
   const families = ([4, 6] as const).filter((family) =>
     ips.some(({ address }) => address.address.family === family),
@@ -132,6 +142,34 @@ export function describeAttachment(input: AttachmentInput): Attachment {
     routes,
     dns: config.dns ?? ipam?.dns ?? {},
   };
+}
+
+/** What the kernel refuses in the middle of an ADD, or takes and then delivers nothing to. */
+function refuseUnusable(ips: readonly CniIp[], config: BridgeConfig): void {
+  const refuse = (what: string, why: string) => {
+    throw new CniError(ErrorCode.InvalidNetworkConfig, `Cannot use ${what}: ${why}`, {
+      details: `of IPAM plugin ${JSON.stringify(config.ipamType)}`,
+    });
+  };
+  for (const [index, { address: cidr, gateway }] of ips.entries()) {
+    const { address } = cidr;
+    if (!isOfOneHost(address)) refuse(`address ${formatCidr(cidr)}`, "it is none that one host can have");
+    if (ips.findIndex((other) => equalIp(other.address.address, address)) < index) {
+      refuse(`address ${formatCidr(cidr)}`, "it is there twice");
+    }
+    if (gateway === undefined || !config.isGateway) continue;
+    if (!isOfOneHost(gateway)) refuse(`gateway ${formatIp(gateway)}`, "it is none that one host can have");
+    if (ips.some((other) => equalIp(other.address.address, gateway))) {
+      refuse(`gateway ${formatIp(gateway)}`, "it is the container's own address");
+    }
+  }
+}
+
+const broadcast = parseIp("255.255.255.255");
+
+function isOfOneHost(ip: IpAddress): boolean {
+  const isLoopback6 = ip.family === 6 && isLoopback(ip);
+  return !isUnspecified(ip) && !isMulticast(ip) && !isLoopback6 && !equalIp(ip, broadcast);
 }
 
 function completeIp(ip: CniIp, config: BridgeConfig): CniIp {
