@@ -14,11 +14,13 @@ import type { IfName } from "#net/ifname.ts";
 import { isLinkLocal } from "#net/ip.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { contradicting, type GatewaySpec, type VlanGatewaySpec } from "./attachment.ts";
-import { decodeMade, type Made } from "./made.ts";
+import { decodeMade } from "./made.ts";
 
 interface GatewayWork {
   readonly namespace: NetworkNamespace;
   readonly bridge: Link;
+  /** Of the attachment that needs the gateway. */
+  readonly hostVeth: IfName;
   readonly undo: Undo;
 }
 
@@ -67,7 +69,7 @@ export async function ensureGateway(
   const { vlan } = gateway;
   if (vlan === undefined) return { link: work.bridge, added: ensureAddresses(work, work.bridge, gateway) };
   return await withVlanGatewayLock(host, vlan.name, () => {
-    const link = ensureVlanInterface(work, vlan);
+    const link = ensureVlanInterface(host, work, vlan);
     return { link, added: ensureAddresses(work, link, gateway) };
   });
 }
@@ -120,7 +122,11 @@ function differentAddress(link: Link, wanted: readonly Cidr[], present: readonly
   );
 }
 
-function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: VlanGatewaySpec): Link {
+function ensureVlanInterface(
+  host: PluginHost,
+  { namespace, bridge, hostVeth, undo }: GatewayWork,
+  vlan: VlanGatewaySpec,
+): Link {
   const present = readLink(namespace, vlan.name);
   // One that was made here but has no mark yet: its ADD was killed before it was whole.
   if (present && (present.alias === vlanGatewayAlias || !isMadeHere(namespace, vlan))) {
@@ -134,7 +140,7 @@ function ensureVlanInterface({ namespace, bridge, undo }: GatewayWork, vlan: Vla
       peer: { namespace, name: vlan.name },
     });
   }
-  undo.push(`link ${JSON.stringify(vlan.name)}`, async () => void (await removeLink(namespace, vlan.name)));
+  undo.push(`link ${JSON.stringify(vlan.name)}`, () => removeUnusedVlanGateway(host, vlan, hostVeth));
   crashPoint("vlan-gateway-made");
   setPortVlans(
     namespace,
@@ -155,19 +161,17 @@ function isMadeHere(namespace: NetworkNamespace, vlan: Pick<VlanGatewaySpec, "po
   return readLink(namespace, vlan.portName) !== undefined;
 }
 
-/** Takes the VLAN's interface away when no other attachment needs it. */
+/** Takes the VLAN's interface away when no other attachment than the one with this veth needs it. */
 export async function removeUnusedVlanGateway(
   host: PluginHost,
-  made: Made,
-  isOwn: (made: Made) => boolean,
+  vlanGateway: VlanGatewaySpec,
+  hostVeth: IfName,
 ): Promise<void> {
-  const { vlanGateway } = made;
-  if (!vlanGateway) return;
   const { namespace } = host.kernel;
   await withVlanGatewayLock(host, vlanGateway.name, async () => {
     const isNeeded = host.journal.list().some((record) => {
       const other = record.plugin === "bridge" ? decodeMade(record) : undefined;
-      return other !== undefined && !isOwn(other) && other.vlanGateway?.name === vlanGateway.name;
+      return other?.vlanGateway?.name === vlanGateway.name && other.hostVeth !== hostVeth;
     });
     const link = isNeeded ? undefined : readLink(namespace, vlanGateway.name);
     if (link && (link.alias === vlanGatewayAlias || isMadeHere(namespace, vlanGateway)))

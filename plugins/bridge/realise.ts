@@ -41,7 +41,7 @@ export async function realise(
   const { name } = attachment.hostVeth;
   const bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
   const gateway = attachment.gateway
-    ? await ensureGateway(host, { namespace, bridge, undo }, attachment.gateway)
+    ? await ensureGateway(host, { namespace, bridge, hostVeth: name, undo }, attachment.gateway)
     : undefined;
   createVeth(namespace, {
     name,

@@ -114,7 +114,8 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   crashPoint("links-and-elements-removed");
   await attempt(() => new IpamDelegate(host.runner).del(release));
   crashPoint("addresses-released");
-  await attempt(() => removeUnusedVlanGateway(host, made, (other) => other.hostVeth === made.hostVeth));
+  const { vlanGateway, hostVeth } = made;
+  if (vlanGateway) await attempt(() => removeUnusedVlanGateway(host, vlanGateway, hostVeth));
   if (errors.length === 0) await attempt(async () => host.journal.remove(key, "bridge"));
   if (errors.length > 0) throw severalErrors(key, errors);
 }

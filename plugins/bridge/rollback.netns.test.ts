@@ -9,6 +9,7 @@ import type { JournalRecord } from "#journal/record.ts";
 import { decodeRecord } from "#journal/record-lines.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import { BridgeRig } from "#testing/bridge-rig.ts";
+import { testWith } from "#testing/requires.ts";
 import { bridge } from "./main.ts";
 import { hostVethName } from "./names.ts";
 
@@ -135,6 +136,28 @@ describe.each([
     expect(rig.snapshot()).toEqual(before);
   });
 });
+
+testWith(
+  ["bridge-vlan-filtering"],
+  "a failed ADD leaves the VLAN's gateway to another container",
+  async () => {
+    const inVlan = { isGateway: true, vlan: 100, ipam: { type: "host-local", subnet: "fd00:1::/64" } };
+    const controller = new AbortController();
+    // Duplicate address detection takes a second, in which the other one comes.
+    const first = rig.add(rig.config({ ...inVlan, enabledad: true }), {
+      netns: rig.container().path,
+      signal: controller.signal,
+    });
+    await expect.poll(() => rig.links()).toContain("br1.100");
+    const other = await rig.attach(inVlan);
+    controller.abort();
+    expect(await first).toMatchObject({ exitCode: 1, json: { code: 11 } });
+    expect(rig.links()).toContain("br1.100");
+    expect(rig.reaches(other.container, "fd00:1::1")).toBe(true);
+    await rig.detach(other);
+    expect(rig.links()).not.toContain("br1.100");
+  },
+);
 
 test("a journal that can't be written stops the ADD before anything is made", async () => {
   rig.replace({ journal: new Journal({ directory: "/proc/version", bootId: "x" }) });
