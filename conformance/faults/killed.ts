@@ -32,6 +32,30 @@ export const killedScenarios: readonly Scenario[] = [
   killing({ name: "DEL killed", mode: "standalone", verb: "DEL" }),
   killing({ name: "netd killed during ADD", mode: "netd", verb: "ADD" }),
   killing({ name: "netd killed during DEL", mode: "netd", verb: "DEL" }),
+  killing({
+    name: "portmap ADD killed",
+    mode: "standalone",
+    verb: "ADD",
+    world: { chained: "portmap" },
+  }),
+  killing({
+    name: "portmap DEL killed",
+    mode: "standalone",
+    verb: "DEL",
+    world: { chained: "portmap" },
+  }),
+  killing({
+    name: "netd killed during portmap ADD",
+    mode: "netd",
+    verb: "ADD",
+    world: { chained: "portmap" },
+  }),
+  killing({
+    name: "netd killed during portmap DEL",
+    mode: "netd",
+    verb: "DEL",
+    world: { chained: "portmap" },
+  }),
   killing({ name: "first ADD of a host killed", mode: "standalone", verb: "ADD", isFresh: true }),
   killing({
     name: "first ADD of a VLAN killed",
@@ -156,7 +180,8 @@ async function killOnce(world: World, plan: Killing, point: string, way: WayOn):
   const { mode, verb } = plan;
   if (mode === "netd" && world.netd?.isRunning !== true) await world.startNetd();
   const container = await world.container();
-  if (verb === "DEL") {
+  if (verb === "ADD") await world.prepare(container);
+  else {
     await world.attach(container);
     world.forget(container);
   }
@@ -170,6 +195,7 @@ async function killOnce(world: World, plan: Killing, point: string, way: WayOn):
   else if (way !== "launcher goes on") await followUps[way](world, container, {});
   else if (verb === "DEL") {
     reply.expectSilence();
+    await world.detachRest(container);
     await world.expectConsistent(container);
   } else {
     world.expectAttached(container, reply);

@@ -13,12 +13,14 @@ export async function tracePoints(
 ): Promise<readonly string[]> {
   const trace = `${world.directory}/trace`;
   rmSync(trace, { force: true });
+  if (verb === "ADD") await world.prepare(container);
   const reply = await world.call(verb, container, { ...options, trace });
   if (options.failAt !== undefined) reply.expectError();
   else if (verb === "ADD") world.expectAttached(container, reply);
   else {
     world.forget(container);
     reply.expectSilence();
+    await world.detachRest(container);
   }
   const points = readPoints(trace);
   expect(points.length > 0, `${verb} passed no point: is this the fault build?`);

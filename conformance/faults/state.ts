@@ -10,7 +10,7 @@ import { list, object, text } from "#conformance/witness.ts";
  * Read with `ip`, `nft` and from the files, not by the suite's own code.
  */
 export interface HostState {
-  /** "ID IFNAME done", "ID IFNAME intent" */
+  /** "ID IFNAME PLUGIN done", "ID IFNAME PLUGIN intent" */
   readonly records: readonly string[];
   /** "ADDRESS ID IFNAME": host-local's files */
   readonly leases: readonly string[];
@@ -20,6 +20,8 @@ export interface HostState {
   readonly links: readonly string[];
   /** "masquerade4 10.1.0.2", "mac_allowed veth1234abcd 02:…" */
   readonly elements: readonly string[];
+  /** "masquerade4 ID": each element by the comment that says whose it is, in whichever set */
+  readonly owned: readonly string[];
   /** Subnets within which nothing is masqueraded: shared, so they may outlive an attachment until the next GC. */
   readonly subnets: readonly string[];
 }
@@ -31,7 +33,8 @@ export interface StatePlace {
 }
 
 const marker = "@@faults@@";
-const ownedSets = new Set(["masquerade4", "masquerade6", "mac_checked", "mac_allowed"]);
+/** Those whose keys are compared as well. */
+const comparedSets = new Set(["masquerade4", "masquerade6", "mac_checked", "mac_allowed"]);
 
 export async function readHostState({ host, stateDirectory, network }: StatePlace): Promise<HostState> {
   const script = `ip -d -j link show type veth; echo; echo '${marker}'; nft -j list ruleset`;
@@ -39,6 +42,7 @@ export async function readHostState({ host, stateDirectory, network }: StatePlac
   const [links = "", ruleset = ""] = output.split(`${marker}\n`);
   const sets = ruleset.trim() === "" ? [] : list(object(JSON.parse(ruleset) as JsonValue)["nftables"]);
   const elements: string[] = [];
+  const owned: string[] = [];
   const subnets: string[] = [];
   for (const entry of sets.map(object)) {
     const set = object(entry["set"] ?? entry["map"]);
@@ -46,7 +50,9 @@ export async function readHostState({ host, stateDirectory, network }: StatePlac
     for (const element of list(set["elem"])) {
       const line = `${name} ${elementText(element)}`;
       if (name.startsWith("same_subnet")) subnets.push(line);
-      else if (ownedSets.has(name)) elements.push(line);
+      else if (comparedSets.has(name)) elements.push(line);
+      const owner = ownerOf(element);
+      if (owner !== undefined) owned.push(`${name} ${owner}`);
     }
   }
   return {
@@ -55,6 +61,7 @@ export async function readHostState({ host, stateDirectory, network }: StatePlac
     owners: readOwners(`${stateDirectory}/networks/.netctl/${network}`),
     links: parseNames(links),
     elements: elements.sort(),
+    owned: owned.sort(),
     subnets: subnets.sort(),
   };
 }
@@ -65,6 +72,13 @@ function parseNames(output: string): readonly string[] {
     .map((link) => text(object(link)["ifname"]))
     .filter((name) => name !== "uplink0")
     .sort();
+}
+
+/** Comments are `HASH NETWORK IFNAME ID`. Of a map, the element is a pair of key and value. */
+function ownerOf(element: JsonValue): string | undefined {
+  const key = Array.isArray(element) ? (list(element)[0] ?? null) : element;
+  const [, id] = /^[0-9a-f]{16} \S+ \S+ (\S+)$/.exec(text(object(object(key)["elem"])["comment"])) ?? [];
+  return id;
 }
 
 /** A value, a concatenation or a prefix, with or without comment. */
@@ -83,11 +97,11 @@ function elementText(element: JsonValue): string {
 function readRecords(directory: string): readonly string[] {
   return entries(directory)
     .map(({ name }) => {
-      const [containerId = "", ifName = ""] = name.split(":");
+      const [containerId = "", ifName = "", plugin = ""] = name.split(":");
       // A record is lines of a checksum and JSON; the one that says how it ended has "result".
       const lines = readQuietly(`${directory}/${name}`).split("\n");
       const phase = lines.some((line) => /^[0-9a-f]{8} \{"result":/.test(line)) ? "done" : "intent";
-      return `${containerId} ${ifName} ${phase}`;
+      return `${containerId} ${ifName} ${plugin} ${phase}`;
     })
     .sort();
 }

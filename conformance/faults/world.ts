@@ -13,6 +13,8 @@ import { type HostState, readHostState } from "./state.ts";
 
 export interface Container {
   readonly id: string;
+  /** Its published ports of the host begin after this. */
+  readonly firstPort: number;
   readonly namespace: Namespace;
 }
 
@@ -37,11 +39,16 @@ export interface WorldOptions {
   readonly hasBystanders?: boolean;
   /** Added to the network's configuration. */
   readonly config?: JsonObject;
+  /** A chain of bridge and this: it is what faults strike. */
+  readonly chained?: "portmap";
   /** Mounted as the state directory: options of a tmpfs. */
   readonly stateMount?: string;
 }
 
 export const network = "faults";
+
+/** Of containers one after the other: 80 and 443 beyond it never meet, while there are less than 363 of them. */
+const portsFrom = 20_000;
 
 /**
  * One host in a network namespace, with directories of its own, containers, and a netd where the mode wants one. It
@@ -55,7 +62,13 @@ export class World {
   readonly stateDirectory: string;
   readonly runDirectory: string;
   readonly config: JsonObject;
+  /** In the order in which a runtime adds. */
+  readonly plugins: readonly string[];
   netd: NetdProcess | undefined;
+  /** What `bridge` has answered, for what is chained after it. */
+  readonly #bridged = new Map<string, JsonObject>();
+  /** Sets in which each attachment has elements: read of the first one, and demanded of all others. */
+  #ownedSets: readonly string[] | undefined;
   readonly #label: string;
   readonly #namespaces: Namespace[] = [];
   readonly #bystanders: Bystander[] = [];
@@ -70,6 +83,7 @@ export class World {
     this.directory = `${kit.directory}/${label}`;
     this.stateDirectory = `${this.directory}/state`;
     this.runDirectory = `${this.directory}/run`;
+    this.plugins = options.chained === undefined ? ["bridge"] : ["bridge", options.chained];
     this.config = {
       cniVersion: "1.1.0",
       name: network,
@@ -126,9 +140,10 @@ export class World {
   async container(): Promise<Container> {
     this.#count += 1;
     const id = `${this.#label}-c${this.#count}`;
+    const firstPort = portsFrom + this.#count;
     const namespace = await Namespace.create(id);
     this.#namespaces.push(namespace);
-    return { id, namespace };
+    return { id, firstPort, namespace };
   }
 
   /** Starts a netd, and waits until it serves. */
@@ -162,12 +177,18 @@ export class World {
     };
   }
 
-  /** Calls the bridge plugin as a runtime does. */
-  async call(
+  /** Calls the last plugin of the chain. */
+  async call(verb: string, container: Container, options: CallOptions = {}): Promise<Reply> {
+    return await this.#call(this.plugins.at(-1) ?? "", verb, container, options);
+  }
+
+  /** As a runtime does it. */
+  async #call(
+    plugin: string,
     verb: string,
     container: Container | undefined,
-    options: CallOptions = {},
-    config = this.config,
+    options: CallOptions,
+    more: JsonObject = {},
   ): Promise<Reply> {
     const points = (list: readonly string[] | undefined) => list?.join(",") ?? "";
     const environment: Record<string, string> = {
@@ -188,9 +209,9 @@ export class World {
       ...options.environment,
     };
     const limited = options.openFiles === undefined ? [] : ["prlimit", `--nofile=${options.openFiles}`];
-    const words = [`--net=${this.host.path}`, ...limited, `${this.kit.bin}/bridge`];
+    const words = [`--net=${this.host.path}`, ...limited, `${this.kit.bin}/${plugin}`];
     const completed = await runCommand("/usr/bin/nsenter", words, {
-      stdin: JSON.stringify(config),
+      stdin: JSON.stringify({ ...this.#configOf(plugin, container), ...more }),
       environment,
       cwd: "/",
       timeoutMs: options.timeoutMs ?? 60_000,
@@ -199,8 +220,28 @@ export class World {
     return new Reply(verb, completed);
   }
 
+  #configOf(plugin: string, container: Container | undefined): JsonObject {
+    if (plugin === "bridge") return this.config;
+    const { cniVersion = "1.1.0" } = this.config;
+    const own = { cniVersion, name: network, type: plugin, capabilities: { portMappings: true } };
+    if (container === undefined) return own;
+    const ports = [80, 443].map((containerPort) => {
+      return { hostPort: container.firstPort + containerPort, containerPort, protocol: "tcp" };
+    });
+    const prevResult = this.#bridged.get(container.id);
+    return { ...own, runtimeConfig: { portMappings: ports }, ...(prevResult && { prevResult }) };
+  }
+
+  /** ADD of every plugin but the last. */
+  async prepare(container: Container, options: CallOptions = {}): Promise<void> {
+    for (const plugin of this.plugins.slice(0, -1)) {
+      this.#bridged.set(container.id, (await this.#call(plugin, "ADD", container, options)).expectJson());
+    }
+  }
+
   /** ADD that must succeed. From then on the attachment has to be there. */
   async attach(container: Container, options: CallOptions = {}): Promise<PrintedResult> {
+    await this.prepare(container, options);
     return this.expectAttached(container, await this.call("ADD", container, options));
   }
 
@@ -222,6 +263,13 @@ export class World {
   async detach(container: Container, options: CallOptions = {}): Promise<void> {
     this.#live.delete(container.id);
     (await this.call("DEL", container, options)).expectSilence();
+    await this.detachRest(container, options);
+  }
+
+  /** DEL of every plugin but the last, when that is gone. */
+  async detachRest(container: Container, options: CallOptions = {}): Promise<void> {
+    for (const plugin of this.plugins.slice(0, -1).reverse())
+      (await this.#call(plugin, "DEL", container, options)).expectSilence();
   }
 
   /** For a DEL or GC that the test itself calls, before it does. */
@@ -231,13 +279,12 @@ export class World {
 
   /** GC that must succeed, with everything valid that has to be there. */
   async collect(options: CallOptions = {}): Promise<void> {
-    (await this.callCollection(options)).expectSilence();
+    for (const plugin of this.plugins) (await this.callCollection(options, plugin)).expectSilence();
   }
 
-  async callCollection(options: CallOptions = {}): Promise<Reply> {
+  async callCollection(options: CallOptions = {}, plugin = "bridge"): Promise<Reply> {
     const valid = [...this.#live.keys()].map((containerID) => ({ containerID, ifname: "eth0" }));
-    const config = { ...this.config, "cni.dev/valid-attachments": valid };
-    return await this.call("GC", undefined, options, config);
+    return await this.#call(plugin, "GC", undefined, options, { "cni.dev/valid-attachments": valid });
   }
 
   async state(): Promise<HostState> {
@@ -246,8 +293,13 @@ export class World {
 
   /** Journal, leases, kernel and nftables have what has to be there, and nothing else; nor does the container. */
   async expectConsistent(container?: Container): Promise<void> {
-    const { subnets, ...found } = await this.state();
-    expectSameState({ ...found, subnets }, { ...this.#expected(), subnets });
+    const found = await this.state();
+    const [first] = this.#live.keys();
+    this.#ownedSets ??= found.owned.flatMap((line) => {
+      const [set = "", containerId] = line.split(" ");
+      return containerId === first ? [set] : [];
+    });
+    expectSameState(found, { ...this.#expected(), subnets: found.subnets });
     if (container !== undefined) {
       const isLive = this.#live.has(container.id);
       expectEqual(await linksIn(container.namespace), isLive ? ["eth0", "lo"] : ["lo"], "container's links");
@@ -273,7 +325,8 @@ export class World {
     const leases = each(({ id }, { ips }) => ips.map(({ ip }) => `${ip} ${id} eth0`));
     const hasMasquerade = this.config["ipMasq"] === true && this.config["insistOnBackend"] !== true;
     return {
-      records: each(({ id }) => [`${id} eth0 done`]),
+      records: each(({ id }) => this.plugins.map((plugin) => `${id} eth0 ${plugin} done`)),
+      owned: each(({ id }) => (this.#ownedSets ?? []).map((set) => `${set} ${id}`)),
       leases,
       owners: leases,
       links: each((_, { interfaces }) => {
@@ -315,7 +368,7 @@ export class World {
     this.#bystanders.length = 0;
     for (const { container } of this.#live.values()) await this.detach(container);
     await this.collect();
-    const nothing: HostState = { records: [], leases: [], owners: [], links: [], elements: [], subnets: [] };
+    const nothing = { records: [], leases: [], owners: [], links: [], elements: [], owned: [], subnets: [] };
     expectSameState(await this.state(), nothing);
     if (this.netd?.isRunning === true) {
       this.netd.signal("SIGTERM");
