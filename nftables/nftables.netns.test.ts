@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parseCidr } from "#net/cidr.ts";
+import { type Cidr, parseCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 import { parseIp } from "#net/ip.ts";
 import { parseMac } from "#net/mac.ts";
@@ -337,7 +337,7 @@ describe("retainSubnets", () => {
         masquerade(each),
       ),
     );
-    await nftables.retainSubnets([
+    await nftables.retainSubnets(() => [
       parseCidr("10.2.0.0/16"),
       parseCidr("fd01::/64"),
       parseCidr("192.0.2.0/24"),
@@ -349,8 +349,35 @@ describe("retainSubnets", () => {
 
   it("keeps the subnet that stands for a smaller one", async () => {
     await nftables.apply(masquerade("10.1.0.2/16"));
-    await nftables.retainSubnets([parseCidr("10.1.7.0/24")]);
+    await nftables.retainSubnets(() => [parseCidr("10.1.7.0/24")]);
     expect(listed("same_subnet4")).toBe("10.1.0.0/16 . 10.1.0.0/16");
+  });
+
+  it("keeps all where nobody knows what is in use", async () => {
+    await nftables.apply(masquerade("10.1.0.2/16"));
+    await nftables.retainSubnets(() => undefined);
+    expect(listed("same_subnet4")).toBe("10.1.0.0/16 . 10.1.0.0/16");
+  });
+
+  it("asks again when another process has added elements meanwhile", async () => {
+    await nftables.apply(masquerade("10.1.0.2/16"));
+    const inUse: Cidr[] = [];
+    await nftables.retainSubnets(() => {
+      const known = [...inUse];
+      if (inUse.length === 0) {
+        inUse.push(parseCidr("10.1.0.0/16"));
+        host.run("nft add element inet netctl masquerade4 '{ 10.1.0.3 }'");
+      }
+      return known;
+    });
+    expect(listed("same_subnet4")).toBe("10.1.0.0/16 . 10.1.0.0/16");
+  });
+});
+
+describe("removeOwned", () => {
+  it("asks nobody where there is nothing to remove, as on a kernel without nf_tables", async () => {
+    using nowhere = new Nftables({ namespacePath: "/nonexistent" });
+    await expect(nowhere.removeOwned([], alice)).resolves.toBeUndefined();
   });
 });
 

@@ -112,6 +112,8 @@ export class Nftables {
 
   /** `removeOwned` for several owners at once. @throws {NetlinkError} */
   async remove(removals: readonly Removal[]): Promise<void> {
+    // Also where there is no nf_tables to be asked.
+    if (removals.length === 0) return;
     await this.change((view) => {
       const present = view.read(removals.map((removal) => removal.ref));
       const remove = removals
@@ -161,15 +163,20 @@ export class Nftables {
 
   /**
    * Removes the shared elements of subnets that no network uses any more.
-   * @param inUse the subnets of all networks that there are
+   * @param inUse the subnets of all networks that there are; undefined if that is not known, and then all stay. Asked
+   * again where somebody has changed something meanwhile, as it may have been for a network that has just come
    * @throws {NetlinkError}
    */
-  async retainSubnets(inUse: readonly Cidr[]): Promise<void> {
-    const stale = (set: SharedSetId): readonly ElementRef[] =>
-      this.#list(set)
-        .filter(({ key: [subnet] }) => !inUse.some((used) => overlaps(used, subnet)))
-        .map(({ key }) => ({ set, key }));
-    await this.change(() => ({ remove: [...stale("sameSubnet4"), ...stale("sameSubnet6")], add: [] }));
+  async retainSubnets(inUse: () => readonly Cidr[] | undefined): Promise<void> {
+    await this.change(({ list }) => {
+      const used = inUse();
+      if (!used) return { remove: [], add: [] };
+      const stale = (set: SharedSetId): readonly ElementRef[] =>
+        list(set)
+          .filter(({ key: [subnet] }) => !used.some((each) => overlaps(each, subnet)))
+          .map(({ key }) => ({ set, key }));
+      return { remove: [...stale("sameSubnet4"), ...stale("sameSubnet6")], add: [] };
+    });
   }
 
   /** Whether the rules are as this version wants them. Costs a run of nft. @throws {ProgramError} */

@@ -27,7 +27,7 @@ export function attachmentElements(made: Made, key: AttachmentKey): readonly Ope
 /** What of them belongs to the attachment alone, to be removed. */
 export function attachmentRefs(made: Made): readonly ElementRef[] {
   return [
-    ...masqueradeRefs(made.masquerade),
+    ...(made.masqueradeBackend === "nftables" ? masqueradeRefs(made.masquerade) : []),
     ...(made.macSpoofCheck ? macSpoofRefs({ port: made.hostVeth, mac: made.containerMac }) : []),
   ];
 }
@@ -51,14 +51,18 @@ const addressed = goObject({ ips: v.optional(v.array(goObject({ address: cidr })
  * @param leaving an attachment that is being taken back, and needs none
  */
 export async function releaseSubnets(host: PluginHost, leaving?: AttachmentKey): Promise<void> {
+  await host.nftables.retainSubnets(() => subnetsInUse(host, leaving));
+}
+
+/** Undefined where an ADD is under way: what it will use is not known yet. */
+function subnetsInUse(host: PluginHost, leaving: AttachmentKey | undefined): readonly Cidr[] | undefined {
   const inUse: Cidr[] = [];
   for (const record of host.journal.list()) {
     if (isDeepStrictEqual(record.key, leaving)) continue;
-    // What an ADD under way will use is not known yet.
-    if (record.phase !== "done") return;
+    if (record.phase !== "done") return undefined;
     inUse.push(...(decodeMade(record)?.masquerade ?? []));
     const result = v.safeParse(addressed, record.result);
     if (result.success) inUse.push(...result.output.ips.map(({ address }) => address));
   }
-  await host.nftables.retainSubnets(inUse.map(networkOf));
+  return inUse.map(networkOf);
 }
