@@ -52,13 +52,18 @@ export async function takeFootprint(
   const files = new Map<string, string>();
   for (const directory of directories) await readTree(directory, files);
   const mountinfo = await readFile("/proc/self/mountinfo", "utf8");
+  const present = parseAddresses(addresses);
+  // The route by which the host knows an address of its own comes with the address, or once the link has a carrier.
+  const own = new Set(present.map((address) => address.cidr.split("/")[0]));
   return {
     links: parseLinks(links),
     // The kernel makes link-local addresses and anycast and multicast routes by itself, and in its own time.
-    addresses: parseAddresses(addresses).filter((address) => !address.cidr.startsWith("fe80:")),
-    routes: [...parseRoutes(routes4), ...parseRoutes(routes6)].filter(
-      (route) => !/^(anycast|multicast)$/.test(text(route.json["type"])) && !/^(fe80|ff00):/.test(route.dst),
-    ),
+    addresses: present.filter((address) => !address.cidr.startsWith("fe80:")),
+    routes: [...parseRoutes(routes4), ...parseRoutes(routes6)].filter((route) => {
+      const type = text(route.json["type"]);
+      const isOwn = type === "local" && own.has(route.dst);
+      return !isOwn && !/^(anycast|multicast)$/.test(type) && !/^(fe80|ff00):/.test(route.dst);
+    }),
     rules: rules.split("\n").filter((line) => line.trim() !== ""),
     nft: nftObjects(nft),
     files,
@@ -191,6 +196,9 @@ function stripped(value: JsonValue): JsonValue {
   return kept;
 }
 
+/** Of the reference's portmap: only its rules for containers lead there. */
+const sharedChains = /^CNI-HOSTPORT-/;
+
 function nftLeaks(
   before: readonly string[],
   after: readonly string[],
@@ -205,7 +213,7 @@ function nftLeaks(
     // A chain that hooks nowhere and that nothing jumps to has lost its owner.
     if (!entry.startsWith("chain ") || entry.includes('"hook"')) return false;
     const name = text(object(JSON.parse(entry.slice("chain ".length)) as JsonValue)["name"]);
-    return !jumps.includes(`"target":"${name}"`);
+    return !sharedChains.test(name) && !jumps.includes(`"target":"${name}"`);
   });
 }
 

@@ -14,6 +14,8 @@ import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.
 import { storeCases } from "./topics/host-local-store.ts";
 import { loopbackCases } from "./topics/loopback.ts";
 import { noneCases } from "./topics/none.ts";
+import { passThroughCases, reachCases } from "./topics/portmap-reach.ts";
+import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts";
 import { environmentCases } from "./topics/protocol-environment.ts";
 import { stdinCases } from "./topics/protocol-stdin.ts";
 import { versionCases } from "./topics/protocol-versions.ts";
@@ -45,6 +47,11 @@ export const topics: readonly Topic[] = [
     cases: [...allocationCases, ...storeCases, ...hostLocalRefusals],
   },
   { name: "static", executables: ["static"], cases: staticCases },
+  {
+    name: "portmap",
+    executables: ["portmap", "bridge", "host-local"],
+    cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
+  },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },

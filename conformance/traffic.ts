@@ -15,7 +15,7 @@ tcp.listen(port, "::", () => udp.bind(port, "::", () => console.log("ready")));
 `;
 
 const clientScript = `
-const [protocol, host, port] = process.argv.slice(1);
+const [protocol, host, port, fromPort] = process.argv.slice(1);
 const give = (text, reason) => { process.stdout.write(text || reason); process.exit(text === "" ? 1 : 0); };
 setTimeout(() => give("", "no answer"), 2000);
 if (protocol === "tcp") {
@@ -28,7 +28,7 @@ if (protocol === "tcp") {
   const socket = require("node:dgram").createSocket(host.includes(":") ? "udp6" : "udp4");
   socket.on("message", (data) => give(String(data)));
   socket.on("error", (error) => give("", error.code));
-  socket.send("who am I", Number(port), host);
+  socket.bind(Number(fromPort ?? 0), () => socket.send("who am I", Number(port), host));
 }
 `;
 
@@ -58,11 +58,13 @@ export async function askServer(
   protocol: "tcp" | "udp",
   host: string,
   port = serverPort,
+  /** Of UDP alone. */
+  fromPort?: number,
 ): Promise<string> {
   const reasons: string[] = [];
   // A busy machine may lose the first packet to address resolution.
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const args = ["-e", clientScript, protocol, host, String(port)];
+    const args = ["-e", clientScript, protocol, host, String(port), ...(fromPort ? [String(fromPort)] : [])];
     const completed = await namespace.enter(process.execPath, args);
     if (completed.exitCode === 0) return completed.stdout;
     reasons.push(completed.stdout || completed.stderr.trim());
