@@ -168,11 +168,12 @@ export class Nftables {
    * @throws {NetlinkError}
    */
   async retainSubnets(inUse: () => readonly Cidr[] | undefined): Promise<void> {
-    await this.change(({ list }) => {
+    await this.change((view) => {
       const used = inUse();
       if (!used) return { remove: [], add: [] };
       const stale = (set: SharedSetId): readonly ElementRef[] =>
-        list(set)
+        view
+          .list(set)
           .filter(({ key: [subnet] }) => !used.some((each) => overlaps(each, subnet)))
           .map(({ key }) => ({ set, key }));
       return { remove: [...stale("sameSubnet4"), ...stale("sameSubnet6")], add: [] };
