@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, rename, unlink } from "node:fs/promises";
+import { link, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errorCode, IoError } from "#machine/io-error.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
 
 export interface DurableFileOptions {
   /** Permission bits, whatever the umask. */
@@ -52,7 +53,7 @@ async function place(
   // A leading dot and no known suffix: whoever reads the directory meanwhile passes over it.
   const temporary = join(directory, `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}`);
   try {
-    await mkdir(directory, { recursive: true, mode: options.directoryMode });
+    makeDirectory(directory, options.directoryMode);
     await writeSynced(temporary, text, options.mode);
     await put(temporary);
     await syncDirectory(directory);

@@ -1,4 +1,4 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type NetworkList, parseConfList } from "#cni/conflist.ts";
 import type { NamespaceIdentity } from "#cni/plugin.ts";
@@ -6,6 +6,7 @@ import type { CniResult } from "#cni/result.ts";
 import type { Directories } from "#machine/directories.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { withFileLock } from "#machine/lock.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { native } from "#native/addon.ts";
 import type { CachedAttachment } from "./cache.ts";
@@ -144,6 +145,11 @@ export class Sandboxes {
     await this.#exclusively(name, async () => {
       const { record, isDamaged } = await this.#readForRemoval(name);
       const namespace = identifyNamespace(record.netns);
+      if (typeof namespace === "object" && isOwnNamespace(namespace)) {
+        throw new SandboxFailure(
+          `Cannot remove sandbox ${name}: the host's own network is mounted on ${record.netns}; "umount ${record.netns}" first`,
+        );
+      }
       if (typeof namespace === "object") await emptyOfProcesses(name, namespace, options.kill === true);
       if (!isDamaged) await this.#records.update({ ...record, phase: "removing" });
       const left = await this.#takeBack(record, [loopbackAttachment, ...record.attachments], false);
@@ -222,7 +228,7 @@ export class Sandboxes {
   }
 
   async #makeNamespace({ netns, name }: SandboxRecord): Promise<void> {
-    await mkdir(join(this.#directories.run, "netns"), { recursive: true, mode: 0o755 });
+    makeDirectory(join(this.#directories.run, "netns"), 0o755);
     // Left by a crash or a reboot: the file on which a namespace was mounted, and files for a sandbox of this name.
     native().removeNamespace(netns);
     await rm(this.filesDirectory(name), { recursive: true, force: true });
@@ -326,6 +332,12 @@ function listAtAdd(cached: CachedAttachment): NetworkList | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Every process of the host would count as one that runs in the sandbox. */
+function isOwnNamespace({ dev, ino }: NamespaceIdentity): boolean {
+  const own = identifyNamespace("/proc/self/ns/net");
+  return typeof own === "object" && own.dev === dev && own.ino === ino;
 }
 
 /** Ends what runs in the namespace, or refuses: a process would keep it alive, unseen and without a network. */
