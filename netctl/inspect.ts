@@ -32,7 +32,7 @@ export async function inspect(
   const whole = await collectInspection(world);
   const shown = name === undefined ? whole : select(whole, name);
   if (flags.json === true) writeJson(world.io, shown);
-  else world.io.stdout(renderInspection(shown, world.io.colors));
+  else world.io.stdout(renderInspection(shown, whole.sandboxes, world.io.colors));
   return ExitCode.Ok;
 }
 

@@ -9,6 +9,8 @@ export interface Io {
   stderr(text: string): void;
   /** Formats for the terminal; leaves text as it is where stdout is none. */
   readonly colors: Colors;
+  /** Absolute; what relative paths of the command line are relative to. */
+  readonly workingDirectory: string;
   /**
    * Runs a program on the same stdin, stdout and stderr, hands signals on, and answers with its exit code, or
    * 128 + N where signal N ended it.

@@ -41,6 +41,15 @@ function runAttached(file: string, args: readonly string[], environment: Environ
   });
 }
 
+/** Somebody may have removed it from under the shell. */
+function findWorkingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
+}
+
 const io: Io = {
   stdout: (text) => {
     process.stdout.write(text);
@@ -49,6 +58,7 @@ const io: Io = {
     process.stderr.write(text);
   },
   colors: chooseColors(process.env, process.stdout.isTTY),
+  workingDirectory: findWorkingDirectory(),
   runAttached,
 };
 

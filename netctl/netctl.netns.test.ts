@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
 import type { Inspection } from "./inspect/model.ts";
@@ -262,6 +263,7 @@ describe("netctl", () => {
     await lab.ok("sandbox", "create", "a", "--network", "web");
     const tree = await lab.ok("inspect", "a");
     expect(tree).toContain("10.1.0.2/24");
+    expect(await lab.ok("inspect", "web")).toMatch(/port {2}veth\w+ {2}up {2}a {2}eth0/);
     expect(tree).not.toContain("!");
     const found = await inspection();
     const port = found.networks[0]?.attachments[0]?.outside[0]?.name ?? "";
@@ -284,6 +286,24 @@ describe("netctl", () => {
     expect((await lab.netctl("inspect", "nothing")).stderr).toBe(
       "netctl: Cannot inspect nothing: no such network, sandbox or container; there are a, web\n",
     );
+  });
+
+  it("misses no interface in a network that makes none", async () => {
+    await lab.ok("network", "create", "quiet", "-d", "none");
+    await lab.ok("sandbox", "create", "a", "--network", "quiet");
+    expect(differences(await inspection())).toEqual([]);
+    await lab.ok("sandbox", "rm", "a");
+  });
+
+  it("never ends the processes of the host, whatever is mounted in the place of a sandbox", async () => {
+    await lab.ok("sandbox", "create", "a");
+    const place = lab.path("run/netns/a");
+    lab.host.run(`umount '${place}'; mount --bind '${lab.host.path}' '${place}'`);
+    const child = lab.start("sandbox", "rm", "-f", "a");
+    const refused = await once(child, "exit");
+    lab.host.run(`umount '${place}'`);
+    expect(refused).toEqual([1, null]);
+    await lab.ok("sandbox", "rm", "a");
   });
 
   it("picks a subnet that nobody on the host uses, also when many ask at once", async () => {
@@ -313,6 +333,13 @@ describe("netctl", () => {
     lab.host.run("ip link add guest type veth peer name other; ip link set guest master fresh");
     await lab.ok("network", "rm", "old", "new");
     expect(links().map(({ ifname }) => ifname)).toEqual(expect.arrayContaining(["shared", "fresh"]));
+  });
+
+  it("writes no relative path into a network, which others read from elsewhere", async () => {
+    await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/24", "--state-dir", "some/state");
+    expect(await readFile(lab.path("conf/web.conflist"), "utf8")).toContain(
+      `"dataDir": "${join(process.cwd(), "some/state/networks")}"`,
+    );
   });
 
   it("writes networks that any CNI runtime can read", async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -25,6 +25,7 @@ async function netctl(...words: readonly string[]) {
     stdout: (text) => (stdout += text),
     stderr: (text) => (stderr += text),
     colors: chooseColors({}, false),
+    workingDirectory: directory,
     runAttached: async (file, args) => {
       ran.push([file, ...args]);
       return 42;
@@ -83,6 +84,18 @@ describe("netctl", () => {
     expect((await netctl("--conf-dir", directory, "network", "ls", "--quiet")).stdout).toMatch(
       /^[0-9a-f]{12}\n$/,
     );
+  });
+
+  it("takes a relative directory from where it was started", async () => {
+    await netctl("network", "create", "here", "--driver", "none", "--conf-dir", "elsewhere");
+    expect(await readdir(join(directory, "elsewhere"))).toEqual(["here.conflist"]);
+  });
+
+  it("prints the version of the suite", async () => {
+    const { version } = JSON.parse(await readFile(join(import.meta.dirname, "../package.json"), "utf8")) as {
+      readonly version: string;
+    };
+    expect(await netctl("--version")).toMatchObject({ exitCode: 0, stdout: `${version}\n` });
   });
 
   it("lists networks of anybody, and names a file that gives none", async () => {

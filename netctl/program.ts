@@ -12,6 +12,7 @@ import { registerSandboxCreate } from "./sandbox-create.ts";
 import { registerSandboxExec } from "./sandbox-exec.ts";
 import { registerSandboxLs } from "./sandbox-ls.ts";
 import { registerSandboxRm } from "./sandbox-rm.ts";
+import { suiteVersion } from "./version.ts";
 import { openWorld } from "./world.ts";
 
 /** All commands, by the group that they stand in. */
@@ -75,6 +76,7 @@ function buildProgram(
 ): Command {
   const program = new Command("netctl")
     .description("Container networks on this host: make them, use them, see what they really do")
+    .version(suiteVersion, "--version", "print the version")
     .enablePositionalOptions()
     .showSuggestionAfterError()
     .exitOverride()

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { splitPath } from "#cni/environment.ts";
 import { ExecRunner } from "#cni/invoke.ts";
 import type { Environment } from "#cni/plugin.ts";
@@ -35,13 +36,23 @@ export function openWorld(
   io: Io,
   signal: AbortSignal | undefined,
 ): World {
-  const directories = resolveDirectories(environment, flags);
+  // Records and configurations name them, for readers with another working directory.
+  const absolute = (path: string | undefined) => (path ? resolve(io.workingDirectory, path) : undefined);
+  const absoluteAll = (paths: string | undefined) =>
+    paths ? splitPath(paths).map(absolute).join(":") : undefined;
+  const asked: DirectoryOverrides = {
+    conf: absolute(flags.conf || environment["NETCTL_CONF_DIR"]),
+    bin: absoluteAll(flags.bin || environment["NETCTL_BIN_DIR"]),
+    state: absolute(flags.state || environment["NETCTL_STATE_DIR"]),
+    run: absolute(flags.run || environment["NETCTL_RUN_DIR"]),
+  };
+  const directories = resolveDirectories(environment, asked);
   const forPlugins: Environment = {
     ...environment,
-    ...given("NETCTL_CONF_DIR", flags.conf),
-    ...given("NETCTL_BIN_DIR", flags.bin),
-    ...given("NETCTL_STATE_DIR", flags.state),
-    ...given("NETCTL_RUN_DIR", flags.run),
+    ...given("NETCTL_CONF_DIR", asked.conf),
+    ...given("NETCTL_BIN_DIR", asked.bin),
+    ...given("NETCTL_STATE_DIR", asked.state),
+    ...given("NETCTL_RUN_DIR", asked.run),
   };
   const networks = new ConfDirectory(directories.conf);
   const chain: ChainHost = {

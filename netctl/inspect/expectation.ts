@@ -10,6 +10,8 @@ import type { CachedAttachment } from "#runtime/cache.ts";
 /** What the result of an attachment's ADD says is there. */
 export interface Expectation {
   readonly addresses: readonly string[];
+  /** False where the network makes no interface of the attachment's name: drivers `none` and `host`. */
+  readonly hasInterface: boolean;
   /** MAC of the container's interface; empty if the result has none. */
   readonly mac: string;
   /** Links in the host: bridge, the veth's other end. */
@@ -35,10 +37,13 @@ export function readExpectation(
   if (result === undefined) return undefined;
   const { interfaces, ips } = result;
   const own = interfaces.findIndex(({ name, sandbox }) => sandbox !== undefined && name === ifName);
+  // Results below 0.3.0 have no interfaces.
+  const hasInterface = own >= 0 || interfaces.length === 0;
   return {
     addresses: ips
-      .filter((ip) => ip.interface === undefined || own < 0 || ip.interface === own)
+      .filter((ip) => ip.interface === undefined || interfaces.length === 0 || ip.interface === own)
       .map(({ address }) => formatCidr(address)),
+    hasInterface,
     mac: interfaces[own]?.mac ?? "",
     hostLinks: interfaces
       .filter(({ sandbox }) => sandbox === undefined)

@@ -2,11 +2,18 @@ import type { Colors } from "#netctl/io.ts";
 import { renderTree, type TreeNode } from "#netctl/tree.ts";
 import type { AttachmentView, BridgeView, Inspection, LinkView, NetworkView, SandboxView } from "./model.ts";
 
-/** The inspection as trees for people: networks, then sandboxes. What does not agree begins with "!". */
-export function renderInspection(inspection: Inspection, colors: Colors): string {
+/**
+ * The inspection as trees for people: networks, then sandboxes. What does not agree begins with "!".
+ * @param known all sandboxes, whose names stand for their container ids, also where they are not among those shown
+ */
+export function renderInspection(
+  inspection: Inspection,
+  known: readonly SandboxView[],
+  colors: Colors,
+): string {
   const { networks, sandboxes, problems } = inspection;
   const drawing = new Drawing(colors);
-  const names = new Map(sandboxes.map(({ containerId, name }) => [containerId, name]));
+  const names = new Map(known.map(({ containerId, name }) => [containerId, name]));
   const trees = [
     ...networks.map((network) => drawing.network(network, names)),
     ...sandboxes.map((sandbox) => drawing.sandbox(sandbox)),

@@ -1,0 +1,2 @@
+/** Of the suite, as package.json has it. */
+export const suiteVersion = "0.1.0";
