@@ -295,10 +295,12 @@ export class World {
   async expectConsistent(container?: Container): Promise<void> {
     const found = await this.state();
     const [first] = this.#live.keys();
-    this.#ownedSets ??= found.owned.flatMap((line) => {
-      const [set = "", containerId] = line.split(" ");
-      return containerId === first ? [set] : [];
-    });
+    if (first !== undefined) {
+      this.#ownedSets ??= found.owned.flatMap((line) => {
+        const [set = "", containerId] = line.split(" ");
+        return containerId === first ? [set] : [];
+      });
+    }
     expectSameState(found, { ...this.#expected(), subnets: found.subnets });
     if (container !== undefined) {
       const isLive = this.#live.has(container.id);
