@@ -1,4 +1,4 @@
-import { readU16 } from "./byte-order.ts";
+import { hostLittleEndian } from "./byte-order.ts";
 import type { Codec } from "./codec.ts";
 import { DecodeError } from "./decode-error.ts";
 import { nestedFlag, Writer } from "./writer.ts";
@@ -12,6 +12,10 @@ export interface UnknownAttribute {
   readonly payload: Uint8Array;
 }
 
+/** Where a u16 has its lower and its higher eight bits. */
+const low = hostLittleEndian ? 0 : 1;
+const high = 1 - low;
+
 /**
  * Calls `visit` for each attribute, with its type and flags apart, and with where its payload lies.
  * @throws {DecodeError} where one reaches beyond the end
@@ -23,8 +27,9 @@ function eachAttribute(
   const size = data.length;
   for (let at = 0; at < size; ) {
     if (size - at < 4) throw new DecodeError(`${size - at} bytes left where an attribute starts`);
-    const length = readU16(data, at);
-    const type = readU16(data, at + 2);
+    // Written out, since this runs a hundred times for one link.
+    const length = (data[at + low] as number) | ((data[at + high] as number) << 8);
+    const type = (data[at + 2 + low] as number) | ((data[at + 2 + high] as number) << 8);
     if (length < 4 || length > size - at) {
       throw new DecodeError(`attribute ${type & 0x3fff} claims ${length} of ${size - at} bytes`);
     }
@@ -84,7 +89,7 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
     ([name, [type, codec]], place): Row => ({ name, type, codec, place }),
   );
   const byName = new Map(list.map((row) => [row.name, row]));
-  const byType = new Map(list.map((row) => [row.type, row]));
+  const byType = indexByType(list);
 
   const table: AttributeTable<R> = {
     rows,
@@ -108,7 +113,7 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
       const unknown: UnknownAttribute[] = [];
       eachAttribute(data, (type, flags, start, end) => {
         const payload = data.subarray(start, end);
-        const row = byType.get(type);
+        const row = byType[type];
         if (row) values[row.name] = readRow(row, payload, values[row.name]);
         else unknown.push({ type, flags, payload });
       });
@@ -125,11 +130,11 @@ export function attributeTable<const R extends Rows>(rows: R): AttributeTable<R>
     },
     picker(...names) {
       const wanted: readonly string[] = names;
-      const picked = new Map(list.filter(({ name }) => wanted.includes(name)).map((row) => [row.type, row]));
+      const picked = indexByType(list.filter(({ name }) => wanted.includes(name)));
       return (data) => {
         const values: Record<string, unknown> = {};
         eachAttribute(data, (type, _flags, start, end) => {
-          const row = picked.get(type);
+          const row = picked[type];
           if (row) values[row.name] = readRow(row, data.subarray(start, end), values[row.name]);
         });
         return values as never;
@@ -144,6 +149,12 @@ interface Row {
   readonly type: number;
   readonly codec: RowCodec;
   readonly place: number;
+}
+
+function indexByType(rows: readonly Row[]): readonly (Row | undefined)[] {
+  const index: (Row | undefined)[] = [];
+  for (const row of rows) index[row.type] = row;
+  return Array.from(index);
 }
 
 function writeRow(into: Writer, { name, type, codec }: Row, value: unknown): void {

@@ -26,19 +26,31 @@ export class Writer {
   }
 
   u8(value: number): this {
-    return this.#integer(value, 1, 0, 0xff, true);
+    if ((value & 0xff) !== value) throw outOfRange(value, 1, 0, 0xff);
+    const at = this.#grow(1);
+    this.#bytes[at] = value;
+    return this;
   }
   i8(value: number): this {
     return this.#integer(value, 1, -0x80, 0x7f, true);
   }
   u16(value: number): this {
-    return this.#integer(value, 2, 0, 0xffff, hostLittleEndian);
+    if ((value & 0xffff) !== value) throw outOfRange(value, 2, 0, 0xffff);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, hostLittleEndian);
+    return this;
   }
   u32(value: number): this {
-    return this.#integer(value, 4, 0, 0xffffffff, hostLittleEndian);
+    if (value >>> 0 !== value) throw outOfRange(value, 4, 0, 0xffffffff);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, hostLittleEndian);
+    return this;
   }
   i32(value: number): this {
-    return this.#integer(value, 4, -0x80000000, 0x7fffffff, hostLittleEndian);
+    if ((value | 0) !== value) throw outOfRange(value, 4, -0x80000000, 0x7fffffff);
+    const at = this.#grow(4);
+    this.#view.setInt32(at, value, hostLittleEndian);
+    return this;
   }
   u16be(value: number): this {
     return this.#integer(value, 2, 0, 0xffff, false);
@@ -67,7 +79,8 @@ export class Writer {
 
   /** Pads with zeros to a multiple of four, NLA_ALIGNTO and NLMSG_ALIGNTO. */
   align(): this {
-    return this.zeros(-this.#length & 3);
+    const missing = -this.#length & 3;
+    return missing === 0 ? this : this.zeros(missing);
   }
 
   /** Overwrites a u32 that was written before: for lengths known afterwards. */
@@ -102,11 +115,7 @@ export class Writer {
   }
 
   #integer(value: number, size: 1 | 2 | 4, min: number, max: number, little: boolean): this {
-    if (!Number.isInteger(value) || value < min || value > max) {
-      throw new RangeError(
-        `Cannot encode ${value} in ${size} bytes: it must be an integer from ${min} to ${max}`,
-      );
-    }
+    if (!Number.isInteger(value) || value < min || value > max) throw outOfRange(value, size, min, max);
     const at = this.#grow(size);
     if (size === 1) this.#view.setUint8(at, value & 0xff);
     else if (size === 2) this.#view.setUint16(at, value & 0xffff, little);
@@ -134,4 +143,10 @@ export class Writer {
     this.#length = needed;
     return at;
   }
+}
+
+function outOfRange(value: number, size: number, min: number, max: number): RangeError {
+  return new RangeError(
+    `Cannot encode ${value} in ${size} bytes: it must be an integer from ${min} to ${max}`,
+  );
 }
