@@ -4,7 +4,7 @@ import { randomMac } from "#net/mac.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import { LinkFlag, newLink, setLink } from "#netlink/route/link.ts";
-import { type Link, listLinks, readLink, removeLink, requireLink } from "./link.ts";
+import { type Link, listLinks, readLink, removeLink, requireLink, setLinkAndRead } from "./link.ts";
 import { NotABridgeError, UnsupportedByKernelError } from "./link-error.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 import { type SysctlSetting, writeSysctls } from "./sysctl.ts";
@@ -149,17 +149,20 @@ export function isPromiscuous(link: Link): boolean {
 }
 
 /**
- * Sets what differs from a new port's defaults. Like `bridge link set dev PORT hairpin on isolated on`.
- * @throws {NetlinkError}
+ * Sets a new port up, with what differs from a port's defaults. Like `bridge link set dev PORT hairpin on isolated on`
+ * and `ip link set PORT up`.
+ *
+ * Without IPv6 of its own, for which a port has no use: frames pass it by. With it, the kernel walks all IPv6 routes of
+ * the host whenever a port comes or goes, some for each port there is (2 ms for a deletion among 3,000 ports, instead
+ * of 0.3).
+ * @throws {NetlinkError} ENODEV
  */
-export function setBridgePort(namespace: NetworkNamespace, port: IfName, spec: BridgePortSpec): void {
-  if (!spec.hairpin && !spec.isolated) return;
-  namespace.transact([
-    setLink(port, {
-      bridgePort: {
-        ...(spec.hairpin && { hairpin: true }),
-        ...(spec.isolated && { isolated: true }),
-      },
-    }),
-  ]);
+export function startBridgePort(namespace: NetworkNamespace, port: IfName, spec: BridgePortSpec): Link {
+  writeSysctls(namespace, [{ key: `net/ipv6/conf/${port}/disable_ipv6`, value: 1, optional: true }]);
+  const bridgePort = {
+    ...(spec.hairpin && { hairpin: true }),
+    ...(spec.isolated && { isolated: true }),
+  };
+  const isPlain = !spec.hairpin && !spec.isolated;
+  return setLinkAndRead(namespace, port, { up: true, ...(isPlain ? {} : { bridgePort }) });
 }

@@ -26,8 +26,12 @@ export interface InterfaceSpec {
  * @throws {NetlinkError} naming the address or route
  * @throws {SysctlError} IPv6 addresses on a kernel without IPv6, or with a read-only /proc/sys that forbids IPv6
  */
-export function configureInterface(namespace: NetworkNamespace, name: IfName, spec: InterfaceSpec): Link {
-  const { ifindex } = requireLink(namespace, name);
+export function configureInterface(
+  namespace: NetworkNamespace,
+  link: { readonly ifindex: number; readonly name: IfName },
+  spec: InterfaceSpec,
+): Link {
+  const { ifindex, name } = link;
   prepareSysctls(namespace, name, spec);
   crashPoint("interface-sysctls-set");
   const noDad = !spec.duplicateAddressDetection;

@@ -4,7 +4,7 @@ import { parseIfName } from "#net/ifname.ts";
 import { parseMac } from "#net/mac.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { addAddress, readAddresses, removeAddress } from "./address.ts";
-import { ensureBridge, readBridge } from "./bridge.ts";
+import { ensureBridge, readBridge, startBridgePort } from "./bridge.ts";
 import { ensureForwarding } from "./forwarding.ts";
 import { announce, configureInterface } from "./interface.ts";
 import { listLinks, readEachLink, readLink, removeLink, requireLink } from "./link.ts";
@@ -63,8 +63,13 @@ describe("createVeth()", () => {
       bridge: { ifindex: bridge.ifindex, name: br1.name },
       peer: { namespace: container, name: name("eth0"), mac: parseMac("02:00:00:00:00:02") },
     });
-    expect(outer.run("ip -o link show veth0")).toMatch(/UP.* mtu 1400 .*master br1 .*02:00:00:00:00:01/);
+    expect(outer.run("ip -o link show veth0")).toMatch(/ mtu 1400 .*master br1 .*02:00:00:00:00:01/);
     expect(inner.run("ip -o link show eth0")).toMatch(/mtu 1400 .*state DOWN .*02:00:00:00:00:02/);
+  });
+
+  test("sets an end up that is no port", () => {
+    veth();
+    expect(outer.run("ip -o link show veth0")).toMatch(/[<,]UP[,>]/);
   });
 
   test("says which end's name is taken, and makes nothing", () => {
@@ -76,6 +81,21 @@ describe("createVeth()", () => {
     expect(() => veth()).toThrow(new LinkExistsError(name("veth0"), host));
     expect(readLink(container, name("eth0"))).toBeUndefined();
   });
+});
+
+test("startBridgePort() sets a port up as it shall be, without IPv6 of its own", async () => {
+  const bridge = await kept((undo) => ensureBridge(host, br1, undefined, undo));
+  veth({ bridge: { ifindex: bridge.ifindex, name: br1.name } });
+  const port = startBridgePort(host, name("veth0"), { hairpin: true, isolated: true });
+  expect(port).toMatchObject({
+    up: true,
+    master: bridge.ifindex,
+    bridgePort: { hairpin: true, isolated: true },
+  });
+  expect(port.parent).toBe(requireLink(container, name("eth0")).ifindex);
+  inner.run("ip link set eth0 up");
+  expect(outer.run("ip -o link show veth0")).toContain("LOWER_UP");
+  expect(outer.run("ip -6 -o addr show veth0")).toBe("");
 });
 
 describe("ensureBridge()", () => {
@@ -169,7 +189,8 @@ test("configureInterface() sets addresses and routes, names what is impossible, 
     routes: [route, route],
     duplicateAddressDetection: false,
   };
-  const link = configureInterface(container, name("eth0"), spec);
+  const eth0 = { ifindex: requireLink(container, name("eth0")).ifindex, name: name("eth0") };
+  const link = configureInterface(container, eth0, spec);
   announce(container, link);
   expect(link.up).toBe(true);
   expect(inner.run("ip route show 10.9.0.0/16")).toContain("via 10.1.0.1 dev eth0");
@@ -177,9 +198,9 @@ test("configureInterface() sets addresses and routes, names what is impossible, 
     readRoutes(container, link.ifindex).filter(({ family, table }) => family === 4 && table === 254),
   ).toHaveLength(2);
   const impossible = { ...route, gw: parseCidr("192.0.2.1/32").address };
-  expect(() =>
-    configureInterface(container, name("eth0"), { ...spec, addresses: [], routes: [impossible] }),
-  ).toThrow(/10\.9\.0\.0\/16 via 192\.0\.2\.1.*ENETUNREACH/);
+  expect(() => configureInterface(container, eth0, { ...spec, addresses: [], routes: [impossible] })).toThrow(
+    /10\.9\.0\.0\/16 via 192\.0\.2\.1.*ENETUNREACH/,
+  );
 });
 
 describe("sysctls", () => {

@@ -46,9 +46,7 @@ export function readEachLink(
 /** @throws {NetlinkError} ENODEV */
 export function requireLink(namespace: NetworkNamespace, ref: LinkRef): Link {
   const [messages = []] = namespace.transact([getLink(ref, withoutCounters)]);
-  const link = firstLinkSummary(messages);
-  if (!link) throw new Error(`Cannot read link ${JSON.stringify(ref)}: there is none in the kernel's answer`);
-  return link;
+  return expectLink(firstLinkSummary(messages), ref);
 }
 
 /** All links, or the ports of one master. Asks for a table, so not for what every container does. */
@@ -59,6 +57,17 @@ export function listLinks(namespace: NetworkNamespace, filter: { readonly master
 /** Like `ip link set NAME …`. @throws {NetlinkError} */
 export function changeLink(namespace: NetworkNamespace, ref: LinkRef, changes: LinkChanges): void {
   namespace.transact([setLink(ref, changes)]);
+}
+
+/** `changeLink()` and what the link is like after it. @throws {NetlinkError} */
+export function setLinkAndRead(namespace: NetworkNamespace, ref: LinkRef, changes: LinkChanges): Link {
+  const [, messages = []] = namespace.transact([setLink(ref, changes), getLink(ref, withoutCounters)]);
+  return expectLink(firstLinkSummary(messages), ref);
+}
+
+function expectLink(link: Link | undefined, ref: LinkRef): Link {
+  if (!link) throw new Error(`Cannot read link ${JSON.stringify(ref)}: there is none in the kernel's answer`);
+  return link;
 }
 
 /**

@@ -18,9 +18,10 @@ export interface VethSpec {
 }
 
 /**
- * Creates a veth pair whose far end is born in its namespace under its final name, down; the near end is up and a
- * port of the bridge. One message, so it is made whole or not at all. A MAC address given here stays: udev leaves
- * alone what was set explicitly. Like `ip link add NAME up master BRIDGE type veth peer name PEER netns NS`.
+ * Creates a veth pair whose far end is born in its namespace under its final name, down; the near end is up, unless it
+ * is to be a port of a bridge, which `startBridgePort()` sets up. One message, so it is made whole or not at all. A MAC
+ * address given here stays: udev leaves alone what was set explicitly.
+ * Like `ip link add NAME master BRIDGE type veth peer name PEER netns NS`.
  * @throws {LinkExistsError} naming the end whose name is taken
  * @throws {BridgeFullError}
  * @throws {NetlinkError}
@@ -30,7 +31,7 @@ export function createVeth(namespace: NetworkNamespace, spec: VethSpec): void {
   const far = vethPeer({ name: peer.name, namespaceFd: peer.namespace.fd, mtu, mac: peer.mac });
   try {
     namespace.transact([
-      newLink({ name, kind: "veth", up: true, mac, mtu, master: bridge?.ifindex, veth: { peer: far } }),
+      newLink({ name, kind: "veth", up: !bridge, mac, mtu, master: bridge?.ifindex, veth: { peer: far } }),
     ]);
   } catch (error) {
     if (isNetlinkError(error, Errno.EEXIST)) {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import { addAddress, readAddresses, removeAddress } from "#kernel/address.ts";
-import { skipAddressDetection } from "#kernel/bridge.ts";
+import { skipAddressDetection, startBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { changeLink, type Link, listLinks, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -142,6 +142,7 @@ function ensureVlanInterface(
   }
   undo.push(`link ${JSON.stringify(vlan.name)}`, () => removeUnusedVlanGateway(host, vlan, hostVeth));
   crashPoint("vlan-gateway-made");
+  startBridgePort(namespace, vlan.portName, { hairpin: false, isolated: false });
   setPortVlans(
     namespace,
     { name: vlan.portName, bridge },

@@ -1,4 +1,4 @@
-import { ensureBridge, setBridgePort } from "#kernel/bridge.ts";
+import { ensureBridge, startBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { ensureForwarding } from "#kernel/forwarding.ts";
 import { announce, configureInterface, waitForAddresses } from "#kernel/interface.ts";
@@ -52,15 +52,15 @@ export async function realise(
   });
   undo.push(`link ${JSON.stringify(name)}`, async () => void (await removeLink(namespace, name)));
   crashPoint("veth-made");
-  setBridgePort(namespace, name, attachment.port);
+  const port = startBridgePort(namespace, name, attachment.port);
   crashPoint("port-set");
   if (attachment.port.vlans) setPortVlans(namespace, { name, bridge }, attachment.port.vlans);
   crashPoint("port-vlans-set");
   const links = attachment.container.up
-    ? await bringUp(attachment, { namespace, container, bridge, gateway, signal })
+    ? await bringUp(attachment, { namespace, container, bridge, port, gateway, signal })
     : {
         bridge,
-        hostVeth: requireLink(namespace, name),
+        hostVeth: port,
         container: requireLink(container, attachment.container.name),
       };
   // Last, as it is for the whole host: what can fail has not failed by now.
@@ -74,12 +74,16 @@ async function bringUp(
     readonly namespace: NetworkNamespace;
     readonly container: NetworkNamespace;
     readonly bridge: Link;
+    readonly port: Link;
     readonly gateway: Gateway | undefined;
     readonly signal: AbortSignal;
   },
 ): Promise<RealisedLinks> {
-  const { namespace, container, gateway, signal } = work;
-  const inside = configureInterface(container, attachment.container.name, attachment.interface);
+  const { namespace, container, port, gateway, signal } = work;
+  const { name } = attachment.container;
+  // A veth's parent is its other end.
+  const ifindex = port.parent ?? requireLink(container, name).ifindex;
+  const inside = configureInterface(container, { ifindex, name }, attachment.interface);
   crashPoint("interface-configured");
   const [hostVeth, bridge] = await waitForPort(attachment, work);
   crashPoint("port-up");
