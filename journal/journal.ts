@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
+import { BlockingCall } from "#machine/blocking-call.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
@@ -40,6 +41,7 @@ export class Journal {
   readonly #directory: string;
   readonly #bootId: string;
   readonly #trash: Trash;
+  readonly #syncing = new BlockingCall();
   #writer: ProcessIdentity | undefined;
 
   /** @param options.directory made on first use: `<state>/journal` */
@@ -71,7 +73,10 @@ export class Journal {
         writeFileSync(fd, text);
         crashPoint("journal-intent-written");
         // Journalling file systems put the new directory entry on disk with it.
-        await fsyncAsync(fd);
+        await this.#syncing.run(
+          () => fsyncSync(fd),
+          () => fsyncAsync(fd),
+        );
       } finally {
         closeSync(fd);
       }

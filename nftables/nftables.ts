@@ -1,4 +1,5 @@
 import { closeSync, openSync } from "node:fs";
+import { BlockingCall } from "#machine/blocking-call.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { type Cidr, overlaps } from "#net/cidr.ts";
 import { DecodeError } from "#netlink/decode-error.ts";
@@ -77,7 +78,8 @@ export class Nftables {
   /** Reads everything there is, foreign tables included. */
   readonly nft: Nft;
   readonly #namespacePath: string | undefined;
-  /** For commits, which wait while another program commits: on a thread of the pool, one at a time. */
+  /** For commits, one at a time, which wait while another program commits. */
+  readonly #committing = new BlockingCall();
   #writer: NetlinkSocket | undefined;
   /** For all that never waits. */
   #reader: NetlinkSocket | undefined;
@@ -330,8 +332,12 @@ export class Nftables {
   /** What the kernel refused, if it did. */
   async #commit(requests: readonly Request[], generation?: number): Promise<NetlinkError | undefined> {
     try {
-      this.#writer ??= this.#open();
-      await this.#writer.transactAsync(nftBatch(requests, generation));
+      const writer = (this.#writer ??= this.#open());
+      const batch = nftBatch(requests, generation);
+      await this.#committing.run(
+        () => writer.transact(batch),
+        () => writer.transactAsync(batch),
+      );
       return undefined;
     } catch (error) {
       if (error instanceof NetlinkError) return error;

@@ -93,7 +93,9 @@ const pickBridgePort = bridgePort.picker("hairpin", "isolated");
 /** `linkInfo` for those who want no more than a summary. */
 export const linkInfoSummary: Codec<LinkInfoSummary> = {
   nested: true,
-  write: linkInfo.write,
+  write(into, value) {
+    linkInfo.write(into, value);
+  },
   read(payload) {
     const { kind, data, portKind, portData } = pickKinds(payload);
     const bridge = kind === "bridge" && data ? pickBridge(data) : undefined;
