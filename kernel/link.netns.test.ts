@@ -151,6 +151,16 @@ describe("removeLink()", () => {
   });
 });
 
+test("removeLink() of one that can't be removed does not keep the others", async () => {
+  const names = [0, 1, 2].map((index) => name(`veth${index}`));
+  for (const [index, each] of names.entries()) {
+    createVeth(host, { name: each, peer: { namespace: container, name: name(`eth${index}`) } });
+  }
+  const removed = await Promise.allSettled([...names, name("lo")].map((each) => removeLink(host, each)));
+  expect(removed.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled", "rejected"]);
+  expect(listLinks(host).map((link) => link.name)).toEqual(["lo"]);
+});
+
 test("readEachLink() says of each link whether it is there", () => {
   const [lo, none] = readEachLink(host, [name("lo"), name("none")]);
   expect(lo).toMatchObject({ name: "lo", up: true });

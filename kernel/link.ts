@@ -11,7 +11,6 @@ import {
   type LinkChanges,
   setLink,
 } from "#netlink/route/link.ts";
-import { deleteLinkSoon } from "#netlink/route/link-deletion.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
 export type { LinkChanges, LinkSummary as Link } from "#netlink/route/link.ts";
@@ -80,7 +79,7 @@ export async function removeLink(namespace: NetworkNamespace, ref: LinkRef): Pro
   const link = readLink(namespace, ref);
   if (!link) return false;
   try {
-    await deleteLinkSoon({ namespaceFd: namespace.fd, target: link.ifindex });
+    await namespace.deleteLink(link);
     crashPoint("link-removed");
     return true;
   } catch (error) {

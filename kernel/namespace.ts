@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { type Native, native } from "#native/addon.ts";
 import type { Message, Request } from "#netlink/message.ts";
 import { NetlinkSocket, type Outcome, Protocol } from "#netlink/socket.ts";
+import { LinkReaper } from "./link-reaper.ts";
 import { NamespaceError } from "./namespace-error.ts";
 
 /** A namespace's file, with the identity that was seen there when the path was first looked at. */
@@ -21,6 +22,7 @@ export class NetworkNamespace {
   readonly dev: number;
   readonly ino: number;
   readonly #fd: number;
+  readonly #reaper = new LinkReaper(() => this.fd);
   #socket: NetlinkSocket | undefined;
   #isClosed = false;
 
@@ -75,6 +77,17 @@ export class NetworkNamespace {
   /** All entries of a table, or those that the kernel's strict filter leaves. */
   dump(request: Request): Message[] {
     return this.#route().dump(request);
+  }
+
+  /** Settles once the link is gone for everybody: see `LinkReaper`. @throws {NetlinkError} */
+  async deleteLink({
+    ifindex,
+    kind,
+  }: {
+    readonly ifindex: number;
+    readonly kind?: string | undefined;
+  }): Promise<void> {
+    await this.#reaper.delete(ifindex, kind);
   }
 
   #route(): NetlinkSocket {
