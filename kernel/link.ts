@@ -58,13 +58,8 @@ export function changeLink(namespace: NetworkNamespace, ref: LinkRef, changes: L
   namespace.transact([setLink(ref, changes)]);
 }
 
-/** `changeLink()` and what the link is like after it. @throws {NetlinkError} */
-export function setLinkAndRead(namespace: NetworkNamespace, ref: LinkRef, changes: LinkChanges): Link {
-  const [, messages = []] = namespace.transact([setLink(ref, changes), getLink(ref, withoutCounters)]);
-  return expectLink(firstLinkSummary(messages), ref);
-}
-
-function expectLink(link: Link | undefined, ref: LinkRef): Link {
+/** For an answer that cannot be without a link. */
+export function expectLink(link: Link | undefined, ref: LinkRef): Link {
   if (!link) throw new Error(`Cannot read link ${JSON.stringify(ref)}: there is none in the kernel's answer`);
   return link;
 }

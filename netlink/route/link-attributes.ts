@@ -94,6 +94,17 @@ const properties = attributeTable({
   altNames: [53, repeated(text)], // IFLA_ALT_IFNAME
 });
 
+/** IFLA_INET6_*; the rest of them is for reading, and many */
+const inet6 = attributeTable({
+  addressGeneration: [8, u8], // IN6_ADDR_GEN_MODE_*
+});
+
+/** What a link is to each address family, by AF_* */
+const families = attributeTable({ inet6: [10, inet6] });
+
+/** IN6_ADDR_GEN_MODE_*: how a link gets its link-local address */
+export const AddressGeneration = { Eui64: 0, None: 1, StablePrivacy: 2, Random: 3 } as const;
+
 /** IFLA_*: include/uapi/linux/if_link.h. All but IFLA_LINKINFO, which contains links again (`link-info.ts`). */
 export const linkRows = {
   address: [1, hardwareAddress],
@@ -110,6 +121,7 @@ export const linkRows = {
   namespacePid: [19, u32],
   alias: [20, text],
   statistics: [23, statistics],
+  families: [26, families], // IFLA_AF_SPEC
   group: [27, u32],
   namespaceFd: [28, u32],
   extMask: [29, u32],

@@ -116,6 +116,8 @@ export interface LinkChanges {
   readonly arp?: boolean | undefined;
   /** Moves it into the namespace of an open /proc/PID/ns/net. Loses addresses, routes and master. */
   readonly namespaceFd?: number | undefined;
+  /** AddressGeneration: how it gets an IPv6 address when it comes up. Sent by itself: the kernel looks at it last. */
+  readonly addressGeneration?: number | undefined;
   /** Only for a link that has a bridge as master already */
   readonly bridgePort?: LinkInfo["bridgePort"];
   /** With the link's `kind`: attributes of its own to change */
@@ -380,6 +382,10 @@ function encodeLink(where: Where, link: LinkChanges & LinkOrigin & KindData): Ui
     rxQueues: link.rxQueues,
     parentNamespaceId: link.parentNamespaceId,
     info: hasInfo ? link : undefined,
+    families:
+      link.addressGeneration === undefined
+        ? undefined
+        : { inet6: { addressGeneration: link.addressGeneration } },
   });
   return writer.finish();
 }
