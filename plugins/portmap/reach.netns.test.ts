@@ -171,3 +171,20 @@ describe("traffic through the host to the same port elsewhere", () => {
     await expectReach(neighbour.container, { [`${other.ip4} 8080`]: refused });
   });
 });
+
+describe("the container's own address", () => {
+  it("is reached by whoever has a route to it, published or not, as with the reference: that is for a firewall", async () => {
+    rig.lan.run(`ip route add 10.1.0.0/24 via ${lan4}; ip route add fd00:1::/64 via ${lan6}`);
+    const { ip4, ip6 } = target;
+    for (const [from, source4, source6] of [
+      [rig.lan, "192.0.2.2", "2001:db8::2"],
+      [neighbour.container, neighbour.ip4, neighbour.ip6],
+    ] as const) {
+      const targets = [80, 81, 82].flatMap((port) => [
+        [`${ip4} ${port}`, saw(source4)],
+        [`${ip6} ${port}`, saw(source6)],
+      ]);
+      await expectReach(from, Object.fromEntries(targets) as Record<string, string>);
+    }
+  });
+});
