@@ -1,5 +1,5 @@
-import type { PluginRunner } from "#cni/plugin-runner.ts";
 import type { VerbHost } from "#cni/plugin.ts";
+import type { PluginRunner } from "#cni/plugin-runner.ts";
 import type { Journal } from "#journal/journal.ts";
 import type { HostKernel } from "#kernel/host-kernel.ts";
 import type { Directories } from "#machine/directories.ts";
