@@ -57,15 +57,14 @@ function makeHosts() {
     cleanups.push(() => spawnSync("ip", ["netns", "delete", name]));
   }
   run("ip", "-n", host, "link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", outside);
-  const settings = [
-    [host, ["link", "set", "lo", "up"]],
-    [host, ["addr", "add", "203.0.113.1/24", "dev", "uplink"]],
-    [host, ["link", "set", "uplink", "up"]],
-    [outside, ["link", "set", "lo", "up"]],
-    [outside, ["addr", "add", "203.0.113.2/24", "dev", "eth0"]],
-    [outside, ["link", "set", "eth0", "up"]],
-  ];
-  for (const [name, words] of settings) run("ip", "-n", name, ...words);
+  for (const [name, link, address] of [
+    [host, "uplink", "203.0.113.1/24"],
+    [outside, "eth0", "203.0.113.2/24"],
+  ]) {
+    run("ip", "-n", name, "link", "set", "lo", "up");
+    run("ip", "-n", name, "addr", "add", address, "dev", link);
+    run("ip", "-n", name, "link", "set", link, "up");
+  }
 }
 
 /** A server outside that tells each caller under which address it arrived. */
