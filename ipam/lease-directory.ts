@@ -130,7 +130,12 @@ export class LeaseDirectory {
 
   /** Nanoseconds; `undefined` if there is no such directory. Changes whenever a lease is made or removed. */
   modifiedAt(): bigint | undefined {
-    return native().modificationTime(this.path);
+    try {
+      return native().modificationTime(this.path);
+    } catch (cause) {
+      if (errorCode(cause) === "ENOTDIR") return undefined;
+      throw new IoError("look at lease directory", this.path, cause);
+    }
   }
 
   setModifiedAt(seconds: number): void {

@@ -512,3 +512,14 @@ describe("the index", () => {
     );
   });
 });
+
+test("where no directory can be, nobody has a lease to take back", async () => {
+  const file = join(dataDir, "file");
+  writeFileSync(file, "");
+  const nowhere = new LeaseStore({ dataDir: file, network, bootId: boot1 });
+  await expect(nowhere.release(owner("a"))).resolves.toBeUndefined();
+  await expect(nowhere.allocate({ owner: owner("a"), sets: [v4], requested: [] })).rejects.toMatchObject({
+    code: 5,
+    message: expect.stringContaining(file) as string,
+  });
+});
