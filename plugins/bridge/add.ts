@@ -2,7 +2,7 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
+import { atLeast, newestVersion } from "#cni/version.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
@@ -27,6 +27,12 @@ import { configOf, repetitionOf, standingResult } from "./standing.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseBridgeConfig(request.config, request.args);
+  if (config.ipamType === undefined && !atLeast(request.config.cniVersion, "0.3.0")) {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot convert result to CNI version ${request.config.cniVersion}: no valid IP addresses without "ipam"`,
+    );
+  }
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const ifName = parseIfName(request.ifName);
   const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, hostVethName(key)]);
@@ -61,7 +67,9 @@ async function adoptOrClear(
   if (repeated) {
     const standing = await standingResult(repeated, request, host);
     if (standing) return standing;
-  } else if (record?.phase !== "intent" && readLink(container, ifName)) throw interfaceExists(ifName);
+  } else if (record?.phase !== "intent" && record?.phase !== "leaving" && readLink(container, ifName)) {
+    throw interfaceExists(ifName);
+  }
   if (!record) return undefined;
   await removeAttachment(describeRecord(record, request), host);
   if (readLink(container, ifName)) throw interfaceExists(ifName);

@@ -182,12 +182,45 @@ test.each([
   ["::/64", "", {}, "address ::/64"],
   ["::1/64", "", {}, "address ::1/64"],
   ["ff02::5/64", "", {}, "address ff02::5/64"],
+  ["127.0.0.5/8", "", {}, "address 127.0.0.5/8"],
+  ["10.1.0.5/0", "", { isGateway: true }, "gateway 0.0.0.1: the subnet of 10.1.0.5/0 is all there is"],
   ["10.1.0.1/24", "", { isGateway: true }, "gateway 10.1.0.1: it is the container's own address"],
 ])("%s beside %j with %j is refused", (first, second, config, message) => {
   const ips = [first, second].filter((text) => text !== "").map((address) => ({ address }));
   expect(() => describeIt(config, ipamAnswer({ ips }))).toThrow(
     expect.objectContaining({ code: 7, message: expect.stringContaining(`Cannot use ${message}`) as string }),
   );
+});
+
+test.each(["10.2.0.1", "fd00::1"])("a gateway %s outside of the subnet is refused", (gateway) => {
+  const answer = ipamAnswer({ ips: [{ address: "10.1.0.5/24", gateway }] });
+  expect(() => describeIt({ isGateway: true }, answer)).toThrow(
+    `gateway ${gateway}: it is not in the subnet of 10.1.0.5/24`,
+  );
+  expect(describeIt({}, answer).ips).toHaveLength(1);
+});
+
+test("a gateway needs no subnet where it is link-local, or the container is alone in its own", () => {
+  const ips = [
+    { address: "fd00::5/64", gateway: "fe80::1" },
+    { address: "10.1.0.5/32", gateway: "10.2.0.1" },
+  ];
+  expect(describeIt({ isGateway: true }, ipamAnswer({ ips })).gateway?.addresses).toHaveLength(2);
+});
+
+test.each([
+  ["192.0.2.0/24", "10.9.0.1"],
+  ["0.0.0.0/0", "fd00:9::1"],
+])("a route %s via %s that leads nowhere is refused, naming it", (dst, gw) => {
+  const answer = ipamAnswer({ ...dual, routes: [{ dst, gw }] });
+  expect(() => describeIt({}, answer)).toThrow(`Cannot use route ${dst} via ${gw}`);
+});
+
+test("a route may lead through a gateway that another route puts on the link", () => {
+  const routes = [{ dst: "10.9.0.1/32" }, { dst: "0.0.0.0/0", gw: "10.9.0.1" }];
+  expect(describeIt({}, ipamAnswer({ ...v4, routes })).interface.routes).toHaveLength(2);
+  const local = [{ dst: "0.0.0.0/0", gw: "fe80::1" }];
+  expect(describeIt({}, ipamAnswer({ ...v4, routes: local })).interface.routes).toHaveLength(1);
 });
 
 test("a gateway that is none is refused only where it would be ours", () => {

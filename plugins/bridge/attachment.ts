@@ -3,13 +3,23 @@ import type { CniDns, CniIp, CniResult, CniRoute } from "#cni/result.ts";
 import type { AttachmentKey } from "#journal/record.ts";
 import type { BridgePortSpec, BridgeSpec } from "#kernel/bridge.ts";
 import type { InterfaceSpec } from "#kernel/interface.ts";
-import { type Cidr, firstIp, formatCidr, isDefaultRoute, overlaps, parseCidr } from "#net/cidr.ts";
+import {
+  type Cidr,
+  containsIp,
+  firstIp,
+  formatCidr,
+  isDefaultRoute,
+  overlaps,
+  parseCidr,
+} from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import {
   addToIp,
   equalIp,
   formatIp,
   type IpAddress,
+  ipBits,
+  isLinkLocal,
   isLoopback,
   isMulticast,
   isUnspecified,
@@ -88,6 +98,8 @@ export function describeAttachment(input: AttachmentInput): Attachment {
   const ips = (ipam?.ips ?? []).map((ip) => completeIp(ip, config));
   refuseUnusable(ips, config);
   const routes = completeRoutes(ipam?.routes ?? [], ips, config);
+  const kernelRoutes = routesForKernel(routes, ips);
+  refuseUnreachable(kernelRoutes, ips);
   const families = ([4, 6] as const).filter((family) =>
     ips.some(({ address }) => address.address.family === family),
   );
@@ -131,7 +143,7 @@ export function describeAttachment(input: AttachmentInput): Attachment {
     ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
     interface: {
       addresses: ips.map(({ address }) => address),
-      routes: routesForKernel(routes, ips),
+      routes: kernelRoutes,
       duplicateAddressDetection: config.duplicateAddressDetection,
     },
     forwarding: config.isGateway || config.masquerade !== undefined ? families : [],
@@ -158,18 +170,40 @@ function refuseUnusable(ips: readonly CniIp[], config: BridgeConfig): void {
       refuse(`address ${formatCidr(cidr)}`, "it is there twice");
     }
     if (gateway === undefined || !config.isGateway) continue;
-    if (!isOfOneHost(gateway)) refuse(`gateway ${formatIp(gateway)}`, "it is none that one host can have");
+    const refuseGateway = (why: string) => refuse(`gateway ${formatIp(gateway)}`, why);
+    if (!isOfOneHost(gateway)) refuseGateway("it is none that one host can have");
     if (ips.some((other) => equalIp(other.address.address, gateway))) {
-      refuse(`gateway ${formatIp(gateway)}`, "it is the container's own address");
+      refuseGateway("it is the container's own address");
     }
+    const isAlone = cidr.prefixLength === ipBits(address.family);
+    const isLocal = gateway.family === address.family && isLinkLocal(gateway);
+    if (!isAlone && !isLocal && !containsIp(cidr, gateway)) {
+      refuseGateway(`it is not in the subnet of ${formatCidr(cidr)}`);
+    }
+    // The host would look for everything behind the bridge that it has no other route to.
+    if (cidr.prefixLength === 0) refuseGateway(`the subnet of ${formatCidr(cidr)} is all there is`);
+  }
+}
+
+/** What the kernel would refuse when links and rules are there already. */
+function refuseUnreachable(routes: readonly CniRoute[], ips: readonly CniIp[]): void {
+  const onLink = [
+    ...ips.map(({ address }) => address),
+    ...routes.flatMap(({ dst, gw }) => (gw ? [] : [dst])),
+  ];
+  for (const { dst, gw } of routes) {
+    if (gw === undefined || isLinkLocal(gw) || onLink.some((cidr) => containsIp(cidr, gw))) continue;
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot use route ${formatCidr(dst)} via ${formatIp(gw)}: no address of the container is in a subnet with that gateway`,
+    );
   }
 }
 
 const broadcast = parseIp("255.255.255.255");
 
 function isOfOneHost(ip: IpAddress): boolean {
-  const isLoopback6 = ip.family === 6 && isLoopback(ip);
-  return !isUnspecified(ip) && !isMulticast(ip) && !isLoopback6 && !equalIp(ip, broadcast);
+  return !isUnspecified(ip) && !isMulticast(ip) && !isLoopback(ip) && !equalIp(ip, broadcast);
 }
 
 function completeIp(ip: CniIp, config: BridgeConfig): CniIp {
