@@ -164,6 +164,8 @@ export function startBridgePort(namespace: NetworkNamespace, port: IfName, spec:
     ...(spec.isolated && { isolated: true }),
   };
   const isPlain = !spec.hairpin && !spec.isolated;
+  // Not needed by a port without addresses, but where the reference has it people look for it.
+  writeSysctls(namespace, [{ key: `net/ipv6/conf/${port}/accept_ra`, value: 0, optional: true }]);
   const outcomes = namespace.attempt([
     // First, as it is too late when the port is up. A kernel without IPv6 refuses it.
     setLink(port, { addressGeneration: AddressGeneration.None }),
