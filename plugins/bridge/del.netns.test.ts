@@ -128,11 +128,15 @@ describe("when the journal is lost", () => {
     expect(left()).toEqual(nothing);
   });
 
-  test("a torn record does as well as none", async () => {
+  test("a torn record says that there was something, which is looked for even without previous result", async () => {
+    const neighbour = await rig.attach(everything);
+    const before = left();
     const one = await rig.attach(everything);
-    const [record] = rig.files().filter((path) => path.includes("/journal/"));
+    const [record] = rig.files().filter((path) => path.includes(`/journal/net1/${one.containerId}:`));
     writeFileSync(join(rig.directory, record ?? ""), "");
-    await rig.detach({ ...one, config: { ...one.config, prevResult: prevResult(one) } });
+    await rig.detach(one);
+    expect(left()).toEqual(before);
+    await rig.detach(neighbour);
     expect(left()).toEqual(nothing);
   });
 

@@ -5,11 +5,11 @@ import { goObject } from "#cni/schema.ts";
 import { cidr } from "#cni/schema-values.ts";
 import type { AttachmentKey } from "#journal/record.ts";
 import { type Cidr, networkOf } from "#net/cidr.ts";
-import type { ElementRef, Operation } from "#nftables/element.ts";
+import type { ElementRef, Operation, OwnedSetId } from "#nftables/element.ts";
 import { IptablesMasquerade } from "#nftables/iptables-masquerade.ts";
 import { macSpoofElements, macSpoofRefs } from "#nftables/mac-spoof.ts";
 import { masqueradeElements, masqueradeRefs } from "#nftables/masquerade.ts";
-import { type OwnerTag, ownerTag } from "#nftables/owner.ts";
+import { type OwnerTag, ownerTag, sameOwner } from "#nftables/owner.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { decodeMade, type Made } from "./made.ts";
 
@@ -30,6 +30,25 @@ export function attachmentRefs(made: Made): readonly ElementRef[] {
     ...(made.masqueradeBackend === "nftables" ? masqueradeRefs(made.masquerade) : []),
     ...(made.macSpoofCheck ? macSpoofRefs({ port: made.hostVeth, mac: made.containerMac }) : []),
   ];
+}
+
+/** The sets in which attachments of this plugin have elements. */
+export const ownedSets = [
+  "masquerade4",
+  "masquerade6",
+  "macChecked",
+  "macAllowed",
+] as const satisfies readonly OwnedSetId[];
+
+/** Removes every element that carries the attachment's name, for when its record can't say which it had. */
+export async function removeAllElements(host: PluginHost, key: AttachmentKey): Promise<void> {
+  const owner = ownerOf(key);
+  for (const set of ownedSets) {
+    const refs = (await host.nftables.list(set))
+      .filter(({ comment }) => sameOwner(comment, owner))
+      .map((element) => ({ set, key: element.key }) as ElementRef);
+    await host.nftables.removeOwned(refs, owner);
+  }
 }
 
 export function ownerOf({ network, containerId, ifName }: AttachmentKey): OwnerTag {

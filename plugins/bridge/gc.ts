@@ -1,10 +1,9 @@
 import type { GcRequest } from "#cni/plugin.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import { collectRecords } from "#journal/collect.ts";
-import type { OwnedSetId } from "#nftables/element.ts";
 import { ownerTag, sameOwner } from "#nftables/owner.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { releaseSubnets } from "./elements.ts";
+import { ownedSets, releaseSubnets } from "./elements.ts";
 import { describeRecord, removeAttachment } from "./remove.ts";
 
 /** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
@@ -37,13 +36,6 @@ export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
     );
   }
 }
-
-const ownedSets = [
-  "masquerade4",
-  "masquerade6",
-  "macChecked",
-  "macAllowed",
-] as const satisfies readonly OwnedSetId[];
 
 /** Elements of this network whose attachment has no record, as after the loss of the journal. */
 async function removeOrphans(

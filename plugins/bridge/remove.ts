@@ -14,7 +14,7 @@ import type { IfName } from "#net/ifname.ts";
 import { type MacAddress, parseMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { parseBridgeConfig } from "./config.ts";
-import { attachmentRefs, iptablesOf, ownerOf } from "./elements.ts";
+import { attachmentRefs, iptablesOf, ownerOf, removeAllElements } from "./elements.ts";
 import { removeUnusedVlanGateway } from "./gateway.ts";
 import { decodeMade, type Made } from "./made.ts";
 import { hostVethName } from "./names.ts";
@@ -103,7 +103,11 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   // them next must not meet their last owner.
   await Promise.all([
     attempt(() => removeLinks(departing, made, host)),
-    attempt(() => host.nftables.removeOwned(attachmentRefs(made), ownerOf(key))),
+    attempt(() =>
+      departing.record?.phase === "torn"
+        ? removeAllElements(host, key)
+        : host.nftables.removeOwned(attachmentRefs(made), ownerOf(key)),
+    ),
   ]);
   if (made.masqueradeBackend === "iptables") {
     const { network, containerId } = key;
