@@ -14,6 +14,7 @@ const usage = `Usage: npm run test:vm -- [options]
 
   --only STEPS    netd, standalone, tests: some of them only (separate by commas)
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
+  --case TEXT     cases of the conformance kit whose title contains it only
   --tests TEXTS   kernel tests whose path contains one of them only
   --minutes N     end the VM after N minutes (120)
   --help
@@ -26,6 +27,7 @@ function readOptions() {
     options: {
       only: text,
       topics: text,
+      case: text,
       tests: text,
       minutes: { type: "string", default: "120" },
       help: { type: "boolean", default: false },
@@ -37,6 +39,7 @@ function readOptions() {
   return {
     only: list(values.only),
     topics: list(values.topics),
+    case: values.case,
     tests: list(values.tests),
     limitMs: minutes * 60_000,
     help: values.help,

@@ -16,12 +16,13 @@ const folders = ["netlink", "nftables", "kernel", "native", "plugins"];
 /**
  * @param {string} root of the repository
  * @param {string[]} allTopics of the conformance kit
- * @param {{ topics: string[], tests: string[] }} selected what to run instead of all that makes sense: topics, and
- *   texts of which the path of a test must contain one
+ * @param {{ topics: string[], case: string, tests: string[] }} selected what to run instead of all that makes sense:
+ *   topics, a text that a case's title must contain, and texts of which the path of a test must contain one
  */
 export function allSteps(root, allTopics, selected) {
   const topics =
     selected.topics.length > 0 ? selected.topics : allTopics.filter((name) => !withoutKernel.includes(name));
+  const cases = ["--only", topics.join(","), ...(selected.case === "" ? [] : ["--case", selected.case])];
   const tests = folders
     .flatMap((folder) =>
       readdirSync(join(root, folder), { recursive: true }).map((path) => join(folder, path)),
@@ -29,8 +30,8 @@ export function allSteps(root, allTopics, selected) {
     .filter((path) => path.endsWith(".netns.test.ts"))
     .filter((path) => selected.tests.length === 0 || selected.tests.some((text) => path.includes(text)));
   return [
-    conformance("netd", "Conformance of our executables, through netd", topics, {}),
-    conformance("standalone", "Conformance of our executables, standalone", topics, {
+    conformance("netd", "Conformance of our executables, through netd", cases, {}),
+    conformance("standalone", "Conformance of our executables, standalone", cases, {
       NETCTL_STANDALONE: "1",
     }),
     {
@@ -55,14 +56,14 @@ export function allSteps(root, allTopics, selected) {
   ];
 }
 
-function conformance(name, title, topics, environment) {
+function conformance(name, title, cases, environment) {
   const program = ["dist/conformance/main.js", "--bin", "dist/bin", "--json", `/out/${name}.json`];
   const limits = ["--patience", String(slowness), "--jobs", "3"];
   return {
     name,
     title,
     modules: [],
-    args: [...program, ...limits, "--only", topics.join(",")],
+    args: [...program, ...limits, ...cases],
     environment,
     limitMs,
   };
