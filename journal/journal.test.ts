@@ -167,6 +167,17 @@ describe("a damaged record", () => {
     expect(open().read(key("a"), "bridge")).toMatchObject({ phase: "done", made: { hostVeth: "veth1" } });
   });
 
+  test("of an attachment that a DEL has begun to remove says so, to the start of a service as well", async () => {
+    const entry = await open().begin(intent("a"));
+    entry.complete({ ips: [] });
+    expect(open().unfinished()).toEqual([]);
+    open().leave(key("a"), "bridge");
+    expect(open().read(key("a"), "bridge")).toMatchObject({ phase: "leaving", made: { hostVeth: "veth1" } });
+    expect(open().unfinished()).toMatchObject([{ key: key("a") }]);
+    open().leave(key("b"), "bridge");
+    expect(open().list()).toHaveLength(1);
+  });
+
   test("is listed by its name, and can be removed", async () => {
     mkdirSync(join(directory, "net1"));
     writeFileSync(fileOf("empty"), "");

@@ -100,6 +100,20 @@ export class Journal {
   }
 
   /**
+   * Says that a DEL begins. Where it does not end, the start of a service knows that it has to, and a repeated ADD that
+   * nothing of the first can be relied on. Nothing happens if there is no record, nor where there is no room for the
+   * line: a DEL goes on without.
+   */
+  leave(key: AttachmentKey, plugin: string): void {
+    try {
+      appendLine(this.#path(key, plugin), { leaving: true });
+    } catch {
+      return;
+    }
+    crashPoint("journal-leaving");
+  }
+
+  /**
    * Takes the record away: from then on it exists for nobody. Nothing happens if there is none. The file's blocks are
    * freed on a thread of the pool, since that takes a hundred times as long.
    */
@@ -150,8 +164,9 @@ export class Journal {
   }
 
   /**
-   * Records of ADDs that will never end: their writer is dead, or of another boot, or nobody knows it (torn). A torn
-   * one may be in the middle of being written: take the attachment's lock and read it again before acting on it.
+   * Records of ADDs that will never end: their writer is dead, or of another boot, or nobody knows it (torn). And of
+   * DELs that have not ended, dead or not. What one of them is about may be in the middle of something: take the
+   * attachment's lock and read it again before acting on it.
    */
   unfinished(): JournalRecord[] {
     return this.list().filter((record) => record.phase !== "done" && !this.#isBeingWritten(record));
@@ -163,7 +178,7 @@ export class Journal {
   }
 
   #isBeingWritten(record: JournalRecord): boolean {
-    return record.phase !== "torn" && record.bootId === this.#bootId && isRunning(record.writer);
+    return record.phase === "intent" && record.bootId === this.#bootId && isRunning(record.writer);
   }
 
   #path(key: AttachmentKey, plugin: string): string {
@@ -242,16 +257,20 @@ export class JournalEntry {
 
   #append(line: LaterLine): void {
     try {
-      // Without O_CREAT: a DEL that has won must not be followed by half a record.
-      const fd = openSync(this.#path, constants.O_WRONLY | constants.O_APPEND);
-      try {
-        writeFileSync(fd, encodeLaterLine(line));
-      } finally {
-        closeSync(fd);
-      }
+      appendLine(this.#path, line);
     } catch (cause) {
       throw new IoError("append to journal record", this.#path, cause);
     }
+  }
+}
+
+function appendLine(path: string, line: LaterLine): void {
+  // Without O_CREAT: a DEL that has won must not be followed by half a record.
+  const fd = openSync(path, constants.O_WRONLY | constants.O_APPEND);
+  try {
+    writeFileSync(fd, encodeLaterLine(line));
+  } finally {
+    closeSync(fd);
   }
 }
 

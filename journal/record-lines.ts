@@ -3,14 +3,15 @@ import type { IntactRecord, Json, JsonRecord } from "./record.ts";
 
 /**
  * The text of a record: one line is the CRC-32 of the JSON after it, eight hex digits, a blank, and that JSON. The
- * first line is the intent; a later one has `made` (instead of what stood before) or `result` (the ADD is done).
+ * first line is the intent; a later one has `made` (instead of what stood before), `result` (the ADD is done) or
+ * `leaving` (a DEL has begun).
  * Lines that are added begin with a line break as well, so that the torn rest of a failed write spoils only itself.
  */
 
 const newline = 0x0a;
 const checksumLength = 9;
 
-export type LaterLine = { readonly made: Json } | { readonly result: Json };
+export type LaterLine = { readonly made: Json } | { readonly result: Json } | { readonly leaving: true };
 
 type FirstLine = Omit<IntactRecord, "phase" | "result">;
 
@@ -44,6 +45,8 @@ export function decodeRecord(bytes: Uint8Array): IntactRecord | undefined {
       record = { ...record, made: value["made"] ?? null };
     } else if (value && "result" in value) {
       record = { ...record, phase: "done", result: value["result"] ?? null };
+    } else if (value && "leaving" in value) {
+      record = { ...record, phase: "leaving" };
     }
   }
   return record;

@@ -28,8 +28,11 @@ export interface Intent {
 
 /** A record whose first line is whole. Lines after it that are not whole count as never written. */
 export interface IntactRecord extends Intent {
-  /** "intent": ADD has not ended, or ended without success. "done": it succeeded. */
-  readonly phase: "intent" | "done";
+  /**
+   * "intent": ADD has not ended, or ended without success. "done": it succeeded. "leaving": a DEL has begun, so that any
+   * part of it may be gone.
+   */
+  readonly phase: "intent" | "done" | "leaving";
   /** /proc/sys/kernel/random/boot_id when it was made. */
   readonly bootId: string;
   readonly writer: ProcessIdentity;

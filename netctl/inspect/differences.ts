@@ -30,6 +30,7 @@ export function compareAttachment(comparison: Comparison): readonly string[] {
 function judgeRecord({ plugin, phase, thisBoot }: JournalView): readonly string[] {
   if (phase === "torn") return [`the journal's record of plugin ${plugin} is damaged`];
   if (!thisBoot) return [`the journal's record of plugin ${plugin} is of before the machine was started`];
+  if (phase === "leaving") return [`plugin ${plugin} began DEL and did not end it`];
   return phase === "intent" ? [`plugin ${plugin} began ADD and did not end it`] : [];
 }
 

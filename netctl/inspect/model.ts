@@ -70,7 +70,7 @@ export interface AttachmentView {
 
 export interface JournalView {
   readonly plugin: string;
-  readonly phase: "intent" | "done" | "torn";
+  readonly phase: "intent" | "done" | "leaving" | "torn";
   /** ISO 8601; empty in a torn record. */
   readonly createdAt: string;
   /** Made since the machine was started. */

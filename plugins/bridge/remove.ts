@@ -99,6 +99,7 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
       errors.push(error);
     }
   };
+  if (departing.record?.phase === "done") host.journal.leave(key, "bridge");
   // The kernel takes its time for the links; the rules can go meanwhile. Addresses have to wait for both: whoever gets
   // them next must not meet their last owner.
   await Promise.all([

@@ -18,6 +18,7 @@ const heirTimeoutMs = 2_000;
 export async function releaseAttachment(key: AttachmentKey, host: PluginHost, guess?: Made): Promise<void> {
   const record = host.journal.read(key, "portmap");
   const made = decodeMade(record) ?? guess;
+  if (record?.phase === "done") host.journal.leave(key, "portmap");
   if (made) {
     await removeRules(made, key, host);
     await forgetFlowsAfter(made.published, host);
