@@ -39,7 +39,7 @@ export type FollowUp = keyof typeof followUps;
 
 export const allFollowUps = Object.keys(followUps) as readonly FollowUp[];
 
-/** netd is started again: before it serves, no ADD that did not end is left. */
+/** netd is started again: before it serves, nothing is left of an ADD or a DEL that did not end. */
 export async function restart(world: World, container: Container): Promise<void> {
   expect(world.netd?.isRunning !== true, "netd runs on");
   const netd = world.spawnNetd();
@@ -47,10 +47,13 @@ export async function restart(world: World, container: Container): Promise<void>
   const state = await world.state();
   const own = (lines: readonly string[]) => lines.filter((line) => line.split(" ").includes(container.id));
   const records = own(state.records);
-  expect(!records.some((line) => line.endsWith(" intent")), `netd serves and has left ${records.join()}`);
+  const isWhole = records.every((line) => line.endsWith(" done"));
+  expect(isWhole, `netd serves and has left ${records.join()}`);
   if (records.length === 0) {
     expect(own(state.leases).length === 0, `netd serves and has left ${own(state.leases).join()}`);
     world.forget(container);
+    await world.expectConsistent(container);
+  } else if (records.length === world.plugins.length && world.recall(container)) {
     await world.expectConsistent(container);
   }
   await followUps.ADD(world, container, {});

@@ -10,7 +10,7 @@ import { list, object, text } from "#conformance/witness.ts";
  * Read with `ip`, `nft` and from the files, not by the suite's own code.
  */
 export interface HostState {
-  /** "ID IFNAME PLUGIN done", "ID IFNAME PLUGIN intent" */
+  /** "ID IFNAME PLUGIN done"; "intent" or "leaving" where ADD or DEL has not ended */
   readonly records: readonly string[];
   /** "ADDRESS ID IFNAME": host-local's files */
   readonly leases: readonly string[];
@@ -98,9 +98,10 @@ function readRecords(directory: string): readonly string[] {
   return entries(directory)
     .map(({ name }) => {
       const [containerId = "", ifName = "", plugin = ""] = name.split(":");
-      // A record is lines of a checksum and JSON; the one that says how it ended has "result".
+      // A record is lines of a checksum and JSON: of ADD's end, and of DEL's beginning.
       const lines = readQuietly(`${directory}/${name}`).split("\n");
-      const phase = lines.some((line) => /^[0-9a-f]{8} \{"result":/.test(line)) ? "done" : "intent";
+      const has = (word: string) => lines.some((line) => line.slice(9).startsWith(`{"${word}":`));
+      const phase = has("leaving") ? "leaving" : has("result") ? "done" : "intent";
       return `${containerId} ${ifName} ${plugin} ${phase}`;
     })
     .sort();

@@ -72,6 +72,8 @@ export class World {
   readonly #label: string;
   readonly #namespaces: Namespace[] = [];
   readonly #bystanders: Bystander[] = [];
+  /** By id, what is not demanded any more. */
+  readonly #forgotten = new Map<string, PrintedResult>();
   readonly #live = new Map<string, { readonly container: Container; readonly result: PrintedResult }>();
   #count = 0;
 
@@ -274,7 +276,17 @@ export class World {
 
   /** For a DEL or GC that the test itself calls, before it does. */
   forget(container: Container): void {
+    const entry = this.#live.get(container.id);
+    if (entry) this.#forgotten.set(container.id, entry.result);
     this.#live.delete(container.id);
+  }
+
+  /** The DEL did nothing: all has to be there again. False where nobody knows what that is. */
+  recall(container: Container): boolean {
+    const result = this.#forgotten.get(container.id);
+    if (!result) return false;
+    this.#live.set(container.id, { container, result });
+    return true;
   }
 
   /** GC that must succeed, with everything valid that has to be there. */
