@@ -6,7 +6,7 @@ import { type Link, readEachLink, removeLink, requireLink } from "#kernel/link.t
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Undo } from "#kernel/undo.ts";
 import { createVeth } from "#kernel/veth.ts";
-import { waitUntil } from "#kernel/wait.ts";
+import { WaitTimeoutError, waitUntil } from "#kernel/wait.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Attachment } from "./attachment.ts";
@@ -88,10 +88,25 @@ async function bringUp(
   const [hostVeth, bridge] = await waitForPort(attachment, work);
   crashPoint("port-up");
   const wait = { timeoutMs: addressTimeoutMs, signal };
-  await waitForAddresses(container, inside, attachment.interface.addresses, wait);
-  if (gateway) await waitForAddresses(namespace, gateway.link, gateway.added, { ...wait, linkLocal: true });
+  await unlessOnlySlow(attachment, async () => {
+    await waitForAddresses(container, inside, attachment.interface.addresses, wait);
+    if (gateway) await waitForAddresses(namespace, gateway.link, gateway.added, { ...wait, linkLocal: true });
+  });
   if (attachment.interface.addresses.length > 0) announce(container, inside);
   return { bridge, hostVeth, container: inside };
+}
+
+/**
+ * Without duplicate address detection there is nothing to find out: from a kernel that is too busy to take the
+ * addresses in, the container loses its first packets, which is better than losing the ADD.
+ */
+async function unlessOnlySlow(attachment: Attachment, wait: () => Promise<void>): Promise<void> {
+  try {
+    await wait();
+  } catch (error) {
+    const isSlow = error instanceof WaitTimeoutError && !attachment.interface.duplicateAddressDetection;
+    if (!isSlow) throw error;
+  }
 }
 
 /** Until the port forwards frames. The bridge is read as well: that makes the kernel notice that it has a carrier. */
