@@ -29,6 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (options.compare.length > 0) return compare(options);
+  if (selected.length === 0) throw new RangeError(`No case has ${JSON.stringify(options.case)} in its title`);
   const bin = await realpath(options.bin ?? "");
   if (process.env[secludedVariable] === undefined) {
     if (process.getuid?.() !== 0) throw new RangeError("Cannot make network namespaces: run as root");
