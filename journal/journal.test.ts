@@ -57,6 +57,19 @@ describe("a record", () => {
     });
   });
 
+  test("is for the start of a service on its own host alone, of several with one directory", async () => {
+    const host = (ino: number, boot = bootId) =>
+      new Journal({ directory, bootId: boot, hostNamespace: { dev: 4, ino } });
+    const entry = await host(1).begin(intent("a"));
+    entry.complete({ ips: [] });
+    host(2).leave(key("a"), "bridge");
+    expect(host(2).unfinished()).toEqual([]);
+    expect(host(1).unfinished()).toHaveLength(1);
+    expect(open().unfinished()).toHaveLength(1);
+    // Another boot's host has gone, with all that was made there.
+    expect(host(2, "another boot").unfinished()).toHaveLength(1);
+  });
+
   test("is one per plugin, and there is no second before the first is removed", async () => {
     const journal = open();
     await journal.begin(intent("a"));

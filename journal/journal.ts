@@ -24,6 +24,8 @@ import { parseRecordName, type RecordWords, recordName } from "./record-name.ts"
 
 const fsyncAsync = promisify(fsync);
 
+type HostNamespace = NonNullable<IntactRecord["hostNamespace"]>;
+
 /** No network's name begins with a dot. */
 const trashName = ".trash";
 
@@ -40,14 +42,24 @@ const trashName = ".trash";
 export class Journal {
   readonly #directory: string;
   readonly #bootId: string;
+  readonly #hostNamespace: HostNamespace | undefined;
   readonly #trash: Trash;
   readonly #syncing = new BlockingCall();
   #writer: ProcessIdentity | undefined;
 
-  /** @param options.directory made on first use: `<state>/journal` */
-  constructor(options: { readonly directory: string; readonly bootId: string }) {
+  /**
+   * @param options.directory made on first use: `<state>/journal`
+   * @param options.hostNamespace where the host's side of attachments is, so that another host with the same directory
+   *   leaves them alone
+   */
+  constructor(options: {
+    readonly directory: string;
+    readonly bootId: string;
+    readonly hostNamespace?: HostNamespace;
+  }) {
     this.#directory = options.directory;
     this.#bootId = options.bootId;
+    this.#hostNamespace = options.hostNamespace;
     this.#trash = new Trash(`${options.directory}/${trashName}`);
   }
 
@@ -62,6 +74,7 @@ export class Journal {
       ...intent,
       bootId: this.#bootId,
       writer: this.#writer,
+      hostNamespace: this.#hostNamespace,
       createdAtMs: Date.now(),
     });
     let made = false;
@@ -166,15 +179,25 @@ export class Journal {
   /**
    * Records of ADDs that will never end: their writer is dead, or of another boot, or nobody knows it (torn). And of
    * DELs that have not ended, dead or not. What one of them is about may be in the middle of something: take the
-   * attachment's lock and read it again before acting on it.
+   * attachment's lock and read it again before acting on it. Those of another host of this boot are left out: what was
+   * made for them is in its namespace.
    */
   unfinished(): JournalRecord[] {
-    return this.list().filter((record) => record.phase !== "done" && !this.#isBeingWritten(record));
+    return this.list().filter(
+      (record) => record.phase !== "done" && !this.#isBeingWritten(record) && !this.#isElsewhere(record),
+    );
   }
 
   /** Waits until the disk is rid of everything that was removed. Before the process exits; never rejects. */
   async flush(): Promise<void> {
     await this.#trash.flush();
+  }
+
+  #isElsewhere(record: JournalRecord): boolean {
+    if (record.phase === "torn" || record.bootId !== this.#bootId) return false;
+    const { hostNamespace: theirs } = record;
+    const ours = this.#hostNamespace;
+    return !!theirs && !!ours && (theirs.dev !== ours.dev || theirs.ino !== ours.ino);
   }
 
   #isBeingWritten(record: JournalRecord): boolean {

@@ -16,8 +16,9 @@ export type LaterLine = { readonly made: Json } | { readonly result: Json } | { 
 type FirstLine = Omit<IntactRecord, "phase" | "result">;
 
 export function encodeFirstLine(record: FirstLine): string {
-  const { key, plugin, bootId, writer, createdAtMs, netns, config, args, made } = record;
-  return `${checked({ key, plugin, bootId, writer, createdAtMs, netns, config, args, made })}\n`;
+  const { key, plugin, bootId, writer, hostNamespace, createdAtMs, netns, config, args, made } = record;
+  const line = { key, plugin, bootId, writer, hostNamespace, createdAtMs, netns, config, args, made };
+  return `${checked(line)}\n`;
 }
 
 export function encodeLaterLine(line: LaterLine): string {

@@ -36,6 +36,8 @@ export interface IntactRecord extends Intent {
   /** /proc/sys/kernel/random/boot_id when it was made. */
   readonly bootId: string;
   readonly writer: ProcessIdentity;
+  /** In which the host's side was made; absent where the writer did not say. */
+  readonly hostNamespace?: { readonly dev: number; readonly ino: number } | undefined;
   readonly createdAtMs: number;
   /** What `complete()` was given. */
   readonly result?: Json;

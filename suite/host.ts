@@ -28,10 +28,10 @@ export function openHost(environment: Environment, log: Log): SuiteHost {
   const bootId = readBootId();
   const kernel = HostKernel.open();
   const nftables = new Nftables();
-  const journal = new Journal({ directory: join(directories.state, "journal"), bootId });
   const own = new OwnExecutable();
   const ownNamespace = statSync("/proc/self/ns/net");
   const hostNamespace: NamespaceIdentity = { dev: ownNamespace.dev, ino: ownNamespace.ino };
+  const journal = new Journal({ directory: join(directories.state, "journal"), bootId, hostNamespace });
 
   const host: SuiteHost = {
     hostNamespace,
