@@ -2,6 +2,8 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
+import { parseCidr } from "#net/cidr.ts";
+import { IptablesMasquerade } from "#nftables/iptables-masquerade.ts";
 import { type Attached, BridgeRig } from "#testing/bridge-rig.ts";
 import { bridge } from "./main.ts";
 
@@ -177,6 +179,19 @@ describe("an attachment that the reference plugin made", () => {
     );
     expect(rig.links(container)).toEqual(["lo"]);
     expect(rig.links()).not.toContain("veth12345678");
+  });
+
+  test("takes the reference's iptables rules along, and nobody else's", async () => {
+    const { container, result } = foreign();
+    const iptables = new IptablesMasquerade({ namespacePath: rig.namespace.path });
+    const addresses = [parseCidr("10.1.0.2/24")];
+    await iptables.add({ network: "net1", containerId: "c2", addresses: [parseCidr("10.1.0.3/24")] });
+    const before = rig.namespace.run("iptables-save -t nat");
+    await iptables.add({ network: "net1", containerId: "c1", addresses });
+    const config = rig.config({ ipMasq: true, prevResult: result });
+    await rig.detach({ containerId: "c1", config }, { netns: container.path });
+    const rules = (text: string) => text.split("\n").filter((line) => line.startsWith("-A"));
+    expect(rules(rig.namespace.run("iptables-save -t nat"))).toEqual(rules(before));
   });
 
   test("goes without one too, as it leads to the bridge", async () => {

@@ -12,6 +12,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import type { Cidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { type MacAddress, parseMac } from "#net/mac.ts";
+import { ProgramError } from "#nftables/program.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { parseBridgeConfig } from "./config.ts";
 import { attachmentRefs, iptablesOf, ownerOf, removeAllElements } from "./elements.ts";
@@ -115,6 +116,8 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
     const attachment = { network, containerId, addresses: made.masquerade };
     await attempt(() => iptablesOf(host, release.environment).remove(attachment));
     crashPoint("iptables-removed");
+  } else if (mayHaveForeignRules(departing, made)) {
+    await removeForeignRules(departing, made, host);
   }
   crashPoint("links-and-elements-removed");
   await attempt(() => new IpamDelegate(host.runner).del(release));
@@ -168,6 +171,26 @@ function macOf(text: string | undefined): MacAddress {
     return parseMac(text ?? "");
   } catch {
     return parseMac("00:00:00:00:00:00");
+  }
+}
+
+/** True for what may be an attachment of the reference plugin, or one of ours whose record is lost. */
+function mayHaveForeignRules({ record, release }: Departing, made: Made): boolean {
+  return (
+    decodeMade(record) === undefined &&
+    made.masquerade.length > 0 &&
+    lenientConfig(release)?.masquerade !== undefined
+  );
+}
+
+/** The chain that the reference plugin makes by iptables, if it has the name that it would have. */
+async function removeForeignRules({ key, release }: Departing, made: Made, host: PluginHost): Promise<void> {
+  const { network, containerId } = key;
+  try {
+    await iptablesOf(host, release.environment).remove({ network, containerId, addresses: made.masquerade });
+  } catch (error) {
+    // Where iptables can't be used, nobody has used it.
+    if (!(error instanceof ProgramError)) throw error;
   }
 }
 
