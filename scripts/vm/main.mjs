@@ -12,7 +12,7 @@ import { judge } from "./verdict.mjs";
 
 const usage = `Usage: npm run test:vm -- [options]
 
-  --only STEPS    netd, standalone, tests: some of them only (separate by commas)
+  --only STEPS    netd, standalone, faults, tests: some of them only (separate by commas)
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
   --case TEXT     cases of the conformance kit whose title contains it only
   --tests TEXTS   kernel tests whose path contains one of them only
@@ -56,6 +56,14 @@ function conformanceTopics() {
   return [...new Set(stdout.split("\n").map((line) => line.split(":")[0] ?? ""))].filter(Boolean);
 }
 
+function build(...args) {
+  const { status } = spawnSync(process.execPath, ["scripts/build.mjs", ...args], {
+    cwd: root,
+    stdio: "inherit",
+  });
+  if (status !== 0) throw new Error(`Cannot build: scripts/build.mjs ${args.join(" ")}`);
+}
+
 async function main() {
   const options = readOptions();
   if (options.help) {
@@ -69,6 +77,7 @@ async function main() {
   if (unknown !== undefined) throw new TypeError(`Unknown step "${unknown}"`);
   const chosen = steps.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
 
+  if (chosen.some(({ name }) => name === "faults")) build("--faults", "dist/faults");
   const scratch = mkdtempSync(join(tmpdir(), "netctl-vm-"));
   const out = join(scratch, "out");
   const abort = new AbortController();

@@ -35,6 +35,14 @@ export function allSteps(root, allTopics, selected) {
       NETCTL_STANDALONE: "1",
     }),
     {
+      name: "faults",
+      title: "Faults in networks with VLANs",
+      modules: [],
+      args: "dist/faults/faults.js --quick --only VLAN --json /out/faults.json".split(" "),
+      environment: {},
+      limitMs,
+    },
+    {
       name: "tests",
       title: "Kernel tests",
       // Nothing loads these by itself. Without br_netfilter, as above, bridged frames pass nftables by.

@@ -43,6 +43,12 @@ const vitestStatus = { passed: "pass", failed: "fail" };
 const read = {
   netd: conformanceResults,
   standalone: conformanceResults,
+  faults: (rows) =>
+    (rows ?? []).map(({ scenario, fault, followUp, reason, skipped }) => ({
+      title: [scenario, fault, followUp].filter(Boolean).join(", "),
+      status: skipped === undefined ? (reason === "" ? "pass" : "fail") : "skip",
+      reason: skipped ?? reason,
+    })),
   tests: (report) =>
     (report?.testResults ?? []).flatMap(({ assertionResults }) =>
       assertionResults.map(({ fullName, status }) => ({
