@@ -1,27 +1,46 @@
 import { expect, test } from "vitest";
 import { BlockingCall } from "./blocking-call.ts";
 
-/** Blocks as a slow system call does. */
-function block(): string {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-  return "in place";
+const minuteMs = 60_000;
+
+/** A clock that the test sets, and calls that take as long as it says. */
+class Rig {
+  nowMs = 0;
+  readonly call = new BlockingCall(() => this.nowMs);
+
+  async takes(milliseconds: number): Promise<string> {
+    const inPlace = () => {
+      this.nowMs += milliseconds;
+      return "in place";
+    };
+    return await this.call.run(inPlace, () => Promise.resolve("on the pool"));
+  }
 }
 
-const onPool = () => Promise.resolve("on the pool");
-
-test("a slow call is made on the pool from then on, and tried again in place some time later", async () => {
-  const call = new BlockingCall();
-  const made: string[] = [];
-  for (let count = 0; count < 102; count++) made.push(await call.run(block, onPool));
-  expect(made).toEqual(["in place", ...Array.from({ length: 100 }, () => "on the pool"), "in place"]);
+test("a call is made in place while that is quick", async () => {
+  const rig = new Rig();
+  for (let count = 0; count < 5; count++) expect(await rig.takes(0.1)).toBe("in place");
 });
 
-test("fails as the call does, and counts how long that took", async () => {
-  const call = new BlockingCall();
-  const failing = () => {
-    block();
+test("after a slow call the next are made on the pool, for a minute, and for longer after another slow one", async () => {
+  const rig = new Rig();
+  expect(await rig.takes(20)).toBe("in place");
+  expect(await rig.takes(0.1)).toBe("on the pool");
+  rig.nowMs += minuteMs;
+  expect(await rig.takes(20)).toBe("in place");
+  rig.nowMs += minuteMs;
+  expect(await rig.takes(0.1)).toBe("on the pool");
+  rig.nowMs += minuteMs;
+  expect(await rig.takes(0.1)).toBe("in place");
+  expect(await rig.takes(0.1)).toBe("in place");
+});
+
+test("a call that fails is one as well", async () => {
+  const rig = new Rig();
+  const refuse = () => {
+    rig.nowMs += 20;
     throw new Error("refused");
   };
-  await expect(call.run(failing, onPool)).rejects.toThrow("refused");
-  await expect(call.run(failing, onPool)).resolves.toBe("on the pool");
+  await expect(rig.call.run(refuse, () => Promise.resolve())).rejects.toThrow("refused");
+  expect(await rig.takes(0.1)).toBe("on the pool");
 });
