@@ -6,7 +6,8 @@ import { NoDelegateError, type PluginRunner } from "./plugin-runner.ts";
 import { type RunVerbOptions, runVerb } from "./skel.ts";
 
 export interface InProcessOptions<Host extends VerbHost> extends RunVerbOptions {
-  readonly plugins: ReadonlyMap<string, Plugin<Host>>;
+  /** The suite's plugin of that name, if there is one. */
+  readonly load: (type: string) => Promise<Plugin<Host> | undefined>;
   /**
    * Asked for when a plugin is first run: the host holds this runner, so it can't exist before it.
    */
@@ -32,9 +33,9 @@ export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
 
   /** @throws {CniError} as `ExecRunner.run` @throws {NoDelegateError} */
   async run(type: string, call: Call): Promise<Outcome> {
-    const { plugins, host, isOurs, fallback, onStderr } = this.#options;
+    const { load, host, isOurs, fallback, onStderr } = this.#options;
     const file = findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
-    const plugin = plugins.get(type);
+    const plugin = await load(type);
     if (!plugin || !(await isOurs(file))) return await fallback.runFile(file, call);
     if (plugin.hostNamespace !== "unused") throw new NoDelegateError(type);
     const outcome = await runVerb(plugin, call, host(), this.#options);

@@ -179,7 +179,7 @@ describe("InProcessRunner", () => {
   function runnerWhere(isOurs: (file: string) => boolean, hostNamespace: "unused" | "refused" = "unused") {
     const plugin = trivialPlugin({ hostNamespace });
     const runner = new InProcessRunner({
-      plugins: new Map([["trivial", plugin]]),
+      load: async (type) => (type === "trivial" ? plugin : undefined),
       host: () => trivialHost,
       isOurs,
       fallback: new ExecRunner(),

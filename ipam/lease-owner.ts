@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "#machine/sha256.ts";
 
 /** Whose a lease is. The reference's older versions did not record the interface. */
 export interface LeaseOwner {
@@ -33,5 +33,5 @@ export function ownerName(owner: LeaseOwner): string {
   const name = owner.ifName === undefined ? owner.containerId : `${owner.containerId}:${owner.ifName}`;
   const isUsable =
     /^[a-zA-Z0-9]/.test(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= maxNameBytes;
-  return isUsable ? name : `~${createHash("sha256").update(formatLease(owner)).digest("hex")}`;
+  return isUsable ? name : `~${sha256Hex(formatLease(owner))}`;
 }

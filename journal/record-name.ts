@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "#machine/sha256.ts";
 import type { AttachmentKey } from "./record.ts";
 
 /** NAME_MAX of every file system in use (include/uapi/linux/limits.h). */
@@ -20,7 +20,7 @@ export interface RecordWords {
 export function recordName(key: AttachmentKey, plugin: string): string {
   const name = `${key.containerId}:${key.ifName}:${plugin}`;
   if (Buffer.byteLength(name) <= maxNameBytes || key.containerId.startsWith(hashMark)) return name;
-  return `${hashMark}${createHash("sha256").update(key.containerId).digest("hex")}:${key.ifName}:${plugin}`;
+  return `${hashMark}${sha256Hex(key.containerId)}:${key.ifName}:${plugin}`;
 }
 
 /** What a file name says; `undefined` for a file that is no record. */

@@ -1,5 +1,3 @@
-import { randomBytes } from "node:crypto";
-
 declare const macBrand: unique symbol;
 
 /** 48-bit Ethernet address in lower case with colons: `02:42:0a:00:00:01`. Comparable with `===`. */
@@ -34,7 +32,7 @@ export function macFromBytes(bytes: Uint8Array): MacAddress {
 
 /** A random locally administered unicast address (IEEE 802 section 8.4: second bit set, lowest bit clear). */
 export function randomMac(): MacAddress {
-  const bytes = randomBytes(6);
+  const bytes = Uint8Array.from({ length: 6 }, () => Math.floor(Math.random() * 256));
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);
 }

@@ -5,6 +5,7 @@ import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { openHost, type SuiteHost } from "#suite/host.ts";
+import { loadPlugins } from "#suite/plugins.ts";
 import { recover } from "#suite/recover.ts";
 import { endAfterFault } from "./faults.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
@@ -40,9 +41,9 @@ async function cleanUp(host: SuiteHost, environment: NodeJS.ProcessEnv, log: Log
     log.error("cannot clean up", { ...record.key, plugin: record.plugin, reason });
 }
 
-function openServer(host: SuiteHost, uid: number, log: Log): RequestServer {
+async function openServer(host: SuiteHost, uid: number, log: Log): Promise<RequestServer> {
   const locality = ownLocality();
-  const service = new Service(host);
+  const service = new Service(host, await loadPlugins());
   const directories = JSON.stringify(host.directories);
   return new RequestServer({
     accepts: (request) =>
@@ -68,7 +69,7 @@ async function serve({ environment, options, log, network, uid }: Start) {
   const { listenFd, runDirectory } = options;
   const host = openHost(environment, log);
   await cleanUp(host, environment, log);
-  const requests = openServer(host, uid, log);
+  const requests = await openServer(host, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });
   await file?.place((path) => requests.listen({ path }));

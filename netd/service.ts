@@ -1,9 +1,9 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
-import type { Call, Outcome } from "#cni/plugin.ts";
+import type { Call, Outcome, Plugin } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { isAttaching, plugins } from "#suite/plugins.ts";
+import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
 import type { Request } from "./protocol.ts";
 import type { Caller } from "./server.ts";
@@ -12,10 +12,13 @@ import { type TurnRequest, Turns } from "./turns.ts";
 /** Carries requests out, each when its turn comes. */
 export class Service {
   readonly #host: PluginHost;
+  readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
   readonly #turns = new Turns();
 
-  constructor(host: PluginHost) {
+  /** @param plugins all that there are, loaded: requests take turns in the order in which they come */
+  constructor(host: PluginHost, plugins: ReadonlyMap<string, Plugin<PluginHost>>) {
     this.#host = host;
+    this.#plugins = plugins;
   }
 
   /** Never throws: whatever happens becomes a CNI error. */
@@ -29,7 +32,7 @@ export class Service {
   }
 
   async #serve(request: Request, caller: Caller): Promise<Outcome> {
-    const plugin = plugins.get(request.name);
+    const plugin = this.#plugins.get(request.name);
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));
     }

@@ -115,7 +115,7 @@ export class IptablesMasquerade {
     for (const family of [4, 6] as const) {
       const own = jumps(attachment, family);
       if (own.length === 0) continue;
-      await findProgram(programs[family], this.#options.searchPath);
+      findProgram(programs[family], this.#options.searchPath);
       for (const rule of [...own, ...exceptions(attachment, family), masquerade(attachment, family)]) {
         if (!(await this.#succeeds(family, "-C", ...rule))) {
           missing.push(`${programs[family]} -t nat -A ${rule.join(" ")}`);

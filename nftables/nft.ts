@@ -13,7 +13,7 @@ export class Nft {
 
   /** @throws {ProgramError} with `missing` if nft is not installed */
   async find(): Promise<string> {
-    return await findProgram("nft", this.#options.searchPath);
+    return findProgram("nft", this.#options.searchPath);
   }
 
   /**

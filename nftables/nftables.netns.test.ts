@@ -424,7 +424,7 @@ describe("usable", () => {
     const empty = mkdtempSync(join(tmpdir(), "netctl-empty-"));
     try {
       await expect(nftables.nft.find()).resolves.toMatch(/\/nft$/u);
-      await expect(findProgram("netctl-no-such-program", empty)).rejects.toThrow(
+      expect(() => findProgram("netctl-no-such-program", empty)).toThrow(
         `Cannot find the program netctl-no-such-program in ${empty}:/usr/sbin`,
       );
     } finally {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "#machine/sha256.ts";
 
 declare const ownerBrand: unique symbol;
 
@@ -29,9 +29,7 @@ function readable(text: string, maxBytes: number): string {
 
 /** The tag of one attachment. Two attachments have the same tag only if all three words are the same. */
 export function ownerTag(network: string, containerId: string, ifName: string): OwnerTag {
-  const hash = createHash("sha256")
-    .update(JSON.stringify([network, containerId, ifName]))
-    .digest("hex");
+  const hash = sha256Hex(JSON.stringify([network, containerId, ifName]));
   const head = `${hash.slice(0, 16)} ${readable(network, maxNetworkBytes)} ${readable(ifName, maxIfNameBytes)} `;
   return `${head}${readable(containerId, maxCommentBytes - head.length)}` as OwnerTag;
 }

@@ -12,7 +12,7 @@ import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { OwnExecutable } from "./own-executable.ts";
-import { plugins } from "./plugins.ts";
+import { loadPlugin } from "./plugins.ts";
 
 export interface SuiteHost extends PluginHost {
   /** Finishes what goes on in the background, and closes every handle. */
@@ -43,7 +43,7 @@ export function openHost(environment: Environment, log: Log): SuiteHost {
     bootId,
     log,
     runner: new InProcessRunner<PluginHost>({
-      plugins,
+      load: loadPlugin,
       host: () => host,
       isOurs: (file) => own.matches(file),
       fallback: new ExecRunner(),

@@ -9,7 +9,7 @@ import { lineLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { openHost } from "./host.ts";
-import { plugins } from "./plugins.ts";
+import { loadPlugin } from "./plugins.ts";
 
 let container: TestNamespace;
 let hostNamespace: TestNamespace;
@@ -42,7 +42,7 @@ async function call(
   );
   const kernel = HostKernel.open({ namespacePath: hostNamespace.path });
   const identity = identifyNamespace(hostNamespace.path);
-  const plugin = plugins.get(type);
+  const plugin = await loadPlugin(type);
   if (typeof identity === "string" || !plugin) throw new Error("no host namespace, or no such plugin");
   try {
     return await runVerb(

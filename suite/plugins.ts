@@ -1,24 +1,38 @@
 import type { Plugin } from "#cni/plugin.ts";
-import { bridge } from "#plugins/bridge/main.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { host } from "#plugins/host/main.ts";
-import { hostLocal } from "#plugins/host-local/main.ts";
-import { loopback } from "#plugins/loopback/main.ts";
-import { none } from "#plugins/none/main.ts";
-import { portmap } from "#plugins/portmap/main.ts";
-import { staticIpam } from "#plugins/static/main.ts";
+
+type Load = () => Promise<Plugin<PluginHost>>;
 
 /** Plugins that own interfaces or rules: one request at a time for each attachment. */
-const attaching: readonly Plugin<PluginHost>[] = [bridge, host, none, loopback, portmap];
+const attaching: Readonly<Record<string, Load>> = {
+  bridge: async () => (await import("#plugins/bridge/main.ts")).bridge,
+  host: async () => (await import("#plugins/host/main.ts")).host,
+  none: async () => (await import("#plugins/none/main.ts")).none,
+  loopback: async () => (await import("#plugins/loopback/main.ts")).loopback,
+  portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
+};
 
 /** IPAM plugins are called from within another plugin's request and have locks of their own. */
-const ipam: readonly Plugin<PluginHost>[] = [hostLocal, staticIpam];
+const ipam: Readonly<Record<string, Load>> = {
+  "host-local": async () => (await import("#plugins/host-local/main.ts")).hostLocal,
+  static: async () => (await import("#plugins/static/main.ts")).staticIpam,
+};
+
+const all: ReadonlyMap<string, Load> = new Map(Object.entries({ ...attaching, ...ipam }));
+
+export const pluginNames: readonly string[] = [...all.keys()];
+
+/** The plugin of that name; undefined if there is none. Its code is run up to here only now: a process needs but one. */
+export async function loadPlugin(name: string): Promise<Plugin<PluginHost> | undefined> {
+  return await all.get(name)?.();
+}
 
 /** Every plugin of the suite by its name. */
-export const plugins: ReadonlyMap<string, Plugin<PluginHost>> = new Map(
-  [...attaching, ...ipam].map((plugin) => [plugin.name, plugin]),
-);
+export async function loadPlugins(): Promise<ReadonlyMap<string, Plugin<PluginHost>>> {
+  const loaded = await Promise.all([...all.values()].map((load) => load()));
+  return new Map(loaded.map((plugin) => [plugin.name, plugin]));
+}
 
-export function isAttaching(plugin: Plugin<PluginHost>): boolean {
-  return attaching.includes(plugin);
+export function isAttaching({ name }: Plugin<PluginHost>): boolean {
+  return Object.hasOwn(attaching, name);
 }

@@ -4,7 +4,7 @@ import type { Environment } from "#cni/plugin.ts";
 import type { IntactRecord, JournalRecord } from "#journal/record.ts";
 import { libDirectory } from "#native/lib-directory.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { plugins } from "./plugins.ts";
+import { loadPlugin } from "./plugins.ts";
 import { runPlugin } from "./run-plugin.ts";
 
 export interface Recovery {
@@ -26,7 +26,7 @@ export async function recover(host: PluginHost): Promise<Recovery> {
     .list()
     .filter((record): record is IntactRecord => record.phase === "done" && record.bootId !== host.bootId);
   for (const record of [...unfinished, ...earlier]) {
-    const plugin = plugins.get(record.plugin);
+    const plugin = await loadPlugin(record.plugin);
     if (!plugin) {
       failed.push({ record, reason: `no plugin "${record.plugin}"` });
       continue;

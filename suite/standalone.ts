@@ -9,7 +9,7 @@ import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { type LogLevel, lineLog } from "#machine/log.ts";
 import { openHost } from "./host.ts";
-import { plugins } from "./plugins.ts";
+import { loadPlugin, pluginNames } from "./plugins.ts";
 import { runPlugin } from "./run-plugin.ts";
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"];
@@ -89,11 +89,11 @@ function abortOnSignal(): AbortSignal {
 
 async function main(): Promise<Outcome> {
   const name = process.argv[2] ?? "";
-  const plugin = plugins.get(name);
+  const plugin = await loadPlugin(name);
   if (!plugin) {
     throw new CniError(
       ErrorCode.Internal,
-      `Cannot run "${name}": no plugin of that name; there are ${[...plugins.keys()].join(", ")}`,
+      `Cannot run "${name}": no plugin of that name; there are ${pluginNames.join(", ")}`,
     );
   }
   const environment = process.env;

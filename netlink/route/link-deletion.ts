@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { native } from "#native/addon.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError, NetlinkError } from "#netlink/error.ts";
@@ -50,7 +49,7 @@ export interface LinksDeletion {
 export async function deleteLinksSoon({ namespaceFd, ifindexes }: LinksDeletion): Promise<void> {
   if (ifindexes.length === 0) return;
   // Random, so that two processes which clean up at once do not delete each other's; never 0, the default group.
-  const group = randomInt(0x10000, 0x7fffffff);
+  const group = 0x10000 + Math.floor(Math.random() * 0x7fff0000);
   const requests = [...ifindexes.map((ifindex) => setLink(ifindex, { group })), deleteLinkGroup(group)];
   try {
     await send(namespaceFd, requests, ifindexes, `delete ${ifindexes.length} links`);

@@ -170,7 +170,7 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
     crashPoint("elements-added");
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;
-  const iptables = iptablesOf(host, request.environment);
+  const iptables = await iptablesOf(host, request.environment);
   const attachment = { network: key.network, containerId: key.containerId, addresses: made.masquerade };
   undo.push("iptables rules", () => iptables.remove(attachment));
   await iptables.add(attachment);

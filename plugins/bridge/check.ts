@@ -213,7 +213,7 @@ async function elementProblems(
   const differences = await host.nftables.differences(attachmentElements(made, key));
   const problems = differences.map(({ message }) => `nftables: ${message}`);
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return problems;
-  const missing = await iptablesOf(host, request.environment).missing({
+  const missing = await (await iptablesOf(host, request.environment)).missing({
     network: key.network,
     containerId: key.containerId,
     addresses: made.masquerade,

@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import type { AttachmentKey } from "#journal/record.ts";
+import { sha256Hex } from "#machine/sha256.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
 
 /**
@@ -8,7 +8,7 @@ import { type IfName, parseIfName } from "#net/ifname.ts";
  */
 export function hostVethName(key: AttachmentKey, attempt = 0): IfName {
   const words = [key.network, key.containerId, key.ifName, ...(attempt === 0 ? [] : [String(attempt)])];
-  const hash = createHash("sha256").update(JSON.stringify(words)).digest("hex");
+  const hash = sha256Hex(JSON.stringify(words));
   return parseIfName(`veth${hash.slice(0, 8)}`);
 }
 
@@ -22,8 +22,6 @@ export function vlanGatewayName(bridge: IfName, vlan: number): IfName {
 
 /** The other end of that veth, a port of the bridge. */
 export function vlanGatewayPortName(bridge: IfName, vlan: number): IfName {
-  const hash = createHash("sha256")
-    .update(JSON.stringify(["vlan gateway", bridge, vlan]))
-    .digest("hex");
+  const hash = sha256Hex(JSON.stringify(["vlan gateway", bridge, vlan]));
   return parseIfName(`veth${hash.slice(0, 8)}`);
 }

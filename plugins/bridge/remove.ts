@@ -114,7 +114,7 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   if (made.masqueradeBackend === "iptables") {
     const { network, containerId } = key;
     const attachment = { network, containerId, addresses: made.masquerade };
-    await attempt(() => iptablesOf(host, release.environment).remove(attachment));
+    await attempt(async () => (await iptablesOf(host, release.environment)).remove(attachment));
     crashPoint("iptables-removed");
   } else if (mayHaveForeignRules(departing, made)) {
     await removeForeignRules(departing, made, host);

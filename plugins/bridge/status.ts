@@ -13,7 +13,7 @@ export async function status(request: StatusRequest, host: PluginHost): Promise<
   try {
     readBridge(host.kernel.namespace, config.bridge);
     if (config.masquerade === "nftables" || config.macSpoofCheck) await host.nftables.usable();
-    if (config.masquerade === "iptables") await iptablesOf(host, request.environment).usable([4]);
+    if (config.masquerade === "iptables") await (await iptablesOf(host, request.environment)).usable([4]);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new CniError(ErrorCode.PluginNotAvailable, message, { cause });
