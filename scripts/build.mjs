@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { buildLauncher, buildSandboxEnter } from "./build-programs.mjs";
-import { bundles, executables, faultBundles } from "./executables.mjs";
+import { bundles, executables, faultBundles, programs } from "./executables.mjs";
 
 const [flag, directory] = process.argv.slice(2);
 const faults = flag === "--faults";
@@ -20,9 +20,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const out = faults ? resolve(directory) : `${root}dist`;
 process.chdir(root);
 
-async function bundle({ entry, file, format }) {
+async function bundle({ entry, file, format, constants: own = {} }) {
   if (!existsSync(entry)) throw new Error(`Cannot bundle ${entry}: no such file`);
-  const constants = { NETCTL_FAULTS: String(faults) };
+  const constants = { NETCTL_FAULTS: String(faults), ...own };
   if (format === "cjs") constants.NETCTL_LIB_DIRECTORY = "__dirname";
   await build({
     entryPoints: [entry],
@@ -45,7 +45,20 @@ async function bundle({ entry, file, format }) {
         ? { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' }
         : {},
   });
-  renameSync(`${out}/${file}.new`, `${out}/${file}`);
+}
+
+const put = (file) => renameSync(`${out}/${file}.new`, `${out}/${file}`);
+
+/** The program, its code cache, and what starts it with that. */
+async function bundleProgram({ name, entry }) {
+  const [start, source, cache] = [`lib/${name}.cjs`, `lib/${name}.js`, `lib/${name}.cache`];
+  await bundle({ entry, file: source, format: "cjs" });
+  const constants = { NETCTL_PROGRAM: JSON.stringify(name) };
+  await bundle({ entry: "suite/program.ts", file: start, format: "cjs", constants });
+  const compiler = ["scripts/code-cache.mjs", `${out}/${source}.new`, `${out}/${source}`];
+  const { status } = spawnSync(process.execPath, compiler, { stdio: "inherit" });
+  if (status !== 0) throw new Error(`Cannot compile ${source}`);
+  for (const file of [source, cache, start]) put(file);
 }
 
 /** A running executable can't be written to (ETXTBSY), so each is replaced by rename. */
@@ -62,7 +75,11 @@ if (native.status !== 0) process.exit(native.status ?? 1);
 buildLauncher(`${out}/lib`, { faults });
 if (faults) install("dist/lib/native.node", `${out}/lib/native.node`);
 else buildSandboxEnter(`${out}/lib`);
-for (const each of faults ? faultBundles : bundles) await bundle(each);
+for (const each of programs) await bundleProgram(each);
+for (const each of faults ? faultBundles : bundles) {
+  await bundle(each);
+  put(each.file);
+}
 for (const name of executables) install(`${out}/lib/launcher`, `${out}/bin/${name}`);
 if (!faults) {
   rmSync("dist/.built", { force: true });
