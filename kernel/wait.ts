@@ -26,10 +26,12 @@ export async function waitUntil<Value>(
   options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
 ): Promise<Value> {
   const { timeoutMs, signal } = options;
-  const startMs = performance.now();
+  let startMs: number | undefined;
   for (let pauseMs = 1; ; ) {
     const value = look();
     if (value !== undefined) return value;
+    // Not before the first look: in a process that never waits, the clock itself would take a millisecond to load.
+    startMs ??= performance.now();
     const waitedMs = performance.now() - startMs;
     if (waitedMs >= timeoutMs) throw new WaitTimeoutError(what, timeoutMs);
     const options = signal ? { signal } : {};

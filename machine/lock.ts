@@ -50,11 +50,13 @@ export async function withFileLock<Value>(
 
 async function acquire(path: string, { timeoutMs, shared = false, signal }: LockOptions): Promise<number> {
   const operation = (shared ? LockOperation.Shared : LockOperation.Exclusive) | LockOperation.NonBlocking;
-  const deadlineMs = performance.now() + timeoutMs;
+  let deadlineMs: number | undefined;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
     signal?.throwIfAborted();
     const fd = tryLock(path, operation);
     if (fd >= 0) return fd;
+    // Not before the first try: in a process that never waits, the clock itself would take a millisecond to load.
+    deadlineMs ??= performance.now() + timeoutMs;
     if (performance.now() >= deadlineMs) throw new LockTimeoutError(path, timeoutMs);
     // At random, so that several who wait do not come back together for ever.
     await sleep(pauseMs * (0.5 + Math.random()), undefined, signal ? { signal } : {});
