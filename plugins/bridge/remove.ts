@@ -187,7 +187,8 @@ function mayHaveForeignRules({ record, release }: Departing, made: Made): boolea
 async function removeForeignRules({ key, release }: Departing, made: Made, host: PluginHost): Promise<void> {
   const { network, containerId } = key;
   try {
-    await iptablesOf(host, release.environment).remove({ network, containerId, addresses: made.masquerade });
+    const iptables = await iptablesOf(host, release.environment);
+    await iptables.remove({ network, containerId, addresses: made.masquerade });
   } catch (error) {
     // Where iptables can't be used, nobody has used it.
     if (!(error instanceof ProgramError)) throw error;
