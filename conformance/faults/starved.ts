@@ -1,10 +1,13 @@
 import { closeSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { runCommand, runTool } from "#conformance/command.ts";
 import { expect } from "#conformance/failure.ts";
+import type { PrintedError } from "#conformance/reply.ts";
 import { followUps } from "./follow-up.ts";
 import { attempt } from "./killed.ts";
 import type { Mode, Scenario, ScenarioBench } from "./kit.ts";
 import { type Container, World } from "./world.ts";
+
+const alone = { NETCTL_STANDALONE: "1" };
 
 export const starvedScenarios: readonly Scenario[] = [
   { name: "no inode left on the state's disk", run: (bench) => fewInodes(bench, "standalone") },
@@ -27,12 +30,16 @@ async function addOrNothing(
   const reply = await world.call("ADD", container, openFiles === undefined ? {} : { openFiles });
   if (reply.succeeded) world.expectAttached(container, reply);
   else {
-    const { msg, details } = reply.expectError({ code: codes });
-    // Without a descriptor not all of it can be taken back; then it says so, and the DEL does it.
-    if (openFiles !== undefined && `${msg} ${details}`.includes("Cannot take back")) return false;
+    const error = reply.expectError({ code: codes });
+    if (openFiles !== undefined && isIncomplete(error)) return false;
   }
   await world.expectConsistent(container);
   return reply.succeeded;
+}
+
+/** Without a descriptor not all of it can be taken back: then it says so, and the DEL does it. */
+function isIncomplete({ msg, details }: PrintedError): boolean {
+  return `${msg} ${details}`.includes("Cannot take back");
 }
 
 async function remount(world: World, options: string): Promise<void> {
@@ -181,7 +188,7 @@ async function netdFewFiles(bench: ScenarioBench): Promise<void> {
           containers.map(async (container) => {
             const reply = await world.call("ADD", container);
             if (reply.succeeded) world.expectAttached(container, reply);
-            else reply.expectError();
+            else if (isIncomplete(reply.expectError())) await world.detach(container, { environment: alone });
           }),
         );
         await world.expectConsistent();
@@ -193,7 +200,7 @@ async function netdFewFiles(bench: ScenarioBench): Promise<void> {
             world.forget(container);
             if (!reply.succeeded) {
               reply.expectError();
-              await world.detach(container, { environment: { NETCTL_STANDALONE: "1" } });
+              await world.detach(container, { environment: alone });
             }
           }),
         );
