@@ -1,6 +1,7 @@
 // Main of netd, the warm service of one network namespace.
 
 import { statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
@@ -19,6 +20,8 @@ import { ServiceLock } from "./service-lock.ts";
 import { prepareRunDirectory, SocketFile } from "./socket-file.ts";
 
 const watchIntervalMs = 1000;
+/** Longer than any caller waits by default, shorter than systemd waits before it kills. */
+const stopLimitMs = 75_000;
 
 /** Set once there is somebody to answer. */
 let server: RequestServer | undefined;
@@ -121,7 +124,8 @@ async function main(): Promise<void> {
     stopping = true;
     log.info("stopping", { reason, served: requests.served });
     file?.remove();
-    await requests.close();
+    // One that never ends would keep it for ever; its caller has given up by then.
+    await Promise.race([requests.close(), sleep(stopLimitMs)]);
     await host.close();
     process.exit(0);
   };

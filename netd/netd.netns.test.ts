@@ -165,7 +165,7 @@ describe("started on demand", () => {
     writeFileSync(lab.path("file"), "");
     await lab.call("STATUS", { environment: { ...onDemand, NETCTL_NETD_CGROUP: lab.path("file/x") } });
     await lab.logged("ENOTDIR");
-    expect(await lab.call("STATUS")).toMatchObject(byNetd);
+    await lab.untilServed();
   });
 });
 
@@ -198,7 +198,7 @@ describe("its end", () => {
     expect(lab.remains()).toEqual([]);
     // The socket file of the one that was killed is still there.
     await lab.startNetd();
-    expect(await lab.call("STATUS")).toMatchObject({ ...ok, ...byNetd });
+    await lab.untilServed();
   });
 
   test("it ends when nobody can find it any more", async () => {
@@ -327,7 +327,7 @@ describe("netd that is stopped (SIGSTOP)", () => {
     expect(await lab.call("ADD", { netns: container.path })).toMatchObject({ ...ok, ...byItself });
     netd.kill("SIGCONT");
     // The DEL above is still in netd's queue, before this.
-    expect(await lab.call("STATUS")).toMatchObject(byNetd);
+    await lab.untilServed();
     expect(lab.links(container)).toContain("eth0");
     expect(lab.remains()).not.toEqual([]);
   });
@@ -367,6 +367,17 @@ describe("a caller that is somewhere else", () => {
     expect([veths(lab.host), veths(second)]).toEqual([[], []]);
   });
 
+  test("what crashed on another host is cleaned up by that one's netd, not by its neighbour's", async () => {
+    const environment = { NETCTL_STANDALONE: "1", NETCTL_CRASH_AT: "standalone/veth-made" };
+    await lab.call("ADD", { netns: container.path, environment });
+    const before = lab.remains();
+    expect(before).not.toEqual([]);
+    await lab.startNetd({ host: lab.namespace("netd-host") });
+    expect(lab.remains()).toEqual(before);
+    await lab.startNetd();
+    expect(lab.remains()).toEqual([]);
+  });
+
   test.each<[string, ServiceCall]>([
     ["another mount namespace", { through: ["unshare", "--mount"] }],
     ["other directories", { environment: { NETCTL_CONF_DIR: "/elsewhere" } }],
@@ -377,7 +388,7 @@ describe("a caller that is somewhere else", () => {
       ...ok,
       ...byItself,
     });
-    expect(await lab.call("STATUS")).toMatchObject({ ...ok, ...byNetd });
+    await lab.untilServed();
   });
 });
 

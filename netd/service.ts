@@ -45,6 +45,7 @@ export class Service {
     const turn: TurnRequest = {
       network,
       kind: verb,
+      signal: call.signal,
       cancel: () =>
         caller.cancel(
           new CniError(ErrorCode.TryAgainLater, "Cannot go on: a DEL of the same attachment came in"),

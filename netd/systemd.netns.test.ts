@@ -35,18 +35,13 @@ function activate(...options: readonly string[]): ChildProcess {
   return child;
 }
 
-async function untilServed(): Promise<void> {
-  // Before there is a socket, and while netd takes longer to start than the launcher waits, that does it itself.
-  while ((await lab.call("STATUS")).by.join() !== "netd") continue;
-}
-
 describe("socket activation", () => {
   testWithProgram(
     "systemd-socket-activate",
     "a call starts netd, which serves on systemd's socket",
     async () => {
       const netd = activate(`--listen=${lab.socketPath()}`);
-      await untilServed();
+      await lab.untilServed();
       expect(lab.netds()).toEqual([netd.pid]);
       expect(readFileSync(`${lab.socketPath().slice(0, -5)}.lock`, "utf8")).toBe(`${netd.pid}\n`);
       netd.kill("SIGTERM");
@@ -64,7 +59,7 @@ describe("socket activation", () => {
       `--listen=${lab.path("run/netd.sock")}`,
       "--fdname=other:netd",
     );
-    await untilServed();
+    await lab.untilServed();
   });
 
   testWithProgram(
@@ -74,7 +69,7 @@ describe("socket activation", () => {
       const before = await lab.startNetd();
       rmSync(lab.socketPath());
       activate(`--listen=${lab.socketPath()}`);
-      await untilServed();
+      await lab.untilServed();
       expect(await exitCodeOf(before)).toBe(0);
       expect(lab.log()).toContain("the socket was taken away");
     },

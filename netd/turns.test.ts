@@ -82,6 +82,32 @@ describe("Turns", () => {
     expect(turns.size).toBe(0);
   });
 
+  it("gives up waiting when it is told to, and lets those behind it go on", async () => {
+    const { log, ask, end, turns } = stage();
+    const all = [ask("add", "ADD", "c1/eth0")];
+    const abort = new AbortController();
+    const gc = turns.take(
+      { network: "net", kind: "GC", cancel: () => undefined, signal: abort.signal },
+      async () => void log.push("start gc"),
+    );
+    all.push(ask("other", "ADD", "c2/eth0"));
+    await end("none");
+    expect(log).toEqual(["start add"]);
+    abort.abort(new Error("late"));
+    await expect(gc).rejects.toThrow("late");
+    expect(log).toEqual(["start add", "start other"]);
+    await end("add");
+    await end("other");
+    await Promise.all(all);
+    expect(turns.size).toBe(0);
+    const never = { network: "net", attachment: "c1/eth0", kind: "ADD" as const, cancel: () => undefined };
+    const dead = turns.take({ ...never, signal: AbortSignal.abort(new Error("gone")) }, () =>
+      Promise.resolve(log.push("start never")),
+    );
+    await expect(dead).rejects.toThrow("gone");
+    expect([log.includes("start never"), turns.size]).toEqual([false, 0]);
+  });
+
   it("goes on after work that throws", async () => {
     const { turns } = stage();
     const request = { network: "net", attachment: "c1/eth0", kind: "ADD" as const, cancel: () => undefined };

@@ -13,11 +13,13 @@ export interface TurnRequest {
   readonly kind: TurnKind;
   /** Called when a DEL wants this request's place; only an ADD is asked. */
   readonly cancel: () => void;
+  /** Gives up waiting; what runs already is told by other means. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Waiting {
   readonly request: TurnRequest;
-  readonly start: () => void;
+  start: () => void;
   running: boolean;
 }
 
@@ -32,7 +34,10 @@ export class Turns {
     return size;
   }
 
-  /** Runs `work` when its turn comes. */
+  /**
+   * Runs `work` when its turn comes.
+   * @throws the signal's reason where that comes first
+   */
   async take<T>(request: TurnRequest, work: () => Promise<T>): Promise<T> {
     const list = this.#byNetwork.get(request.network) ?? [];
     this.#byNetwork.set(request.network, list);
@@ -42,20 +47,32 @@ export class Turns {
           other.request.cancel();
       }
     }
-    let waiting: Waiting | undefined;
-    const turn = new Promise<void>((resolve) => {
-      waiting = { request, start: resolve, running: false };
-      list.push(waiting);
-    });
+    const waiting: Waiting = { request, start: () => {}, running: false };
+    const turn = this.#wait(waiting);
+    list.push(waiting);
     this.#startThoseThatMay(list);
-    await turn;
     try {
+      await turn;
       return await work();
     } finally {
-      if (waiting !== undefined) list.splice(list.indexOf(waiting), 1);
-      if (list.length === 0) this.#byNetwork.delete(request.network);
-      else this.#startThoseThatMay(list);
+      list.splice(list.indexOf(waiting), 1);
+      if (list.length > 0) this.#startThoseThatMay(list);
+      else if (this.#byNetwork.get(request.network) === list) this.#byNetwork.delete(request.network);
     }
+  }
+
+  #wait(waiting: Waiting): Promise<void> {
+    const { signal } = waiting.request;
+    return new Promise((resolve, reject) => {
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the reason is whatever the caller made it
+      const giveUp = () => reject(signal?.reason);
+      waiting.start = () => {
+        signal?.removeEventListener("abort", giveUp);
+        resolve();
+      };
+      if (signal?.aborted) giveUp();
+      else signal?.addEventListener("abort", giveUp, { once: true });
+    });
   }
 
   #startThoseThatMay(list: readonly Waiting[]): void {

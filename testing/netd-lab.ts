@@ -231,6 +231,14 @@ export class NetdLab {
     return netd;
   }
 
+  /** Until netd answers: as long as it starts, or takes longer than a launcher waits, that does the work itself. */
+  async untilServed(): Promise<void> {
+    for (;;) {
+      const { by, exitCode } = await this.call("STATUS");
+      if (by.join() === "netd" && exitCode === 0) return;
+    }
+  }
+
   /** The netd of a host, once it has started. */
   async servicePid(host = this.host): Promise<number> {
     for (;;) {
