@@ -17,9 +17,17 @@ import { writeSysctl } from "./sysctl.ts";
 
 export type { InterfaceAddress } from "#netlink/route/address.ts";
 
-/** The addresses of one link. The kernel looks at no other. Like `ip addr show dev NAME`. @throws {NetlinkError} */
+/**
+ * The addresses of one link, none if it has gone. The kernel looks at no other. Like `ip addr show dev NAME`.
+ * @throws {NetlinkError}
+ */
 export function readAddresses(namespace: NetworkNamespace, ifindex: number): InterfaceAddress[] {
-  return namespace.dump(getAddresses({ ifindex })).map(decodeAddress);
+  try {
+    return namespace.dump(getAddresses({ ifindex })).map(decodeAddress);
+  } catch (error) {
+    if (isNetlinkError(error, Errno.ENODEV)) return [];
+    throw error;
+  }
 }
 
 /** Request for one address, with the broadcast address that an IPv4 subnet has. */

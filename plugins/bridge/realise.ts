@@ -1,8 +1,8 @@
-import { ensureBridge, startBridgePort } from "#kernel/bridge.ts";
+import { ensureBridge, readBridge, startBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { ensureForwarding } from "#kernel/forwarding.ts";
 import { announce, configureInterface, waitForAddresses } from "#kernel/interface.ts";
-import { type Link, readEachLink, removeLink, requireLink } from "#kernel/link.ts";
+import { type Link, readEachLink, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Undo } from "#kernel/undo.ts";
 import { createVeth } from "#kernel/veth.ts";
@@ -24,32 +24,21 @@ export interface RealisedLinks {
 const portTimeoutMs = 2_550;
 const addressTimeoutMs = 5_000;
 
+interface RealiseWork {
+  readonly host: PluginHost;
+  readonly container: NetworkNamespace;
+  /** The bridge, if it was there when the ADD began. */
+  readonly present: Link | undefined;
+  readonly signal: AbortSignal;
+  readonly undo: Undo;
+}
+
 /** Makes host and container as the attachment says. */
-export async function realise(
-  attachment: Attachment,
-  work: {
-    readonly host: PluginHost;
-    readonly container: NetworkNamespace;
-    /** The bridge, if it was there when the ADD began. */
-    readonly present: Link | undefined;
-    readonly signal: AbortSignal;
-    readonly undo: Undo;
-  },
-): Promise<RealisedLinks> {
+export async function realise(attachment: Attachment, work: RealiseWork): Promise<RealisedLinks> {
   const { host, container, signal, undo } = work;
   const { namespace } = host.kernel;
   const { name } = attachment.hostVeth;
-  const bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
-  const gateway = attachment.gateway
-    ? await ensureGateway(host, { namespace, bridge, hostVeth: name, undo }, attachment.gateway)
-    : undefined;
-  createVeth(namespace, {
-    name,
-    mac: attachment.hostVeth.mac,
-    ...(attachment.mtu === undefined ? {} : { mtu: attachment.mtu }),
-    bridge: { ifindex: bridge.ifindex, name: attachment.bridge.name },
-    peer: { namespace: container, name: attachment.container.name, mac: attachment.container.mac },
-  });
+  const { bridge, gateway } = await connect(attachment, work);
   undo.push(`link ${JSON.stringify(name)}`, async () => void (await removeLink(namespace, name)));
   crashPoint("veth-made");
   const port = startBridgePort(namespace, name, attachment.port);
@@ -66,6 +55,41 @@ export async function realise(
   // Last, as it is for the whole host: what can fail has not failed by now.
   ensureForwarding(namespace, attachment.forwarding, undo);
   return { ...links, ...(attachment.gateway?.vlan && gateway ? { vlanGateway: gateway.link } : {}) };
+}
+
+/**
+ * Another ADD that has failed takes the bridge away that it had made, as long as there is no port; so may an operator.
+ * Once more, then: whoever does it again and again wants to have none.
+ */
+const maxAttempts = 3;
+
+async function connect(
+  attachment: Attachment,
+  work: RealiseWork,
+  attempt = 1,
+): Promise<{ readonly bridge: Link; readonly gateway: Gateway | undefined }> {
+  const { host, container, undo } = work;
+  const { namespace } = host.kernel;
+  const { name } = attachment.hostVeth;
+  let bridge = work.present;
+  try {
+    bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
+    const gateway = attachment.gateway
+      ? await ensureGateway(host, { namespace, bridge, hostVeth: name, undo }, attachment.gateway)
+      : undefined;
+    createVeth(namespace, {
+      name,
+      mac: attachment.hostVeth.mac,
+      ...(attachment.mtu === undefined ? {} : { mtu: attachment.mtu }),
+      bridge: { ifindex: bridge.ifindex, name: attachment.bridge.name },
+      peer: { namespace: container, name: attachment.container.name, mac: attachment.container.mac },
+    });
+    return { bridge, gateway };
+  } catch (error) {
+    if (attempt === maxAttempts || !bridge || readLink(namespace, bridge.ifindex)) throw error;
+    const present = readBridge(namespace, attachment.bridge.name);
+    return await connect(attachment, { ...work, present }, attempt + 1);
+  }
 }
 
 async function bringUp(

@@ -140,6 +140,16 @@ describe.each([
   });
 });
 
+test("a bridge that somebody takes away meanwhile, as a failed ADD does that had made it, is made again", async () => {
+  rig.namespace.run("ip link add br1 type bridge; ip link set br1 up");
+  intercept = (_, call) => {
+    if (call.environment["CNI_COMMAND"] === "ADD") rig.namespace.run("ip link del br1");
+    return undefined;
+  };
+  const { container } = await rig.attach(everything);
+  expect(rig.reaches(container, "10.1.0.1")).toBe(true);
+});
+
 testWith(
   ["bridge-vlan-filtering"],
   "a failed ADD leaves the VLAN's gateway to another container",
