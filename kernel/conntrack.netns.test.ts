@@ -15,7 +15,9 @@ beforeEach(() => {
   host.run(
     "ip addr add 192.0.2.1/32 dev lo; ip addr add 2001:db8::1/128 dev lo nodad;" +
       "nft 'add table inet t; add chain inet t o { type nat hook output priority -100; };" +
-      "add rule inet t o udp dport 7777 dnat ip to 192.0.2.1:8888; add rule inet t o meta nfproto ipv6 ct state new'",
+      "add rule inet t o udp dport 7777 dnat ip to 192.0.2.1:8888; add rule inet t o meta nfproto ipv6 ct state new';" +
+      // The kernel makes an IPv6 address local on a work queue of its own.
+      "for try in $(seq 200); do ip -6 route get 2001:db8::1 | grep -q local && break; sleep 0.05; done",
   );
   namespace = NetworkNamespace.open(host.path);
 });

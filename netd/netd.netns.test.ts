@@ -270,8 +270,8 @@ describe("a request that is in the way of another", () => {
     for (let round = 0; round < 100; round++) {
       const adding = lab.call("ADD", call);
       await sleep(Math.random() * 12);
-      const deleted = await lab.call("DEL", call);
-      expect(deleted).toMatchObject({ ...ok, ...byNetd });
+      // By netd, or by its own process where a busy machine lets netd take no call within a second.
+      expect(await lab.call("DEL", call)).toMatchObject(ok);
       const added = await adding;
       // The DEL came too early, too late, or in the middle.
       const attached = lab.links(container).includes("eth0");
