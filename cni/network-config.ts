@@ -58,7 +58,8 @@ export function negotiateVersion(json: JsonObject, verb: Verb, supported: readon
 
 /**
  * The fields that every plugin shares.
- * @param warn told of a `prevResult` that can't be read where that must not stop the verb: all but ADD and CHECK
+ * @param warn told of a `prevResult` or `runtimeConfig` that can't be read where that must not stop the verb: all but
+ *   ADD and CHECK
  * @throws {CniError} 7 for missing or malformed fields; 1 or 6 for the version
  */
 export function readNetworkConfig(
@@ -78,7 +79,7 @@ export function readNetworkConfig(
     type: textOrEmpty(json, "type"),
     json,
     ...(prevResult ? { prevResult } : {}),
-    runtimeConfig: objectOrEmpty(json, "runtimeConfig"),
+    runtimeConfig: readRuntimeConfig(json, verb, warn),
     // Optional data that a plugin may ignore (CONVENTIONS.md): a wrong type must not fail the call.
     cniArgs: isJsonObject(cniArgs) ? cniArgs : {},
   };
@@ -139,8 +140,11 @@ function textOrEmpty(json: JsonObject, key: string): string {
   );
 }
 
-function objectOrEmpty(json: JsonObject, key: string): JsonObject {
-  return requireObject(field(json, key) ?? {}, key);
+function readRuntimeConfig(json: JsonObject, verb: Verb, warn: (message: string) => void): JsonObject {
+  const value = field(json, "runtimeConfig") ?? {};
+  if (isJsonObject(value) || verb === "ADD" || verb === "CHECK") return requireObject(value, "runtimeConfig");
+  warn(`Ignoring runtimeConfig: ${JSON.stringify(value)} must be an object`);
+  return {};
 }
 
 function requireObject(value: JsonValue, key: string): JsonObject {

@@ -248,6 +248,14 @@ describe("prevResult", () => {
   });
 });
 
+it("a runtimeConfig that can't be read does not stop DEL either", async () => {
+  expect(await run("DEL", { stdin: { ...config, runtimeConfig: [] } })).toEqual({
+    exitCode: 0,
+    stdout: "",
+    stderr: "Ignoring runtimeConfig: [] must be an object\n",
+  });
+});
+
 describe("network namespace", () => {
   it.each([
     ["/gone", "no such file"],
