@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseIfName } from "#net/ifname.ts";
 import { parseMac } from "#net/mac.ts";
+import { patience } from "#testing/patience.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { macSpoofElements, macSpoofRefs } from "./mac-spoof.ts";
 import { Nftables } from "./nftables.ts";
@@ -13,7 +14,7 @@ let containers: readonly TestNamespace[];
 let nftables: Nftables;
 
 function reaches(from: number, to: number): boolean {
-  const script = `ping -c 1 -W 1 10.88.0.${to} >/dev/null 2>&1 && echo yes || echo no`;
+  const script = `ping -c 1 -W ${patience} 10.88.0.${to} >/dev/null 2>&1 && echo yes || echo no`;
   return containers[from - 1]?.run(script).trim() === "yes";
 }
 

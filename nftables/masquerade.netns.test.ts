@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseCidr } from "#net/cidr.ts";
+import { patience } from "#testing/patience.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { masqueradeElements, masqueradeRefs } from "./masquerade.ts";
 import { Nftables } from "./nftables.ts";
@@ -66,7 +67,7 @@ async function listen(on: TestNamespace, multicastAddress: string): Promise<Chil
 /** The address that the other side sees, or "" if nothing comes back. */
 function seenBy(address: string, from: TestNamespace): string {
   return from
-    .run(`timeout 2 bash -c 'exec 3<>/dev/tcp/${address}/8080 && cat <&3' 2>/dev/null || true`)
+    .run(`timeout ${2 * patience} bash -c 'exec 3<>/dev/tcp/${address}/8080 && cat <&3' 2>/dev/null || true`)
     .trim();
 }
 

@@ -4,6 +4,7 @@ import type { JsonObject } from "#cni/json.ts";
 import { bridge } from "#plugins/bridge/main.ts";
 import { hostLocal } from "#plugins/host-local/main.ts";
 import { staticIpam } from "#plugins/static/main.ts";
+import { patience } from "./patience.ts";
 import { type Answer, TestHost, type TestHostOptions, type VerbArguments } from "./plugin-host.ts";
 import type { TestNamespace } from "./test-namespace.ts";
 
@@ -114,9 +115,9 @@ export class BridgeRig extends TestHost {
     return (JSON.parse(namespace.run("ip -j link")) as IpLink[]).map(({ ifname }) => ifname).sort();
   }
 
-  /** Whether one echo request is answered within a second. */
+  /** Whether one echo request is answered within a second, times the patience. */
   reaches(from: TestNamespace, address: string): boolean {
-    return from.run(`ping -c1 -W1 ${address} 2>&1 || true`).includes(" 0% packet loss");
+    return from.run(`ping -c1 -W${patience} ${address} 2>&1 || true`).includes(" 0% packet loss");
   }
 
   /** `10.1.0.2/24 fd00::2/64`: everything but link-local addresses. */

@@ -1,5 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { promisify } from "node:util";
+import { patience } from "./patience.ts";
 import type { TestNamespace } from "./test-namespace.ts";
 
 const run = promisify(execFile);
@@ -22,9 +23,9 @@ Promise.all(ports.map(Number).map(listen)).then(() => console.log("ready"));
 `;
 
 const clientScript = `
-const questions = JSON.parse(process.argv[1]);
+const questions = JSON.parse(process.argv[1]), silenceMs = Number(process.argv[2]);
 const ask = ({ protocol, to, port, from, fromPort }) => new Promise((resolve) => {
-  setTimeout(() => resolve("silence"), 1000);
+  setTimeout(() => resolve("silence"), silenceMs);
   const failed = (error) => resolve(error.code);
   if (protocol === "udp") {
     const socket = require("node:dgram").createSocket(to.includes(":") ? "udp6" : "udp4");
@@ -75,7 +76,8 @@ export async function startServer(
 }
 
 /**
- * Asks all at once; each answer is the server's, or the error's code ("ECONNREFUSED"), or "silence" after a second.
+ * Asks all at once; each answer is the server's, or the error's code ("ECONNREFUSED"), or "silence" after a second,
+ * times the patience.
  */
 export async function ask(
   namespace: TestNamespace,
@@ -87,6 +89,7 @@ export async function ask(
     "-e",
     clientScript,
     JSON.stringify(questions),
+    String(1000 * patience),
   ]);
   return JSON.parse(stdout) as string[];
 }

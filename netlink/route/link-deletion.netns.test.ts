@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { native } from "#native/addon.ts";
 import { Errno } from "#netlink/errno.ts";
 import { encodeRequests } from "#netlink/message.ts";
+import { patience } from "#testing/patience.ts";
 import { RouteSocket } from "#testing/route-socket.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { decodeLink, deleteLink, getLink, getLinks, newLink, setLink, vethPeer } from "./link.ts";
@@ -96,8 +97,8 @@ describe("deleteLinkSoon()", () => {
     await deleteLinkSoon({ namespaceFd: route.namespaceFd, target: warm });
     const before = { files: openFiles(), threads: threads() };
     await Promise.all(rest.map((target) => deleteLinkSoon({ namespaceFd: route.namespaceFd, target })));
-    await expect.poll(openFiles, { timeout: 5000 }).toBeLessThanOrEqual(before.files);
-    await expect.poll(threads, { timeout: 5000 }).toBeLessThanOrEqual(before.threads + 4);
+    await expect.poll(openFiles, { timeout: 5000 * patience }).toBeLessThanOrEqual(before.files);
+    await expect.poll(threads, { timeout: 5000 * patience }).toBeLessThanOrEqual(before.threads + 4);
     expect(names(route)).toEqual(["lo"]);
   });
 });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BridgeRig } from "#testing/bridge-rig.ts";
+import { patience } from "#testing/patience.ts";
 
 let rig: BridgeRig;
 beforeEach(() => {
@@ -183,7 +184,9 @@ describe("ipMasq", () => {
       "ip addr add 192.0.2.9/24 dev out0; ip addr add 2001:db8::9/64 dev out0 nodad; ip link set out0 up",
     );
     // Its own links take a second until they can speak IPv6.
-    await expect.poll(() => rig.reaches(rig.namespace, "2001:db8::9"), { timeout: 10_000 }).toBe(true);
+    await expect
+      .poll(() => rig.reaches(rig.namespace, "2001:db8::9"), { timeout: 10_000 * patience })
+      .toBe(true);
     return far;
   }
 
