@@ -90,7 +90,7 @@ export class Lab {
   }
 
   static async open(bench: Bench, label: string): Promise<Lab> {
-    const host = await Namespace.create(`${label}-host`);
+    const host = await Namespace.create(`${label}-host`, bench.patience);
     const lab = new Lab(bench, label, host);
     lab.#namespaces.push(host);
     for (const directory of [lab.stateDir, lab.runDir, lab.confDir, lab.ownBin])
@@ -114,7 +114,7 @@ export class Lab {
   async container(id?: string): Promise<Container> {
     this.#containerCount += 1;
     const number = this.#containerCount;
-    const namespace = await Namespace.create(`${this.#label}-c${number}`);
+    const namespace = await Namespace.create(`${this.#label}-c${number}`, this.bench.patience);
     this.#namespaces.push(namespace);
     const container = { id: id ?? `${this.#label}-container-${number}`, namespace };
     this.#containers.push(container);
@@ -134,7 +134,7 @@ export class Lab {
 
   /** Another namespace that is no container. */
   async namespace(label: string): Promise<Namespace> {
-    const namespace = await Namespace.create(`${this.#label}-${label}`);
+    const namespace = await Namespace.create(`${this.#label}-${label}`, this.bench.patience);
     this.#namespaces.push(namespace);
     return namespace;
   }

@@ -6,16 +6,19 @@ export class Namespace {
   readonly name: string;
   /** As a runtime passes it in CNI_NETNS. */
   readonly path: string;
+  /** How many times as long as usual an answer from inside may take. */
+  readonly patience: number;
   #removed = false;
 
-  private constructor(name: string) {
+  private constructor(name: string, patience: number) {
     this.name = name;
+    this.patience = patience;
     this.path = `/run/netns/${name}`;
   }
 
   /** A new namespace with `lo` down, as every new namespace has it. */
-  static async create(label: string): Promise<Namespace> {
-    const namespace = new Namespace(`cf-${label}-${randomBytes(4).toString("hex")}`);
+  static async create(label: string, patience = 1): Promise<Namespace> {
+    const namespace = new Namespace(`cf-${label}-${randomBytes(4).toString("hex")}`, patience);
     await runTool("ip", ["netns", "add", namespace.name]);
     return namespace;
   }

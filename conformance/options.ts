@@ -29,7 +29,7 @@ Drives the CNI executables of DIR by environment and stdin, in namespaces of its
   --fuzz N         random configurations tried by the topic fuzz (60)
   --seed N         seed of these (1)
   --jobs N         cases at a time (3)
-  --patience N     wait N times as long for an executable, on a slow machine (1)
+  --patience N     wait N times as long for any answer, on a slow machine (1)
   --list           print the cases, run nothing
 `;
 

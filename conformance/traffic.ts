@@ -15,9 +15,9 @@ tcp.listen(port, "::", () => udp.bind(port, "::", () => console.log("ready")));
 `;
 
 const clientScript = `
-const [protocol, host, port, fromPort] = process.argv.slice(1);
+const [patience, protocol, host, port, fromPort] = process.argv.slice(1);
 const give = (text, reason) => { process.stdout.write(text || reason); process.exit(text === "" ? 1 : 0); };
-setTimeout(() => give("", "no answer"), 2000);
+setTimeout(() => give("", "no answer"), 2000 * Number(patience));
 if (protocol === "tcp") {
   let text = "";
   const socket = require("node:net").connect(Number(port), host);
@@ -51,7 +51,7 @@ export async function startServer(namespace: Namespace, port = serverPort): Prom
 
 /**
  * The address under which the server at `host` saw us; "nobody: …" with the reason if it answered none of three
- * calls of 2 s.
+ * calls of 2 s each, times the namespace's patience.
  */
 export async function askServer(
   namespace: Namespace,
@@ -64,18 +64,19 @@ export async function askServer(
   const reasons: string[] = [];
   // A busy machine may lose the first packet to address resolution.
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const args = ["-e", clientScript, protocol, host, String(port), ...(fromPort ? [String(fromPort)] : [])];
-    const completed = await namespace.enter(process.execPath, args);
+    const words = [namespace.patience, protocol, host, port, ...(fromPort ? [fromPort] : [])].map(String);
+    const completed = await namespace.enter(process.execPath, ["-e", clientScript, ...words]);
     if (completed.exitCode === 0) return completed.stdout;
     reasons.push(completed.stdout || completed.stderr.trim());
   }
   return `nobody: ${reasons.join(", ")}`;
 }
 
-/** True if one of `attempts` pings, 1 s each, is answered. */
+/** True if one of `attempts` pings, 1 s each, times the namespace's patience, is answered. */
 export async function ping(namespace: Namespace, host: string, attempts = 2): Promise<boolean> {
   for (let attempt = 0; attempt < attempts; attempt += 1) {
-    const completed = await namespace.enter("ping", ["-n", "-q", "-c", "1", "-W", "1", host]);
+    const words = ["-n", "-q", "-c", "1", "-W", String(namespace.patience), host];
+    const completed = await namespace.enter("ping", words);
     if (completed.exitCode === 0) return true;
   }
   return false;
