@@ -216,6 +216,16 @@ test.each([
   expect(() => describeIt({}, answer)).toThrow(`Cannot use route ${dst} via ${gw}`);
 });
 
+test("a route of link scope gets no gateway, as the kernel would refuse it", () => {
+  const ips = [{ address: "10.1.0.5/24", gateway: "10.1.0.1" }];
+  const routes = [{ dst: "10.9.0.0/16", scope: 253 }, { dst: "10.8.0.0/16" }];
+  expect(asText(describeIt({}, ipamAnswer({ ips, routes })))).toEqual([
+    "addr 10.1.0.5/24",
+    "route 10.9.0.0/16",
+    "route 10.8.0.0/16 via 10.1.0.1",
+  ]);
+});
+
 test("a route may lead through a gateway that another route puts on the link", () => {
   const routes = [{ dst: "10.9.0.1/32" }, { dst: "0.0.0.0/0", gw: "10.9.0.1" }];
   expect(describeIt({}, ipamAnswer({ ...v4, routes })).interface.routes).toHaveLength(2);

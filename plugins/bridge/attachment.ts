@@ -245,14 +245,21 @@ function completeRoutes(
 
 const defaultRoute = { 4: parseCidr("0.0.0.0/0"), 6: parseCidr("::/0") } as const;
 
-/** A route without gateway goes through the first gateway of its family. Said twice counts once. */
+/** RT_SCOPE_LINK (include/uapi/linux/rtnetlink.h): what is reached without a gateway. */
+const linkScope = 253;
+
+/**
+ * A route without gateway goes through the first gateway of its family, unless its scope says that it has none. Said
+ * twice counts once.
+ */
 function routesForKernel(routes: readonly CniRoute[], ips: readonly CniIp[]): CniRoute[] {
   const seen = new Set<string>();
   return routes.flatMap((route) => {
     const family = route.dst.address.family;
+    const isDirect = (route.scope ?? 0) >= linkScope;
     const gw =
       route.gw ??
-      ips.find(({ address, gateway }) => address.address.family === family && gateway !== undefined)?.gateway;
+      ips.find(({ address, gateway }) => !isDirect && address.address.family === family && gateway)?.gateway;
     const whole: CniRoute = gw === undefined ? route : { ...route, gw };
     const { dst, table, priority, scope } = whole;
     const identity = JSON.stringify([formatCidr(dst), gw?.value.toString(), table, priority, scope]);
