@@ -58,7 +58,11 @@ export function allSteps(root, allTopics, selected) {
         `--hookTimeout=${60_000 * slowness}`,
         ...tests.toSorted((left, right) => left.localeCompare(right)),
       ],
-      environment: { NO_COLOR: "1" },
+      environment: {
+        NO_COLOR: "1",
+        NETCTL_TEST_PATIENCE: String(slowness),
+        NETCTL_RANDOM_CONFIGURATIONS: "500",
+      },
       limitMs,
     },
   ];
