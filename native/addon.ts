@@ -85,15 +85,6 @@ export function native(): Native {
   return loaded;
 }
 
-/** Puts something else in the addon's place, until the function is called that this returns: for rehearsals. */
-export function standIn(calls: Native): () => void {
-  const before = loaded;
-  loaded = calls;
-  return () => {
-    loaded = before;
-  };
-}
-
 function load(): Native {
   const file = join(libDirectory(), "native.node");
   const module: { exports: Partial<Native> } = { exports: {} };

@@ -15,7 +15,6 @@ import { openLog } from "./log.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
 import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
-import { rehearse } from "./rehearsal.ts";
 import { RequestServer } from "./server.ts";
 import { Service } from "./service.ts";
 import { ServiceLock } from "./service-lock.ts";
@@ -74,8 +73,6 @@ async function serve({ environment, options, log, network, uid }: Start) {
   const { listenFd, runDirectory } = options;
   const host = openHost(environment, log);
   await cleanUp(host, environment, log);
-  const rehearsalHost = (stage: SuiteHost) => openServer(stage, uid, log);
-  await rehearse({ runDirectory, log, budgetMs: options.rehearsalMs, openServer: rehearsalHost });
   const requests = await openServer(host, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });

@@ -3,19 +3,13 @@ import { readOptions } from "./options.ts";
 
 describe("readOptions()", () => {
   it("has defaults for all", () => {
-    expect(readOptions({}, 1)).toEqual({
-      runDirectory: "/run/netctl",
-      idleExitMs: 0,
-      rehearsalMs: 500,
-      logLevel: "info",
-    });
+    expect(readOptions({}, 1)).toEqual({ runDirectory: "/run/netctl", idleExitMs: 0, logLevel: "info" });
   });
 
   it("reads what is set", () => {
     const environment = {
       NETCTL_RUN_DIR: "/r",
       NETCTL_IDLE_EXIT_SECONDS: "7",
-      NETCTL_REHEARSAL_MS: "0",
       NETCTL_LOG_LEVEL: "debug",
       NETCTL_LOG_FILE: "/l",
       NETCTL_NETD_LOCK_FD: "3",
@@ -26,7 +20,6 @@ describe("readOptions()", () => {
     expect(readOptions(environment, 1)).toEqual({
       runDirectory: "/r",
       idleExitMs: 7000,
-      rehearsalMs: 0,
       logLevel: "debug",
       logFile: "/l",
       lockFd: 3,

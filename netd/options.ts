@@ -5,8 +5,6 @@ export interface NetdOptions {
   readonly runDirectory: string;
   /** Exit when nothing was asked for this long; 0 means never. NETCTL_IDLE_EXIT_SECONDS, default 0. */
   readonly idleExitMs: number;
-  /** How long it may rehearse before it serves (rehearsal.ts); 0 means not at all. NETCTL_REHEARSAL_MS, default 500. */
-  readonly rehearsalMs: number;
   /** pino's levels. NETCTL_LOG_LEVEL, default info. */
   readonly logLevel: string;
   /** NETCTL_LOG_FILE: where a netd without a terminal or service manager writes; default stderr. */
@@ -36,7 +34,6 @@ export function readOptions(environment: Environment, pid: number): NetdOptions 
   return {
     runDirectory: resolveDirectories(environment).run,
     idleExitMs: (wholeNumber(environment, "NETCTL_IDLE_EXIT_SECONDS") ?? 0) * 1000,
-    rehearsalMs: wholeNumber(environment, "NETCTL_REHEARSAL_MS") ?? 500,
     logLevel,
     ...(logFile ? { logFile } : {}),
     ...(lockFd === undefined ? {} : { lockFd }),

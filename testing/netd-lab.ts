@@ -149,7 +149,6 @@ export class NetdLab {
       NETCTL_RUN_DIR: this.path("run"),
       NETCTL_BIN_DIR: this.#service.foreign,
       NETCTL_NETD: "never",
-      NETCTL_REHEARSAL_MS: "0",
       NETCTL_NETD_CGROUP: "none",
       NETCTL_LOG_FILE: this.path("netd.log"),
       CNI_PATH: `${this.#service.bin}:${this.#service.foreign}`,

@@ -175,7 +175,6 @@ export class World {
       NETCTL_CONF_DIR: `${this.directory}/conf`,
       NETCTL_BIN_DIR: this.kit.bin,
       NETCTL_NETD: "never",
-      NETCTL_REHEARSAL_MS: "0",
       ...(this.mode === "standalone" ? { NETCTL_STANDALONE: "1" } : {}),
     };
   }
