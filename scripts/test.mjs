@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -11,6 +11,8 @@ const scratch = mkdtempSync(join(tmpdir(), "netctl-test-"));
 const count = { passed: 0, failed: 0, skipped: 0 };
 const allowed = JSON.parse(readFileSync(join(root, "testing/allowed-skips.json"), "utf8"));
 const unexpected = [];
+/** What failed, to be said again at the end, where it is seen without scrolling. */
+const failures = [];
 
 function run(command, args, environment = {}) {
   const { status, error } = spawnSync(command, args, {
@@ -24,6 +26,7 @@ function run(command, args, environment = {}) {
 
 function check(title, ok) {
   count[ok ? "passed" : "failed"] += 1;
+  if (!ok) failures.push(title);
   console.log(`${ok ? "pass" : "FAIL"}  ${title}`);
 }
 
@@ -50,6 +53,8 @@ function vitest() {
   count.failed += report.numFailedTests;
   for (const suite of report.testResults) {
     for (const test of suite.assertionResults) {
+      if (test.status === "failed")
+        failures.push(`${relative(root, suite.name)}: ${test.fullName}\n${firstLines(test)}`);
       if (test.status === "pending" || test.status === "skipped" || test.status === "todo") {
         skip(test.fullName, test.meta?.skipReason ?? test.fullName);
       }
@@ -57,6 +62,14 @@ function vitest() {
   }
   // A file that fails to load, or an error outside any test, has no failed test to count.
   if (!ok && report.numFailedTests === 0) check("vitest ended without an error", false);
+}
+
+function firstLines({ failureMessages }) {
+  const lines = (failureMessages ?? []).join("\n").split("\n");
+  return lines
+    .slice(0, 12)
+    .map((line) => `      ${line.slice(0, 300)}`)
+    .join("\n");
 }
 
 /** What is broken fails twice; what a busy machine has starved does not. More than a few are not tried again. */
@@ -78,9 +91,10 @@ function conformance(title, environment) {
   count.passed += first.results.filter((entry) => entry.status === "pass").length;
   for (const entry of first.results.filter((one) => one.status === "skip"))
     skip(`${entry.topic}: ${entry.title}`, entry.reason ?? "");
-  for (const [index, { topic, title: name }] of failed.entries()) {
+  for (const [index, { topic, title: name, reason }] of failed.entries()) {
     const again = index < secondTries ? runKit(environment, "--only", topic, "--case", name) : undefined;
-    check(`${topic}: ${name} (${title}; at the second try)`, again?.ok === true);
+    const words = `${topic}: ${name} (${title}; at the second try)`;
+    check(again?.ok === true ? words : `${words}: ${reason ?? "no reason given"}`, again?.ok === true);
   }
   if (!first.ok && failed.length === 0) check(`conformance ended without an error (${title})`, false);
 }
@@ -94,6 +108,7 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 for (const line of unexpected) check(`skipped without leave: ${line}`, false);
+if (failures.length > 0) console.log(`\nWhat failed:\n${failures.map((line) => `  ${line}`).join("\n")}\n`);
 if (count.skipped > 0)
   console.log(`${count.skipped} skipped; testing/allowed-skips.json says why each may be`);
 console.log(`${count.passed} passed, ${count.failed} failed`);
