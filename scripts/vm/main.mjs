@@ -10,8 +10,9 @@ import { runMachine } from "./machine.mjs";
 import { allSteps } from "./steps.mjs";
 import { judge } from "./verdict.mjs";
 
-const usage = `Usage: npm run test:vm -- [options]
+const usage = `Usage: npm run test:vm -- [options] [PATH …]
 
+  PATH            kernel tests whose path contains one of them, and nothing else: plugins/ipvlan
   --only STEPS    netd, standalone, faults, tests: some of them only (separate by commas)
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
   --case TEXT     cases of the conformance kit whose title contains it only
@@ -23,7 +24,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "")
 
 function readOptions() {
   const text = { type: "string", default: "" };
-  const { values } = parseArgs({
+  const { values, positionals: paths } = parseArgs({
+    allowPositionals: true,
     options: {
       only: text,
       topics: text,
@@ -36,11 +38,12 @@ function readOptions() {
   const list = (value) => value.split(",").filter(Boolean);
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new TypeError(`--minutes must be a number: "${values.minutes}"`);
+  const only = list(values.only);
   return {
-    only: list(values.only),
+    only: paths.length > 0 && only.length === 0 ? ["tests"] : only,
     topics: list(values.topics),
     case: values.case,
-    tests: list(values.tests),
+    tests: [...list(values.tests), ...paths],
     limitMs: minutes * 60_000,
     help: values.help,
   };
