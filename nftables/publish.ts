@@ -90,6 +90,17 @@ function planPublishing(
   return { change: isNeeded ? { remove: unique(remove), add } : { remove: [], add: [] }, kept };
 }
 
+/** All elements of published ports, as `publishPorts` adds them where nothing is in the way. */
+export function publishedElements(
+  published: readonly PublishedPorts[],
+  owner: OwnerTag,
+): readonly Operation[] {
+  return published.flatMap((ports): readonly Operation[] => [
+    ...portElements(ports, owner),
+    ...(ports.hostIp ? [publishedOnElement(ports.hostIp)] : []),
+  ]);
+}
+
 function publishedOnElement(hostIp: IpAddress): Operation {
   return { set: publishedOn[hostIp.family], key: [hostIp] };
 }

@@ -35,7 +35,12 @@ export const mayImport = {
 
 /** Single files that one folder may import from another beyond the table. */
 const exceptions = {
-  plugins: ["#plugins/context.ts", "#plugins/failure.ts", "#plugins/loopback-plugin.ts"],
+  plugins: [
+    "#plugins/context.ts",
+    "#plugins/upkeep.ts",
+    "#plugins/failure.ts",
+    "#plugins/loopback-plugin.ts",
+  ],
   netctl: ["#netd/protocol.ts"],
 };
 

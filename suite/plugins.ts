@@ -1,7 +1,8 @@
 import type { Plugin } from "#cni/plugin.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import type { SuitePlugin } from "#plugins/upkeep.ts";
 
-type Load = () => Promise<Plugin<PluginHost>>;
+type Load = () => Promise<SuitePlugin>;
 
 /** Plugins that own interfaces or rules: one request at a time for each attachment. */
 const attaching: Readonly<Record<string, Load>> = {
@@ -23,12 +24,12 @@ const all: ReadonlyMap<string, Load> = new Map(Object.entries({ ...attaching, ..
 export const pluginNames: readonly string[] = [...all.keys()];
 
 /** The plugin of that name; undefined if there is none. Its code is run up to here only now: a process needs but one. */
-export async function loadPlugin(name: string): Promise<Plugin<PluginHost> | undefined> {
+export async function loadPlugin(name: string): Promise<SuitePlugin | undefined> {
   return await all.get(name)?.();
 }
 
 /** Every plugin of the suite by its name. */
-export async function loadPlugins(): Promise<ReadonlyMap<string, Plugin<PluginHost>>> {
+export async function loadPlugins(): Promise<ReadonlyMap<string, SuitePlugin>> {
   const loaded = await Promise.all([...all.values()].map((load) => load()));
   return new Map(loaded.map((plugin) => [plugin.name, plugin]));
 }

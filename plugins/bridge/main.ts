@@ -1,15 +1,15 @@
-import type { Plugin } from "#cni/plugin.ts";
 import { cniVersions } from "#cni/version.ts";
-import type { PluginHost } from "#plugins/context.ts";
 import { withCniErrors } from "#plugins/failure.ts";
+import type { SuitePlugin } from "#plugins/upkeep.ts";
 import { add } from "./add.ts";
 import { check } from "./check.ts";
 import { del } from "./del.ts";
 import { gc } from "./gc.ts";
 import { status } from "./status.ts";
+import { upkeep } from "./upkeep.ts";
 
 /** Connects containers to a bridge of the host by a veth pair each. */
-export const bridge: Plugin<PluginHost> = {
+export const bridge: SuitePlugin = {
   name: "bridge",
   versions: cniVersions,
   hostNamespace: "refused",
@@ -18,4 +18,5 @@ export const bridge: Plugin<PluginHost> = {
   check: (request, host) => withCniErrors(() => check(request, host)),
   gc: (request, host) => withCniErrors(() => gc(request, host)),
   status: (request, host) => withCniErrors(() => status(request, host)),
+  upkeep,
 };

@@ -124,10 +124,8 @@ export async function ruleProblems(
   key: AttachmentKey,
   host: PluginHost,
 ): Promise<readonly string[]> {
-  if (made.backend === "iptables") {
-    const missing = await iptablesOf(host).missing(iptablesPublisher(made, key));
-    return missing.map((rule) => `missing: ${rule}`);
-  }
+  const missing = await missingOwnRules(made, key, host);
+  if (made.backend === "iptables") return missing.map((rule) => `missing: ${rule}`);
   const owner = ownerOf(key);
   const ports = mappedPorts(made).flatMap((each) => portElements(each, owner));
   const problems: string[] = [];
@@ -141,7 +139,17 @@ export async function ruleProblems(
     if (present?.owner && !isOwn && isOfContainer(present.owner, key.containerId)) continue;
     problems.push(`nftables: ${message}`);
   }
-  return [...problems, ...(await missingConditionalPorts(host.nftables.nft, conditionalPorts(made, key)))];
+  return [...problems, ...missing];
+}
+
+/** What is missing of that which does not stand in the maps, in words. */
+export async function missingOwnRules(
+  made: Made,
+  key: AttachmentKey,
+  host: PluginHost,
+): Promise<readonly string[]> {
+  if (made.backend === "iptables") return await iptablesOf(host).missing(iptablesPublisher(made, key));
+  return await missingConditionalPorts(host.nftables.nft, conditionalPorts(made, key));
 }
 
 /** @throws {Error} where the backend's program is missing or the kernel refuses */
