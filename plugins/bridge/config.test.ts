@@ -38,9 +38,18 @@ test("defaults are those of the reference plugin", () => {
     vlanTrunk: [],
     preserveDefaultVlan: false,
     macSpoofCheck: false,
+    ipSpoofCheck: false,
     duplicateAddressDetection: false,
     portIsolation: false,
     containerInterfaceUp: true,
+    isolation: {
+      internal: false,
+      icc: true,
+      gatewayMode: { 4: "open", 6: "open" },
+      networkIsolation: false,
+      snat: {},
+      trustedInterfaces: [],
+    },
   });
 });
 
@@ -212,4 +221,54 @@ test("any JSON is accepted or refused with a CNI error", () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+describe("who may reach whom", () => {
+  test("takes every field", () => {
+    const json = {
+      ipMasq: true,
+      internal: true,
+      icc: false,
+      gatewayMode: { ipv4: "isolated", IPv6: "routed" },
+      networkIsolation: true,
+      snat: { ipv4: "192.0.2.7", ipv6: "2001:db8::7" },
+      trustedInterfaces: ["wg0", "wg0", "tun0"],
+    };
+    expect(parseBridgeConfig(network(json)).isolation).toMatchObject({
+      internal: true,
+      icc: false,
+      gatewayMode: { 4: "isolated", 6: "routed" },
+      networkIsolation: true,
+      snat: { 4: { family: 4 }, 6: { family: 6 } },
+      trustedInterfaces: ["wg0", "tun0"],
+    });
+  });
+
+  test("what stands for nothing is nothing", () => {
+    const json = { gatewayMode: { ipv4: "" }, snat: { ipv4: "" } };
+    expect(parseBridgeConfig(network(json)).isolation).toMatchObject({
+      gatewayMode: { 4: "open" },
+      snat: {},
+    });
+  });
+
+  test.each([
+    [{ gatewayMode: { ipv6: "bridged" } }, /gatewayMode\.ipv6 "bridged" must be one of "nat"/],
+    [{ gatewayMode: { ipv4: "isolated" } }, /"gatewayMode\.ipv4" "isolated": needs "internal": true/],
+    [{ gatewayMode: "nat" }, /gatewayMode "nat"/],
+    [{ snat: { ipv4: "2001:db8::7" }, ipMasq: true }, /"snat\.ipv4" "2001:db8::7": must be an IPv4 address/],
+    [{ snat: { ipv4: "127.0.0.1" }, ipMasq: true }, /"snat\.ipv4" "127\.0\.0\.1": must be an address/],
+    [{ snat: { ipv4: "192.0.2.7" } }, /"snat\.ipv4" "192\.0\.2\.7": needs "ipMasq": true/],
+    [
+      { snat: { ipv4: "192.0.2.7" }, ipMasq: true, ipMasqBackend: "iptables", insistOnBackend: true },
+      /"snat\.ipv4" "192\.0\.2\.7": nftables alone/,
+    ],
+    [{ trustedInterfaces: ["much-too-long-name"] }, /trustedInterfaces/],
+    [{ internal: "yes" }, /internal "yes" must be true or false/],
+    [{ ipspoofchk: true, vlanTrunk: [{ id: 7 }] }, /"ipspoofchk" true/],
+  ])("%j is refused", (json, problem) => {
+    const { code, message } = refusal(json);
+    expect(code).toBe(7);
+    expect(message).toMatch(problem);
+  });
 });

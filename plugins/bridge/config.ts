@@ -8,6 +8,7 @@ import { emptyAsAbsent, ifName, int, mac, oneOf, textList } from "#cni/schema-va
 import type { VlanRange } from "#kernel/bridge.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
 import { isMulticastMac, isZeroMac, type MacAddress, parseMac } from "#net/mac.ts";
+import { type IsolationConfig, isolationFields, parseIsolation } from "./isolation-config.ts";
 import { vlanGatewayName } from "./names.ts";
 
 /** The network configuration with every default filled in and every contradiction refused. */
@@ -27,7 +28,10 @@ export interface BridgeConfig {
   readonly vlan?: number;
   readonly vlanTrunk: readonly VlanRange[];
   readonly preserveDefaultVlan: boolean;
+  /** True too where `ipSpoofCheck` is. */
   readonly macSpoofCheck: boolean;
+  /** Nothing leaves the container under an IP address that is not its own, by ARP and neighbour discovery neither. */
+  readonly ipSpoofCheck: boolean;
   readonly duplicateAddressDetection: boolean;
   readonly portIsolation: boolean;
   /** False for `disableContainerInterface`: the interface is made and stays down. */
@@ -36,6 +40,7 @@ export interface BridgeConfig {
   readonly mac?: MacAddress;
   /** Absent: layer 2 only. */
   readonly ipamType?: string;
+  readonly isolation: IsolationConfig;
   /** Set where the config's own `dns` replaces that of the IPAM plugin. */
   readonly dns?: CniDns;
 }
@@ -60,9 +65,11 @@ const schema = goObject({
   ),
   preserveDefaultVlan: flag,
   macspoofchk: flag,
+  ipspoofchk: flag,
   enabledad: flag,
   disableContainerInterface: flag,
   portIsolation: flag,
+  ...isolationFields,
   ipam: v.optional(goObject({ type: v.optional(v.string(), "") }), {}),
   dns: v.optional(
     goObject({
@@ -105,25 +112,29 @@ export function parseBridgeConfig(network: NetworkConfig, args: CniArgs = []): B
   if (raw.ipMasq && raw.insistOnBackend && raw.ipMasqBackend === undefined) {
     throw invalid('"insistOnBackend" true: needs "ipMasqBackend" to say which one');
   }
+  if (raw.ipspoofchk && raw.vlanTrunk.length > 0) {
+    throw invalid('"ipspoofchk" true: frames of "vlanTrunk" can\'t be checked');
+  }
+  const masquerade = raw.insistOnBackend && raw.ipMasqBackend === "iptables" ? "iptables" : "nftables";
   const mac = effectiveMac(network, args);
   return {
     bridge,
     isGateway,
     isDefaultGateway: raw.isDefaultGateway,
     forceAddress: raw.forceAddress,
-    ...(raw.ipMasq
-      ? { masquerade: raw.insistOnBackend && raw.ipMasqBackend === "iptables" ? "iptables" : "nftables" }
-      : {}),
+    ...(raw.ipMasq ? { masquerade } : {}),
     ...(raw.mtu === 0 ? {} : { mtu: raw.mtu }),
     hairpin: raw.hairpinMode,
     promiscuous: raw.promiscMode,
     ...(vlan === undefined ? {} : { vlan }),
     vlanTrunk: parseVlanTrunk(raw.vlanTrunk),
     preserveDefaultVlan: raw.preserveDefaultVlan,
-    macSpoofCheck: raw.macspoofchk,
+    macSpoofCheck: raw.macspoofchk || raw.ipspoofchk,
+    ipSpoofCheck: raw.ipspoofchk,
     duplicateAddressDetection: raw.enabledad,
     portIsolation: raw.portIsolation,
     containerInterfaceUp: !raw.disableContainerInterface,
+    isolation: parseIsolation(raw, raw.ipMasq ? masquerade : undefined),
     ...(mac === undefined ? {} : { mac }),
     ...(raw.ipam.type === "" ? {} : { ipamType: raw.ipam.type }),
     ...(raw.dns && overridesIpam(raw.dns) ? { dns: raw.dns } : {}),
