@@ -20,6 +20,7 @@ import { environmentCases } from "./topics/protocol-environment.ts";
 import { stdinCases } from "./topics/protocol-stdin.ts";
 import { versionCases } from "./topics/protocol-versions.ts";
 import { staticCases } from "./topics/static.ts";
+import { tuningCases } from "./topics/tuning.ts";
 
 /** Everything the kit checks, in the order of the table. */
 export const topics: readonly Topic[] = [
@@ -52,6 +53,7 @@ export const topics: readonly Topic[] = [
     executables: ["portmap", "bridge", "host-local"],
     cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
   },
+  { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },

@@ -45,6 +45,9 @@ export interface SysctlSetting {
   readonly optional?: boolean;
 }
 
+/** What one call of the addon takes. */
+const maxWrites = 32;
+
 const harmless: readonly number[] = [Errno.ENOENT, Errno.EROFS, Errno.EACCES, Errno.EPERM];
 
 /**
@@ -52,8 +55,12 @@ const harmless: readonly number[] = [Errno.ENOENT, Errno.EROFS, Errno.EACCES, Er
  * @throws {SysctlError} the first that has failed
  */
 export function writeSysctls(namespace: NetworkNamespace, settings: readonly SysctlSetting[]): void {
-  const files = settings.flatMap(({ key, value }) => [`/proc/sys/${key}`, String(value)]);
-  const errors = native().writeFilesIn(namespace.fd, files);
+  const errors: number[] = [];
+  for (let at = 0; at < settings.length; at += maxWrites) {
+    const part = settings.slice(at, at + maxWrites);
+    const files = part.flatMap(({ key, value }) => [`/proc/sys/${key}`, String(value)]);
+    errors.push(...native().writeFilesIn(namespace.fd, files));
+  }
   for (const [index, { key, value, optional = false }] of settings.entries()) {
     const errno = errors[index] ?? 0;
     if (errno !== 0 && !(optional && harmless.includes(errno)))

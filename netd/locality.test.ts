@@ -15,7 +15,7 @@ describe("hasPathsOfItsOwn()", () => {
     ["a name that only begins so", { CNI_NETNS: "/proc/selfish/ns/net" }, {}],
     ["files of the configuration", {}, { ipam: { dataDir: "/var/lib/x", resolvConf: "/etc/resolv.conf" } }],
     ["a configuration that can't be read", {}, '{"ipam":{"dataDir":"x"'],
-    ["one whose IPAM is no object", {}, { dataDir: "x", ipam: "resolvConf" }],
+    ["one whose IPAM is no object", {}, { dataDir: "/x", ipam: "resolvConf" }],
   ])("is false for %s", (_, environment, config) => {
     expect(hasPathsOfItsOwn(request(environment, config))).toBe(false);
   });
@@ -27,6 +27,7 @@ describe("hasPathsOfItsOwn()", () => {
     ["a descriptor it has open", { CNI_NETNS: "/dev/fd/7" }, {}],
     ["its standard input", {}, { ipam: { resolvConf: "/dev/stdin" } }],
     ["a relative folder in CNI_PATH", { CNI_PATH: "/opt/cni/bin:bin" }, {}],
+    ["a relative folder of backups", {}, { dataDir: "backups" }],
     ["a relative folder of leases, in any case", {}, { IPAM: { datadir: "leases" } }],
   ])("is true for %s", (_, environment, config) => {
     expect(hasPathsOfItsOwn(request(environment, config))).toBe(true);

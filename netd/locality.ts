@@ -38,8 +38,10 @@ function configuredPaths(stdin: string): readonly string[] {
   } catch {
     return [];
   }
-  const ipam = isJsonObject(config) ? field(config, "ipam") : undefined;
-  return isJsonObject(ipam) ? textsOf(ipam, ["dataDir", "resolvConf"]) : [];
+  if (!isJsonObject(config)) return [];
+  const ipam = field(config, "ipam");
+  const ofIpam = isJsonObject(ipam) ? textsOf(ipam, ["dataDir", "resolvConf"]) : [];
+  return [...ofIpam, ...textsOf(config, ["dataDir"])];
 }
 
 function textsOf(object: JsonObject, keys: readonly string[]): readonly string[] {

@@ -36,6 +36,7 @@ export const mayImport = {
 /** Single files that one folder may import from another beyond the table. */
 const exceptions = {
   plugins: [
+    "#plugins/attachment-namespace.ts",
     "#plugins/context.ts",
     "#plugins/upkeep.ts",
     "#plugins/failure.ts",

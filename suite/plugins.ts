@@ -11,6 +11,7 @@ const attaching: Readonly<Record<string, Load>> = {
   none: async () => (await import("#plugins/none/main.ts")).none,
   loopback: async () => (await import("#plugins/loopback/main.ts")).loopback,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
+  tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
 };
 
 /** IPAM plugins are called from within another plugin's request and have locks of their own. */

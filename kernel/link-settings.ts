@@ -1,0 +1,68 @@
+import type { MacAddress } from "#net/mac.ts";
+import { Errno } from "#netlink/errno.ts";
+import { firstLink, getLink, type Link, LinkFlag, setLink } from "#netlink/route/link.ts";
+import type { LinkRef } from "./link.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+
+/** What can be set on an interface that another program has made. */
+export interface LinkSettings {
+  readonly mac?: MacAddress | undefined;
+  readonly mtu?: number | undefined;
+  readonly promiscuous?: boolean | undefined;
+  readonly allMulticast?: boolean | undefined;
+  /** Packets that may wait for the interface. */
+  readonly txQueueLength?: number | undefined;
+}
+
+export interface TunableLink extends Required<LinkSettings> {
+  readonly ifindex: number;
+  readonly name: string;
+  /** "veth", "macvlan" …; undefined for hardware, which outlives its namespace. */
+  readonly kind: string | undefined;
+  /** Limits of the MTU; undefined where the driver has none. */
+  readonly minMtu: number | undefined;
+  readonly maxMtu: number | undefined;
+}
+
+/** The settings of one link; undefined if there is none. @throws {NetlinkError} */
+export function readLinkSettings(namespace: NetworkNamespace, ref: LinkRef): TunableLink | undefined {
+  const [outcome] = namespace.attempt([getLink(ref, { statistics: false })]);
+  if (outcome === undefined || outcome.errno === Errno.ENODEV) return undefined;
+  if (outcome.error) throw outcome.error;
+  const link = firstLink(outcome.messages);
+  return link && tunable(link);
+}
+
+/**
+ * Sets them all by one message and reads them back in the same datagram. Like `ip link set NAME address … mtu …
+ * promisc … allmulticast … txqueuelen …`.
+ * @throws {NetlinkError} ENODEV; EBUSY for the MAC address of hardware that has to be down for it
+ */
+export function changeLinkSettings(
+  namespace: NetworkNamespace,
+  ifindex: number,
+  settings: LinkSettings,
+): TunableLink | undefined {
+  const [, messages = []] = namespace.transact([
+    setLink(ifindex, settings),
+    getLink(ifindex, { statistics: false }),
+  ]);
+  const link = firstLink(messages);
+  return link && tunable(link);
+}
+
+function tunable(link: Link): TunableLink {
+  const { ifindex, name, kind, mac, mtu, flags, txQueueLength, minMtu, maxMtu } = link;
+  return {
+    ifindex,
+    name,
+    kind,
+    mac,
+    mtu,
+    promiscuous: (flags & LinkFlag.Promiscuous) !== 0,
+    allMulticast: (flags & LinkFlag.AllMulticast) !== 0,
+    txQueueLength,
+    minMtu: minMtu || undefined,
+    maxMtu: maxMtu || undefined,
+  };
+}
