@@ -30,6 +30,11 @@ export function readAddresses(namespace: NetworkNamespace, ifindex: number): Int
   }
 }
 
+/** Every address of the namespace. Like `ip addr show`. @throws {NetlinkError} */
+export function readAllAddresses(namespace: NetworkNamespace): InterfaceAddress[] {
+  return namespace.dump(getAddresses()).map(decodeAddress);
+}
+
 /** Request for one address, with the broadcast address that an IPv4 subnet has. */
 export function addressRequest(
   ifindex: number,

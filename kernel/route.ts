@@ -4,7 +4,7 @@ import type { Request } from "#netlink/message.ts";
 import { decodeRoute, getRoutes, newRoute, type Route } from "#netlink/route/route.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
-export type { Route } from "#netlink/route/route.ts";
+export { type Route, RouteType } from "#netlink/route/route.ts";
 
 /** One route through one interface. */
 export interface RouteSpec {
@@ -44,4 +44,9 @@ export function routeRequest(ifindex: number, route: RouteSpec): Request {
 /** The routes through one link. Like `ip route show dev NAME table all`. @throws {NetlinkError} */
 export function readRoutes(namespace: NetworkNamespace, ifindex: number): Route[] {
   return namespace.dump(getRoutes({ ifindex })).map(decodeRoute);
+}
+
+/** Every route of the namespace, of both families. Like `ip route show table all`. @throws {NetlinkError} */
+export function readAllRoutes(namespace: NetworkNamespace): Route[] {
+  return ([4, 6] as const).flatMap((family) => namespace.dump(getRoutes({ family })).map(decodeRoute));
 }

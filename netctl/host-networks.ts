@@ -1,7 +1,7 @@
-import { readAddresses } from "#kernel/address.ts";
+import { readAllAddresses } from "#kernel/address.ts";
 import { type Link, listLinks, readLink, removeLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
-import { readRoutes } from "#kernel/route.ts";
+import { RouteType, readAllRoutes } from "#kernel/route.ts";
 import { type Cidr, networkOf } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 
@@ -16,13 +16,25 @@ export interface HostSubnet {
  * default and loopback routes, link-local and multicast ranges. Ports of bridges have none of their own.
  */
 export function hostSubnets(host: NetworkNamespace): readonly HostSubnet[] {
-  return listLinks(host)
-    .filter(({ master, type }) => master === undefined && type !== loopbackType)
-    .flatMap(({ ifindex, name }) => {
-      const addresses = readAddresses(host, ifindex).map(({ address }) => networkOf(address));
-      const routes = readRoutes(host, ifindex).flatMap(({ destination }) => destination ?? []);
-      return [...addresses, ...routes].filter(isOrdinary).map((cidr) => ({ cidr, link: name }));
-    });
+  const ordinary = new Map(
+    listLinks(host)
+      .filter(({ master, type }) => master === undefined && type !== loopbackType)
+      .map(({ ifindex, name }) => [ifindex, name]),
+  );
+  const addresses = readAllAddresses(host).map(({ address, ifindex }) => ({
+    cidr: networkOf(address),
+    ifindex,
+  }));
+  // What is unreachable on purpose leads to no link, or in IPv6 to lo; somebody means it all the same.
+  const routes = readAllRoutes(host).flatMap(({ destination, ifindex, nextHops = [], type }) => {
+    if (destination === undefined) return [];
+    const isRefused = type >= RouteType.blackhole;
+    return [{ cidr: destination, ifindex: isRefused ? undefined : (ifindex ?? nextHops[0]?.ifindex) }];
+  });
+  return [...addresses, ...routes].flatMap(({ cidr, ifindex }) => {
+    const link = ifindex === undefined ? "a route that refuses it" : ordinary.get(ifindex);
+    return link === undefined || !isOrdinary(cidr) ? [] : [{ cidr, link }];
+  });
 }
 
 /** ARPHRD_LOOPBACK: include/uapi/linux/if_arp.h */

@@ -372,6 +372,7 @@ describe("netctl", () => {
             routes: [{ dst: "0.0.0.0/0" }],
           },
         },
+        { type: "portmap", capabilities: { portMappings: true } },
       ],
     });
     expect(JSON.parse(await lab.ok("network", "inspect", "web"))).toMatchObject([
@@ -379,7 +380,55 @@ describe("netctl", () => {
         Name: "web",
         Driver: "bridge",
         Labels: { team: "a" },
-        IPAM: { Config: [{ Subnet: "10.1.0.0/24", Gateway: "10.1.0.254" }] },
+        IPAM: { Config: [{ Subnet: "10.1.0.0/24", IPRange: "10.1.0.128/25", Gateway: "10.1.0.254" }] },
+      },
+    ]);
+  });
+
+  it("takes subnets of both families from the pools that are configured", async () => {
+    const pools = [
+      { base: "10.200.0.0/23", size: 24 },
+      { base: "fd12::/62", size: 64 },
+    ];
+    await writeFile(lab.path("config.json"), JSON.stringify({ "default-address-pools": pools }));
+    const create = (name: string, ...flags: string[]) =>
+      lab.netctl("network", "create", name, "--config", lab.path("config.json"), ...flags);
+    lab.host.run("ip link add lan type bridge; ip link set lan up; ip addr add 10.200.0.1/30 dev lan");
+    lab.host.run("ip -6 route add unreachable fd12::/64");
+    expect((await create("a", "--ipv6", "--subnet", "0.0.0.0/26")).exitCode).toBe(0);
+    expect((await create("b", "--ipv6")).exitCode).toBe(0);
+    const networks = JSON.parse(await lab.ok("network", "ls", "--json")) as { subnets: string[] }[];
+    expect(networks.map(({ subnets }) => subnets)).toEqual([
+      ["10.200.0.64/26", "fd12:0:0:1::/64"],
+      ["10.200.1.0/24", "fd12:0:0:2::/64"],
+    ]);
+    const full = await create("c");
+    expect(full.exitCode).toBe(1);
+    expect(full.stderr).toMatch(/all predefined address pools have been fully subnetted/);
+    expect((await lab.netctl("network", "create", "c", "--config", "/nowhere")).stderr).toMatch(
+      /^netctl: Cannot read \/nowhere/,
+    );
+  });
+
+  it("gives no container an auxiliary address, and routes by the one that is named as gateway", async () => {
+    const aux = ["router=10.1.0.2", "DefaultGatewayIPv4=10.1.0.4"].flatMap((each) => ["--aux-address", each]);
+    await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/29", ...aux);
+    for (const name of ["a", "b"]) await lab.ok("sandbox", "create", name, "--network", "web");
+    const addresses = await lab.ok("sandbox", "ls");
+    expect(addresses).toMatch(/10\.1\.0\.3\/29\n.*10\.1\.0\.5\/29/s);
+    expect(await lab.ok("sandbox", "exec", "a", "--", "ip", "route", "show", "default")).toMatch(
+      /^default via 10\.1\.0\.4 /,
+    );
+    expect(JSON.parse(await lab.ok("network", "inspect", "web"))).toMatchObject([
+      {
+        IPAM: {
+          Config: [
+            {
+              Subnet: "10.1.0.0/29",
+              AuxiliaryAddresses: { router: "10.1.0.2", DefaultGatewayIPv4: "10.1.0.4" },
+            },
+          ],
+        },
       },
     ]);
   });

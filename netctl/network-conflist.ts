@@ -2,7 +2,8 @@ import { field, isJsonObject, type JsonObject } from "#cni/json.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
 import { networkId } from "#runtime/network-id.ts";
-import type { Driver, NetworkDefinition, SubnetDefinition } from "./network-definition.ts";
+import type { Driver, NetworkDefinition } from "./network-definition.ts";
+import { type SubnetDefinition, spansOf } from "./network-subnets.ts";
 
 /**
  * What only netctl needs to know of a network, kept in its conflist under the key `netctl`; every runtime
@@ -15,6 +16,15 @@ export interface NetworkNotes {
   readonly options: Readonly<Record<string, string>>;
   /** The bridge was not there when the network was created: the first attachment makes it, `network rm` removes it. */
   readonly ownsBridge: boolean;
+  readonly internal: boolean;
+  /** What was asked of the subnets, where the conflist says it in other words. */
+  readonly subnets: readonly SubnetNotes[];
+}
+
+export interface SubnetNotes {
+  readonly subnet: string;
+  readonly ipRange?: string;
+  readonly auxAddresses: Readonly<Record<string, string>>;
 }
 
 /** Name of a network's bridge where none is asked for: 15 bytes, the most that the kernel takes. */
@@ -39,48 +49,101 @@ export function renderConflist(
     labels: definition.labels,
     options: definition.options,
     ownsBridge: made.ownsBridge,
+    internal: definition.internal,
+    subnets: subnets.map(noteSubnet),
   };
   return {
     // Runtimes from before 1.1.0 read the first key alone, and refuse a version that they do not know.
     cniVersion: "1.0.0",
     cniVersions: ["1.0.0", "1.1.0"],
     name: definition.name,
-    netctl: { ...notes },
-    plugins: [renderPlugin(definition, subnets, made.leases)],
+    netctl: { ...notes, subnets: notes.subnets.map((each) => ({ ...each })) },
+    plugins:
+      definition.driver === "bridge"
+        ? [renderBridge(definition, subnets, made.leases), ...renderPortmap(definition)]
+        : [{ type: definition.driver }],
   };
 }
 
-function renderPlugin(
+function noteSubnet({ subnet, range, aux }: SubnetDefinition): SubnetNotes {
+  const auxAddresses = Object.fromEntries(Object.entries(aux).map(([name, ip]) => [name, formatIp(ip)]));
+  return {
+    subnet: formatCidr(subnet),
+    ...(range === undefined ? {} : { ipRange: formatCidr(range) }),
+    auxAddresses,
+  };
+}
+
+function renderBridge(
   definition: NetworkDefinition,
   subnets: readonly SubnetDefinition[],
   leases: string | undefined,
 ): JsonObject {
-  if (definition.driver !== "bridge") return { type: definition.driver };
+  const { settings, internal } = definition;
+  const { mtu, vlan, icc, gatewayMode, snat, trustedInterfaces } = settings;
+  const isReached = !internal && settings.noDefaultRoute !== true;
   return {
     type: "bridge",
-    bridge: definition.bridgeName ?? defaultBridgeName(definition.name),
-    isGateway: true,
-    ipMasq: definition.masquerade,
+    bridge: settings.bridgeName ?? defaultBridgeName(definition.name),
+    isGateway: settings.inhibitGateway !== true,
+    ipMasq: (settings.masquerade ?? true) && !internal,
     hairpinMode: true,
-    ...(definition.mtu === undefined ? {} : { mtu: definition.mtu }),
-    ...(definition.vlan === undefined ? {} : { vlan: definition.vlan }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(vlan === undefined ? {} : { vlan }),
+    networkIsolation: settings.networkIsolation ?? true,
+    ...(internal ? { internal } : {}),
+    ...(icc === undefined ? {} : { icc }),
+    ...(gatewayMode === undefined ? {} : { gatewayMode: { ...gatewayMode } }),
+    ...(snat === undefined ? {} : { snat: { ...snat } }),
+    ...(trustedInterfaces === undefined ? {} : { trustedInterfaces }),
     capabilities: { mac: true, ips: true },
     ipam: {
       type: "host-local",
       // Two runtimes with different ideas of the directory would give one address to two containers.
       ...(leases === undefined ? {} : { dataDir: leases }),
       // Each outer element gives a container one address.
-      ranges: subnets.map((subnet) => [renderRange(subnet)]),
-      routes: subnets.map(({ subnet }) => ({ dst: subnet.address.family === 4 ? "0.0.0.0/0" : "::/0" })),
+      ranges: subnets.map(renderRanges),
+      routes: isReached ? subnets.map(renderDefaultRoute) : [],
     },
   };
 }
 
-function renderRange({ subnet, gateway, range }: SubnetDefinition): JsonObject {
-  return {
+/** For networks from which ports can be published. */
+function renderPortmap({ internal, settings: { hostBinding } }: NetworkDefinition): readonly JsonObject[] {
+  if (internal) return [];
+  return [
+    {
+      type: "portmap",
+      ...(hostBinding === undefined ? {} : { hostBinding: { ...hostBinding } }),
+      capabilities: { portMappings: true },
+    },
+  ];
+}
+
+/** host-local knows no exceptions: addresses that nobody gets are what several ranges leave out between them. */
+function renderRanges(definition: SubnetDefinition): readonly JsonObject[] {
+  const { subnet, gateway, range, aux } = definition;
+  const common = {
     subnet: formatCidr(subnet),
     ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
-    ...(range === undefined ? {} : { rangeStart: formatIp(range.first), rangeEnd: formatIp(range.last) }),
+  };
+  if (range === undefined && Object.keys(aux).length === 0) return [common];
+  return spansOf(definition).map(({ first, last }) => ({
+    ...common,
+    rangeStart: formatIp(first),
+    rangeEnd: formatIp(last),
+  }));
+}
+
+/** The key of an auxiliary address that is the containers' gateway instead of the bridge's, as Docker has it. */
+const auxGateways = { 4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6" } as const;
+
+function renderDefaultRoute({ subnet, aux }: SubnetDefinition): JsonObject {
+  const { family } = subnet.address;
+  const gateway = aux[auxGateways[family]];
+  return {
+    dst: family === 4 ? "0.0.0.0/0" : "::/0",
+    ...(gateway === undefined ? {} : { gw: formatIp(gateway) }),
   };
 }
 
@@ -95,7 +158,22 @@ export function readNotes(conflist: JsonObject): NetworkNotes | undefined {
     labels: readStrings(notes["labels"]),
     options: readStrings(notes["options"]),
     ownsBridge: notes["ownsBridge"] === true,
+    internal: notes["internal"] === true,
+    subnets: Array.isArray(notes["subnets"]) ? notes["subnets"].flatMap(readSubnetNotes) : [],
   };
+}
+
+function readSubnetNotes(value: unknown): readonly SubnetNotes[] {
+  if (!isJsonObject(value)) return [];
+  const { subnet, ipRange, auxAddresses } = value;
+  if (typeof subnet !== "string") return [];
+  return [
+    {
+      subnet,
+      ...(typeof ipRange === "string" ? { ipRange } : {}),
+      auxAddresses: readStrings(auxAddresses),
+    },
+  ];
 }
 
 function readStrings(value: unknown): Readonly<Record<string, string>> {
@@ -113,7 +191,19 @@ export interface ConfiguredSubnet {
   readonly rangeEnd?: string;
 }
 
+/** Several ranges of one subnet count as one, from the first to the last. */
 export function readSubnets(plugins: readonly JsonObject[]): readonly ConfiguredSubnet[] {
+  const merged = new Map<string, ConfiguredSubnet>();
+  for (const found of readRanges(plugins)) {
+    const earlier = merged.get(found.subnet);
+    const end = found.rangeEnd === undefined ? {} : { rangeEnd: found.rangeEnd };
+    merged.set(found.subnet, earlier === undefined ? found : { ...earlier, ...end });
+  }
+  return [...merged.values()];
+}
+
+/** Every range as it is written, in order. */
+export function readRanges(plugins: readonly JsonObject[]): readonly ConfiguredSubnet[] {
   return plugins.flatMap((plugin) => {
     const ipam = field(plugin, "ipam");
     if (!isJsonObject(ipam)) return [];

@@ -1,11 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { errorCode } from "#machine/io-error.ts";
 import { withFileLock } from "#machine/lock.ts";
-import { type Cidr, formatCidr, overlaps, parseCidr } from "#net/cidr.ts";
 import { gather, type Register } from "./command.ts";
-import { ExitCode, Failure } from "./failure.ts";
-import { hostSubnets, readHostLink } from "./host-networks.ts";
+import { ExitCode, Failure, UsageFailure } from "./failure.ts";
+import { readHostLink } from "./host-networks.ts";
 import { writeJson } from "./io.ts";
 import { defaultBridgeName, renderConflist } from "./network-conflist.ts";
 import {
@@ -13,10 +11,9 @@ import {
   type NetworkDefinition,
   parseNetworkDefinition,
   predefinedNames,
-  type SubnetDefinition,
 } from "./network-definition.ts";
 import { listNetworks, type Network } from "./network-listing.ts";
-import { defaultPools, pickSubnet, uniqueLocalSubnet } from "./subnet-pool.ts";
+import { chooseSubnets } from "./subnet-choice.ts";
 import type { World } from "./world.ts";
 
 export interface NetworkCreateFlags {
@@ -24,10 +21,14 @@ export interface NetworkCreateFlags {
   readonly subnet: readonly string[];
   readonly gateway: readonly string[];
   readonly ipRange: readonly string[];
+  readonly auxAddress: readonly string[];
   readonly opt: readonly string[];
   readonly label: readonly string[];
+  readonly ipv4: boolean;
   readonly ipv6?: boolean;
   readonly internal?: boolean;
+  readonly scope?: string;
+  readonly ipamDriver?: string;
   readonly json?: boolean;
 }
 
@@ -43,11 +44,26 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
     .option("--subnet <cidr>", "subnet of a family; may be given once for IPv4 and once for IPv6", gather, [])
     .option("--gateway <ip>", "address of the host in a subnet; the first of it by default", gather, [])
     .option("--ip-range <cidr>", "part of a subnet from which containers get addresses", gather, [])
+    .option("--aux-address <name=ip>", "address of a subnet that no container gets", gather, [])
+    .option("--no-ipv4", "no IPv4 subnet; needs --ipv6")
     .option("--ipv6", "give the network an IPv6 subnet, a unique local one if none is given")
-    .option("-o, --opt <key=value>", "option of the driver: docs/netctl.md", gather, [])
+    .option("-o, --opt <key=value>", "option of the driver: docs/networks.md", gather, [])
     .option("--label <key=value>", "note that is kept with the network", gather, [])
-    .option("--internal", "no way out of the network")
+    .option("--internal", "no way out of the network, and none in")
+    .option("--attachable", "taken for Docker's sake: every network is")
+    .option("--scope <scope>", "taken for Docker's sake: local")
+    .option("--ipam-driver <driver>", "taken for Docker's sake: default")
     .option("--json", "print the configuration that was written")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  netctl network create web
+  netctl network create web --subnet 10.77.0.0/24 --gateway 10.77.0.254 --ip-range 10.77.0.128/25
+  netctl network create web --ipv6 -o com.docker.network.driver.mtu=1400
+  netctl network create database --internal --label tier=data
+  netctl network create lan -o gateway_mode_ipv4=routed -o icc=false`,
+    )
     .action((name: string, flags: NetworkCreateFlags, command) =>
       invoke(command, (world) => networkCreate(name, flags, world)),
     );
@@ -61,23 +77,45 @@ export async function networkCreate(
 ): Promise<ExitCode> {
   if (predefinedNames.includes(name))
     throw new Failure(`operation is not permitted on predefined ${name} network`);
+  refuseForeign(flags);
+  const { networkOptions } = await world.settings();
   const definition = parseNetworkDefinition({
     name,
     driver: flags.driver,
     subnets: flags.subnet,
     gateways: flags.gateway,
     ipRanges: flags.ipRange,
+    auxAddresses: flags.auxAddress,
     options: flags.opt,
+    defaultOptions: networkOptions[flags.driver] ?? {},
     labels: flags.label,
+    ipv4: flags.ipv4,
     ipv6: flags.ipv6 === true,
     internal: flags.internal === true,
   });
-  // Two at once must not pick the same subnet.
-  const lock = join(world.directories.run, "locks", "networks");
-  const conflist = await withFileLock(lock, () => writeNetwork(definition, world), { timeoutMs: 30_000 });
+  const conflist = await createNetwork(definition, world);
   if (flags.json === true) writeJson(world.io, conflist);
   else world.io.stdout(`${name}\n`);
   return ExitCode.Ok;
+}
+
+/** Of flags that Docker has and netctl needs not, what can't be meant here. */
+function refuseForeign({ scope = "local", ipamDriver = "default" }: NetworkCreateFlags): void {
+  if (scope !== "local") throw new UsageFailure(`Cannot use --scope ${scope}: networks are of this host`);
+  if (ipamDriver !== "default" && ipamDriver !== "host-local") {
+    throw new UsageFailure(`Cannot use --ipam-driver ${ipamDriver}: expected default or host-local`);
+  }
+}
+
+/**
+ * Writes a network, with subnets that are free now.
+ * @returns the conflist
+ * @throws {Failure}
+ */
+export async function createNetwork(definition: NetworkDefinition, world: World) {
+  // Two at once must not pick the same subnet.
+  const lock = join(world.directories.run, "locks", "networks");
+  return await withFileLock(lock, () => writeNetwork(definition, world), { timeoutMs: 30_000 });
 }
 
 /** What every host-local uses that is told nothing. */
@@ -89,7 +127,8 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
   if (others.some((other) => other.name === name))
     throw new Failure(`network with name ${name} already exists`);
   const isBridge = definition.driver === "bridge";
-  const conflist = renderConflist(definition, isBridge ? chooseSubnets(definition, others, world) : [], {
+  const subnets = isBridge ? await chooseSubnets(definition, others, world) : [];
+  const conflist = renderConflist(definition, subnets, {
     createdAt: new Date().toISOString(),
     ownsBridge: isBridge && checkBridge(definition, others, world),
     ...(world.directories.leases === hostLocalDefault ? {} : { leases: world.directories.leases }),
@@ -108,50 +147,9 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
   return conflist;
 }
 
-function chooseSubnets(
-  definition: NetworkDefinition,
-  others: readonly Network[],
-  world: World,
-): readonly SubnetDefinition[] {
-  const taken = others.flatMap(({ name, subnets }) =>
-    subnets.flatMap(({ subnet }) => parsed(subnet).map((cidr) => ({ name, cidr }))),
-  );
-  const onHost = hostSubnets(world.kernel.namespace);
-  for (const { subnet } of definition.subnets) {
-    const rival = taken.find(({ cidr }) => overlaps(cidr, subnet));
-    if (rival !== undefined) {
-      throw new Failure(
-        `Pool overlaps with other one on this address space: ${formatCidr(subnet)} with ${formatCidr(rival.cidr)} of network ${rival.name}`,
-      );
-    }
-    const shadowed = onHost.find(({ cidr }) => overlaps(cidr, subnet));
-    if (shadowed !== undefined) {
-      world.io.stderr(
-        `netctl: warning: subnet ${formatCidr(subnet)} overlaps ${formatCidr(shadowed.cidr)}, which this host reaches by ${shadowed.link}\n`,
-      );
-    }
-  }
-  const has = (family: 4 | 6) => definition.subnets.some(({ subnet }) => subnet.address.family === family);
-  const used = [...taken, ...onHost].map(({ cidr }) => cidr);
-  // An IPv6 subnet alone is a wish for a network without IPv4.
-  const picked4 = definition.subnets.length === 0 ? [pickFree(used)] : [];
-  const picked6 = definition.ipv6 && !has(6) ? [uniqueLocalSubnet(randomBytes(5))] : [];
-  return [...definition.subnets, ...[...picked4, ...picked6].map((subnet) => ({ subnet }))];
-}
-
-function pickFree(used: readonly Cidr[]): Cidr {
-  const subnet = pickSubnet(defaultPools, used);
-  if (subnet === undefined) {
-    throw new Failure(
-      "all predefined address pools have been fully subnetted; give a subnet with --subnet, or remove networks",
-    );
-  }
-  return subnet;
-}
-
 /** Whether the bridge will be the network's own. */
 function checkBridge(definition: NetworkDefinition, others: readonly Network[], world: World): boolean {
-  const bridge = definition.bridgeName ?? defaultBridgeName(definition.name);
+  const bridge = definition.settings.bridgeName ?? defaultBridgeName(definition.name);
   const rival = others.find(({ bridges }) => bridges.includes(bridge));
   if (rival !== undefined)
     throw new Failure(`bridge name ${bridge} is used by network ${rival.name} already`);
@@ -162,13 +160,4 @@ function checkBridge(definition: NetworkDefinition, others: readonly Network[], 
     );
   }
   return link === undefined;
-}
-
-/** Conflists of others may hold anything: what is no subnet takes up no addresses. */
-function parsed(text: string): readonly Cidr[] {
-  try {
-    return [parseCidr(text)];
-  } catch {
-    return [];
-  }
 }

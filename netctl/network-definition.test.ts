@@ -3,6 +3,7 @@ import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
 import { UsageFailure } from "./failure.ts";
 import { type NetworkWords, parseNetworkDefinition } from "./network-definition.ts";
+import { spansOf } from "./network-subnets.ts";
 
 const words = (changes: Partial<NetworkWords>): NetworkWords => ({
   name: "web",
@@ -10,8 +11,11 @@ const words = (changes: Partial<NetworkWords>): NetworkWords => ({
   subnets: [],
   gateways: [],
   ipRanges: [],
+  auxAddresses: [],
   options: [],
+  defaultOptions: {},
   labels: [],
+  ipv4: true,
   ipv6: false,
   internal: false,
   ...changes,
@@ -24,8 +28,10 @@ describe("parseNetworkDefinition()", () => {
       name: "web",
       driver: "bridge",
       subnets: [],
+      ipv4: true,
       ipv6: false,
-      masquerade: true,
+      internal: false,
+      settings: {},
       options: {},
       labels: {},
     });
@@ -40,21 +46,48 @@ describe("parseNetworkDefinition()", () => {
     const texts = subnets.map(({ subnet, gateway, range }) => [
       formatCidr(subnet),
       gateway && formatIp(gateway),
-      range && `${formatIp(range.first)} ${formatIp(range.last)}`,
+      range && formatCidr(range),
     ]);
     expect(texts).toEqual([
-      ["10.1.0.0/16", "10.1.0.254", "10.1.255.0 10.1.255.254"],
-      ["fd01::/64", "fd01::9", "fd01::ff00 fd01::ffff"],
+      ["10.1.0.0/16", "10.1.0.254", "10.1.255.0/24"],
+      ["fd01::/64", "fd01::9", "fd01::ff00/120"],
     ]);
     expect(ipv6).toBe(true);
   });
 
+  const spans = (changes: Partial<NetworkWords>) =>
+    parse(changes).subnets.map((subnet) =>
+      spansOf(subnet).map(({ first, last }) => `${formatIp(first)} ${formatIp(last)}`),
+    );
+
   it("keeps a subnet's first and last address out of a range that covers it", () => {
-    const [subnet] = parse({ subnets: ["10.1.0.0/24"], ipRanges: ["10.1.0.0/24"] }).subnets;
-    expect(subnet?.range && [formatIp(subnet.range.first), formatIp(subnet.range.last)]).toEqual([
-      "10.1.0.1",
-      "10.1.0.254",
+    expect(spans({ subnets: ["10.1.0.0/24"], ipRanges: ["10.1.0.0/24"] })).toEqual([["10.1.0.1 10.1.0.254"]]);
+    expect(
+      spans({ subnets: ["10.1.0.0/16", "fd01::/64"], ipRanges: ["10.1.255.0/24", "fd01::ff00/120"] }),
+    ).toEqual([["10.1.255.0 10.1.255.254"], ["fd01::ff00 fd01::ffff"]]);
+  });
+
+  it("leaves auxiliary addresses out", () => {
+    const auxAddresses = ["router=10.1.0.5", "printer=10.1.0.1", "outside=10.1.0.200", "last=10.1.0.127"];
+    expect(spans({ subnets: ["10.1.0.0/24"], ipRanges: ["10.1.0.0/25"], auxAddresses })).toEqual([
+      ["10.1.0.2 10.1.0.4", "10.1.0.6 10.1.0.126"],
     ]);
+    expect(spans({ subnets: ["10.1.0.0/30"] })).toEqual([["10.1.0.1 10.1.0.2"]]);
+  });
+
+  it("has the families that were asked for", () => {
+    const families = (changes: Partial<NetworkWords>) => {
+      const { ipv4, ipv6 } = parse(changes);
+      return { ipv4, ipv6 };
+    };
+    expect(families({ ipv6: true })).toEqual({ ipv4: true, ipv6: true });
+    expect(families({ ipv4: false, ipv6: true })).toEqual({ ipv4: false, ipv6: true });
+    expect(families({ subnets: ["fd01::/64"] })).toEqual({ ipv4: false, ipv6: true });
+    expect(families({ subnets: ["::/80"] })).toEqual({ ipv4: false, ipv6: true });
+    expect(families({ options: ["com.docker.network.enable_ipv6=true"] })).toEqual({
+      ipv4: true,
+      ipv6: true,
+    });
   });
 
   it("understands options under Docker's and Podman's names", () => {
@@ -64,8 +97,39 @@ describe("parseNetworkDefinition()", () => {
       "vlan=7",
       "com.docker.network.bridge.enable_ip_masquerade=0",
     ];
-    expect(parse({ options })).toMatchObject({ bridgeName: "br0", mtu: 9000, vlan: 7, masquerade: false });
-    expect(parse({ options: ["com.docker.network.driver.mtu=1400"] }).mtu).toBe(1400);
+    expect(parse({ options }).settings).toEqual({ bridgeName: "br0", mtu: 9000, vlan: 7, masquerade: false });
+    const docker = [
+      "driver.mtu=1400",
+      "bridge.enable_icc=false",
+      "bridge.gateway_mode_ipv4=routed",
+      "bridge.gateway_mode_ipv6=nat-unprotected",
+      "bridge.host_binding_ipv4=127.0.0.1",
+      "bridge.trusted_host_interfaces=eth1:wg0",
+      "host_ipv4=192.0.2.7",
+      "host_ipv6=2001:db8::7",
+      "container_iface_prefix=net",
+    ].map((text) => `com.docker.network.${text}`);
+    expect(parse({ options: docker, ipv6: true }).settings).toEqual({
+      mtu: 1400,
+      icc: false,
+      gatewayMode: { ipv4: "routed", ipv6: "nat-unprotected" },
+      hostBinding: { ipv4: "127.0.0.1" },
+      trustedInterfaces: ["eth1", "wg0"],
+      snat: { ipv4: "192.0.2.7", ipv6: "2001:db8::7" },
+      interfacePrefix: "net",
+    });
+    const short = ["icc=false", "masquerade=false", "isolate=strict", "no_default_route=1"];
+    expect(parse({ options: short }).settings).toEqual({
+      icc: false,
+      masquerade: false,
+      networkIsolation: true,
+      noDefaultRoute: true,
+    });
+  });
+
+  it("prefers an option of the command line to the host's default", () => {
+    const defaultOptions = { mtu: "1400", icc: "false" };
+    expect(parse({ options: ["mtu=9000"], defaultOptions }).settings).toEqual({ mtu: 9000, icc: false });
   });
 
   it("keeps labels as they are, with = in the value and without one", () => {
@@ -82,7 +146,26 @@ describe("parseNetworkDefinition()", () => {
     [{ name: "-a" }, 'Cannot name a network "-a"'],
     [{ name: "a".repeat(129) }, "at most 128"],
     [{ driver: "brigde" }, 'Cannot use driver "brigde": expected one of bridge, host, none'],
-    [{ internal: true }, "Cannot use --internal"],
+    [{ driver: "none", internal: true }, "Cannot use --internal with driver none"],
+    [{ ipv4: false }, "without IPv4 and without IPv6"],
+    [{ ipv4: false, ipv6: true, subnets: ["10.1.0.0/24"] }, "Cannot use an IPv4 --subnet without IPv4"],
+    [{ subnets: ["0.0.0.0/0"] }, "it is all there is"],
+    [{ subnets: ["0.0.0.0/24"], gateways: ["10.1.0.1"] }, "no matching subnet"],
+    [{ subnets: ["10.1.0.0/24"], auxAddresses: ["10.1.0.5"] }, "expected NAME=ADDRESS"],
+    [{ subnets: ["10.1.0.0/24"], auxAddresses: ["a=10.2.0.5"] }, "no matching subnet for it"],
+    [
+      { subnets: ["10.1.0.0/24"], auxAddresses: ["a=10.1.0.5", "b=10.1.0.5"] },
+      "a=10.1.0.5 was given already",
+    ],
+    [{ subnets: ["10.1.0.0/30"], auxAddresses: ["a=10.1.0.2"] }, "leave no address for a container"],
+    [{ options: ["gateway_mode_ipv4=bridge"] }, "expected one of nat, nat-unprotected, routed, isolated"],
+    [{ options: ["gateway_mode_ipv4=isolated"] }, "without --internal"],
+    [{ options: ["host_ipv4=fd00::1"] }, "expected an IPv4 address"],
+    [{ options: ["host_ipv4=127.0.0.1"] }, "expected an address that others can answer to"],
+    [{ options: ["host_ipv6=2001:db8::1"] }, "in a network without IPv6; add --ipv6"],
+    [{ internal: true, options: ["host_binding_ipv4=127.0.0.1"] }, "nothing is published there"],
+    [{ ipv6: true, options: ["com.docker.network.bridge.inhibit_ipv4=true"] }, "inhibit_ipv4=true with IPv6"],
+    [{ options: ["trusted_host_interfaces=eth0:a/b"] }, "Cannot use option trusted_host_interfaces=eth0:a/b"],
     [{ subnets: ["10.1.0.0"] }, "Cannot use --subnet 10.1.0.0: "],
     [{ subnets: ["10.1.0.5/24"] }, "Cannot use --subnet 10.1.0.5/24: it should be 10.1.0.0/24"],
     [{ subnets: ["10.1.0.0/31"] }, "too small"],

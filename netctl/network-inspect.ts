@@ -3,6 +3,7 @@ import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure } from "./failure.ts";
 import { writeJson } from "./io.ts";
+import type { NetworkNotes } from "./network-conflist.ts";
 import { attachmentsOf, findNetwork, type Network } from "./network-listing.ts";
 import type { World } from "./world.ts";
 
@@ -56,12 +57,15 @@ async function render(network: Network, world: World) {
       Options: {},
       Config: subnets.map(({ subnet, gateway, rangeStart, rangeEnd }) => ({
         Subnet: subnet,
+        ...rangeNotes(notes, subnet),
         ...(rangeStart === undefined ? {} : { RangeStart: rangeStart }),
         ...(rangeEnd === undefined ? {} : { RangeEnd: rangeEnd }),
         ...(gateway === undefined ? {} : { Gateway: gateway }),
       })),
     },
-    Internal: false,
+    Internal: notes?.internal ?? false,
+    Attachable: true,
+    Ingress: false,
     Containers: Object.fromEntries(
       attachments.map(({ containerId, ifName, netns, isAlive }) => {
         const entry = cached.find(
@@ -87,6 +91,15 @@ async function render(network: Network, world: World) {
       CniVersion: configured.list.cniVersion,
       Plugins: configured.list.plugins.map(({ json }) => json),
     },
+  };
+}
+
+function rangeNotes(notes: NetworkNotes | undefined, subnet: string) {
+  const found = notes?.subnets.find((each) => each.subnet === subnet);
+  const aux = found?.auxAddresses ?? {};
+  return {
+    ...(found?.ipRange === undefined ? {} : { IPRange: found.ipRange }),
+    ...(Object.keys(aux).length === 0 ? {} : { AuxiliaryAddresses: aux }),
   };
 }
 

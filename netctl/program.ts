@@ -35,6 +35,7 @@ const directoryFlags = [
   ["--bin-dir <dir>", "plugins' executables (NETCTL_BIN_DIR, default /opt/cni/bin)"],
   ["--state-dir <dir>", "journal, leases, cached results (NETCTL_STATE_DIR, default /var/lib/netctl)"],
   ["--run-dir <dir>", "what a reboot may remove (NETCTL_RUN_DIR, default /run/netctl)"],
+  ["--config <file>", "settings of this host (NETCTL_CONFIG, default /etc/netctl/config.json)"],
 ] as const;
 
 /**
@@ -95,6 +96,7 @@ function buildProgram(
       bin: flags["binDir"],
       state: flags["stateDir"],
       run: flags["runDir"],
+      config: flags["config"],
     };
     const world = openWorld(environment, overrides, io, signal);
     try {

@@ -11,6 +11,7 @@ import type { ChainHost } from "#runtime/chain.ts";
 import { ConfDirectory } from "#runtime/conf-dir.ts";
 import { Sandboxes } from "#runtime/sandbox.ts";
 import type { Io } from "./io.ts";
+import { readSettings, type Settings } from "./settings.ts";
 
 /** Everything a command can act on: it is a function of this and its flags, so tests need no process. */
 export interface World {
@@ -21,6 +22,8 @@ export interface World {
   readonly chain: ChainHost;
   readonly sandboxes: Sandboxes;
   readonly journal: Journal;
+  /** What the operator has set for this host; read when a command asks for it, once. @throws {Failure} */
+  settings(): Promise<Settings>;
   /** For reading: what netctl changes, it changes through plugins. */
   readonly kernel: HostKernel;
 }
@@ -28,11 +31,12 @@ export interface World {
 /**
  * The world of one command line. Opens nothing yet.
  * @param signal stops what is being attached, which is then taken back
- * @param flags directories given on the command line; the plugins that are run get them by environment
+ * @param flags directories and the configuration file given on the command line; the plugins that are run get the
+ *   directories by environment
  */
 export function openWorld(
   environment: Environment,
-  flags: DirectoryOverrides,
+  flags: DirectoryOverrides & { readonly config?: string | undefined },
   io: Io,
   signal: AbortSignal | undefined,
 ): World {
@@ -62,8 +66,11 @@ export function openWorld(
     cache: new ResultCache(directories.results),
     ...(signal === undefined ? {} : { signal }),
   };
+  const settingsFile = absolute(flags.config || environment["NETCTL_CONFIG"]);
+  let settings: Promise<Settings> | undefined;
   return {
     io,
+    settings: () => (settings ??= readSettings(settingsFile)),
     environment: forPlugins,
     directories,
     networks,

@@ -71,6 +71,7 @@ export class SuiteLab {
       NETCTL_BIN_DIR: this.#suite.bin,
       NETCTL_STATE_DIR: this.path("state"),
       NETCTL_RUN_DIR: this.path("run"),
+      NETCTL_CONFIG: "/dev/null",
       NETCTL_STANDALONE: "1",
     };
   }
