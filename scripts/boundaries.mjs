@@ -11,6 +11,7 @@ export const mayImport = {
   nftables: ["net", "netlink", "native", "machine"],
   kernel: ["net", "native", "netlink", "nftables", "machine"],
   journal: ["net", "native", "machine"],
+  engine: ["net", "native", "machine"],
   ipam: ["net", "cni", "journal", "native", "machine"],
   plugins: ["net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
   runtime: ["net", "cni", "journal", "native", "machine"],

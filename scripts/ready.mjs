@@ -27,6 +27,7 @@ const packages = {
     tcpdump: ["/usr/bin/tcpdump", "/usr/sbin/tcpdump"],
     "busybox-static": ["/bin/busybox", "/usr/bin/busybox"],
     "containernetworking-plugins": ["/usr/lib/cni/bridge"],
+    "etcd-server": ["/usr/bin/etcd"],
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },
