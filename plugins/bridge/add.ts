@@ -1,38 +1,36 @@
-import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import { encodeResult } from "#cni/result-versions.ts";
-import { atLeast, newestVersion } from "#cni/version.ts";
+import { newestVersion } from "#cni/version.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
-import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
+import type { AttachmentKey } from "#journal/record.ts";
 import { asBridge } from "#kernel/bridge.ts";
-import { type Link, readEachLink, readLink, removeLink } from "#kernel/link.ts";
+import { type Link, readEachLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
 import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
 import { randomMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { describeRecord } from "#plugins/departing.ts";
+import { refuseLayer2InOldVersion } from "#plugins/interface-arguments.ts";
+import { iptablesOf, ownerOf, releaseSubnets } from "#plugins/masquerade.ts";
+import { adoptOrClear, interfaceExists, recordedConfig } from "#plugins/repeated-add.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
+import { check } from "./check.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
-import { attachmentElements, attachmentRefs, iptablesOf, ownerOf, releaseSubnets } from "./elements.ts";
+import { attachmentElements, attachmentRefs } from "./elements.ts";
 import { refuseOtherAddresses } from "./gateway.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { hostVethName } from "./names.ts";
 import { realise } from "./realise.ts";
-import { describeRecord, removeAttachment } from "./remove.ts";
+import { removeAttachment } from "./remove.ts";
 import { describeResult } from "./result.ts";
-import { configOf, repetitionOf, standingResult } from "./standing.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseBridgeConfig(request.config, request.args);
-  if (config.ipamType === undefined && !atLeast(request.config.cniVersion, "0.3.0")) {
-    throw new CniError(
-      ErrorCode.InvalidNetworkConfig,
-      `Cannot convert result to CNI version ${request.config.cniVersion}: no valid IP addresses without "ipam"`,
-    );
-  }
+  refuseLayer2InOldVersion(request, config.ipamType);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const ifName = parseIfName(request.ifName);
   const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, hostVethName(key)]);
@@ -40,7 +38,14 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const container = host.kernel.open(request.netns);
   try {
     const record = host.journal.read(key, "bridge");
-    const standing = await adoptOrClear(record, { ifName, container, request, host });
+    const standing = await adoptOrClear(record, {
+      ifName,
+      container,
+      request,
+      host,
+      check,
+      remove: (before) => removeAttachment(describeRecord(before, request), host),
+    });
     if (standing) return standing;
     const hostVeth = record || !veth ? hostVethName(key) : await freeHostVeth(key, host);
     return await attach({ config, key, ifName, hostVeth, present, container, request, host });
@@ -51,37 +56,6 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   } finally {
     container.close();
   }
-}
-
-/**
- * Makes room for the attachment where one was before: an ADD that was killed, one whose caller never heard of the
- * result, a DEL that did not end, or a container that is started again without a DEL in between.
- * @returns the result, where all of it is there already
- */
-async function adoptOrClear(
-  record: JournalRecord | undefined,
-  work: Pick<Work, "ifName" | "container" | "request" | "host">,
-): Promise<CniResult | undefined> {
-  const { ifName, container, request, host } = work;
-  const repeated = repetitionOf(record, request, host);
-  if (repeated) {
-    const standing = await standingResult(repeated, request, host);
-    if (standing) return standing;
-  } else if (record?.phase !== "intent" && record?.phase !== "leaving" && readLink(container, ifName)) {
-    throw interfaceExists(ifName);
-  }
-  if (!record) return undefined;
-  await removeAttachment(describeRecord(record, request), host);
-  if (readLink(container, ifName)) throw interfaceExists(ifName);
-  return undefined;
-}
-
-function interfaceExists(ifName: IfName, cause?: unknown): CniError {
-  return new CniError(
-    ErrorCode.InvalidEnvironment,
-    `container already has an interface named ${JSON.stringify(ifName)}`,
-    cause === undefined ? {} : { cause },
-  );
 }
 
 interface Work {
@@ -143,7 +117,7 @@ async function begin({ key, request, host }: Work, made: Made): Promise<JournalE
     key,
     plugin: "bridge",
     netns: request.netns,
-    config: configOf(request),
+    config: recordedConfig(request),
     args: request.args,
     made: encodeMade(made),
   });

@@ -13,19 +13,18 @@ import {
   parseCidr,
 } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import {
-  addToIp,
-  equalIp,
-  formatIp,
-  type IpAddress,
-  ipBits,
-  isLinkLocal,
-  isLoopback,
-  isMulticast,
-  isUnspecified,
-  parseIp,
-} from "#net/ip.ts";
+import { addToIp, equalIp, formatIp, type IpAddress, ipBits, isLinkLocal } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
+import {
+  familiesOf,
+  isOfOneHost,
+  refuseMtuBelowIpv6,
+  refuseUnreachableRoutes,
+  refuseUnusableAddresses,
+  refuseWithoutAddress,
+  routesForKernel,
+  unusable,
+} from "#plugins/ip-configuration.ts";
 import type { BridgeConfig } from "./config.ts";
 import { vlanGatewayName, vlanGatewayPortName } from "./names.ts";
 
@@ -90,25 +89,15 @@ export interface AttachmentInput {
  */
 export function describeAttachment(input: AttachmentInput): Attachment {
   const { config, ipam } = input;
-  if (ipam !== undefined && ipam.ips.length === 0) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "IPAM plugin returned missing IP config", {
-      details: `IPAM plugin ${JSON.stringify(config.ipamType)} answered without "ips"`,
-    });
-  }
+  refuseWithoutAddress(ipam, config.ipamType);
   const ips = (ipam?.ips ?? []).map((ip) => completeIp(ip, config));
-  refuseUnusable(ips, config);
+  refuseUnusableAddresses(ips, config.ipamType);
+  refuseUnusableGateways(ips, config);
   const routes = completeRoutes(ipam?.routes ?? [], ips, config);
   const kernelRoutes = routesForKernel(routes, ips);
-  refuseUnreachable(kernelRoutes, ips);
-  const families = ([4, 6] as const).filter((family) =>
-    ips.some(({ address }) => address.address.family === family),
-  );
-  if (config.mtu !== undefined && config.mtu < 1280 && families.includes(6)) {
-    throw new CniError(
-      ErrorCode.InvalidNetworkConfig,
-      `Cannot use bridge configuration: "mtu" ${config.mtu}: must be at least 1280 for IPv6 (RFC 8200 section 5)`,
-    );
-  }
+  refuseUnreachableRoutes(kernelRoutes, ips);
+  const families = familiesOf(ips);
+  refuseMtuBelowIpv6(config.mtu, ips, "bridge configuration");
   const usesVlans = config.vlan !== undefined || config.vlanTrunk.length > 0;
   const gateway = describeGateway(ips, config);
   return {
@@ -156,54 +145,27 @@ export function describeAttachment(input: AttachmentInput): Attachment {
   };
 }
 
-/** What the kernel refuses in the middle of an ADD, or takes and then delivers nothing to. */
-function refuseUnusable(ips: readonly CniIp[], config: BridgeConfig): void {
-  const refuse = (what: string, why: string) => {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, `Cannot use ${what}: ${why}`, {
-      details: `of IPAM plugin ${JSON.stringify(config.ipamType)}`,
-    });
-  };
-  for (const [index, { address: cidr, gateway }] of ips.entries()) {
+/** What the host can't be the gateway with. */
+function refuseUnusableGateways(ips: readonly CniIp[], config: BridgeConfig): void {
+  if (!config.isGateway) return;
+  for (const { address: cidr, gateway } of ips) {
     const { address } = cidr;
-    if (!isOfOneHost(address)) refuse(`address ${formatCidr(cidr)}`, "it is none that one host can have");
-    if (ips.findIndex((other) => equalIp(other.address.address, address)) < index) {
-      refuse(`address ${formatCidr(cidr)}`, "it is there twice");
-    }
-    if (gateway === undefined || !config.isGateway) continue;
-    const refuseGateway = (why: string) => refuse(`gateway ${formatIp(gateway)}`, why);
-    if (!isOfOneHost(gateway)) refuseGateway("it is none that one host can have");
+    if (gateway === undefined) continue;
+    const refuse = (why: string) => {
+      throw unusable(`gateway ${formatIp(gateway)}`, why, config.ipamType);
+    };
+    if (!isOfOneHost(gateway)) refuse("it is none that one host can have");
     if (ips.some((other) => equalIp(other.address.address, gateway))) {
-      refuseGateway("it is the container's own address");
+      refuse("it is the container's own address");
     }
     const isAlone = cidr.prefixLength === ipBits(address.family);
     const isLocal = gateway.family === address.family && isLinkLocal(gateway);
     if (!isAlone && !isLocal && !containsIp(cidr, gateway)) {
-      refuseGateway(`it is not in the subnet of ${formatCidr(cidr)}`);
+      refuse(`it is not in the subnet of ${formatCidr(cidr)}`);
     }
     // The host would look for everything behind the bridge that it has no other route to.
-    if (cidr.prefixLength === 0) refuseGateway(`the subnet of ${formatCidr(cidr)} is all there is`);
+    if (cidr.prefixLength === 0) refuse(`the subnet of ${formatCidr(cidr)} is all there is`);
   }
-}
-
-/** What the kernel would refuse when links and rules are there already. */
-function refuseUnreachable(routes: readonly CniRoute[], ips: readonly CniIp[]): void {
-  const onLink = [
-    ...ips.map(({ address }) => address),
-    ...routes.flatMap(({ dst, gw }) => (gw ? [] : [dst])),
-  ];
-  for (const { dst, gw } of routes) {
-    if (gw === undefined || isLinkLocal(gw) || onLink.some((cidr) => containsIp(cidr, gw))) continue;
-    throw new CniError(
-      ErrorCode.InvalidNetworkConfig,
-      `Cannot use route ${formatCidr(dst)} via ${formatIp(gw)}: no address of the container is in a subnet with that gateway`,
-    );
-  }
-}
-
-const broadcast = parseIp("255.255.255.255");
-
-function isOfOneHost(ip: IpAddress): boolean {
-  return !isUnspecified(ip) && !isMulticast(ip) && !isLoopback(ip) && !equalIp(ip, broadcast);
 }
 
 function completeIp(ip: CniIp, config: BridgeConfig): CniIp {
@@ -244,30 +206,6 @@ function completeRoutes(
 }
 
 const defaultRoute = { 4: parseCidr("0.0.0.0/0"), 6: parseCidr("::/0") } as const;
-
-/** RT_SCOPE_LINK (include/uapi/linux/rtnetlink.h): what is reached without a gateway. */
-const linkScope = 253;
-
-/**
- * A route without gateway goes through the first gateway of its family, unless its scope says that it has none. Said
- * twice counts once.
- */
-function routesForKernel(routes: readonly CniRoute[], ips: readonly CniIp[]): CniRoute[] {
-  const seen = new Set<string>();
-  return routes.flatMap((route) => {
-    const family = route.dst.address.family;
-    const isDirect = (route.scope ?? 0) >= linkScope;
-    const gw =
-      route.gw ??
-      ips.find(({ address, gateway }) => !isDirect && address.address.family === family && gateway)?.gateway;
-    const whole: CniRoute = gw === undefined ? route : { ...route, gw };
-    const { dst, table, priority, scope } = whole;
-    const identity = JSON.stringify([formatCidr(dst), gw?.value.toString(), table, priority, scope]);
-    if (seen.has(identity)) return [];
-    seen.add(identity);
-    return [whole];
-  });
-}
 
 function describeGateway(ips: readonly CniIp[], config: BridgeConfig): GatewaySpec | undefined {
   if (!config.isGateway || ips.length === 0) return undefined;

@@ -1,21 +1,20 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CheckRequest } from "#cni/plugin.ts";
-import type { CniInterface, CniResult } from "#cni/result.ts";
+import type { CniInterface } from "#cni/result.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import { readAddresses } from "#kernel/address.ts";
 import { isPromiscuous, readBridge } from "#kernel/bridge.ts";
 import { forwards } from "#kernel/forwarding.ts";
 import { type Link, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
-import { type Route, type RouteSpec, readRoutes } from "#kernel/route.ts";
-import { equalCidr, formatCidr, isDefaultRoute, networkOf } from "#net/cidr.ts";
+import { equalCidr, formatCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
-import { equalIp, formatIp } from "#net/ip.ts";
-import { type MacAddress, parseMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { checkedInterface, interfaceProblems } from "#plugins/interface-problems.ts";
+import { iptablesOf } from "#plugins/masquerade.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
-import { attachmentElements, iptablesOf } from "./elements.ts";
+import { attachmentElements } from "./elements.ts";
 import { decodeMade, type Made, madeOf } from "./made.ts";
 import { hostVethName } from "./names.ts";
 
@@ -41,38 +40,16 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
 function expectation(request: CheckRequest, config: BridgeConfig, host: PluginHost) {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const made = decodeMade(host.journal.read(key, "bridge"));
-  const { prevResult } = request;
-  const index = prevResult.interfaces.findIndex(({ name, sandbox }) => name === request.ifName && sandbox);
-  const inside = prevResult.interfaces[index];
-  if (!inside && prevResult.interfaces.length > 0) {
-    throw new CniError(
-      ErrorCode.InvalidNetworkConfig,
-      `Cannot check ${JSON.stringify(request.ifName)}: prevResult has no such interface in the container`,
-    );
-  }
-  const mac = macOf(inside);
+  const { inside, mac, own } = checkedInterface(request);
   const attachment = describeAttachment({
     config,
     key,
     ifName: parseIfName(request.ifName),
     hostVeth: made?.hostVeth ?? hostVethName(key),
     macs: { host: made?.hostMac ?? mac, container: mac },
-    ipam: config.ipamType === undefined ? undefined : ownPart(prevResult, index),
+    ipam: config.ipamType === undefined ? undefined : own,
   });
   return { made, attachment, inside };
-}
-
-function macOf(inside: CniInterface | undefined): MacAddress {
-  try {
-    return parseMac(inside?.mac ?? "");
-  } catch {
-    return parseMac("00:00:00:00:00:00");
-  }
-}
-
-/** What of the chain's result is about the container's interface. Versions before 0.3.0 know no interfaces. */
-function ownPart(result: CniResult, index: number): CniResult {
-  return { ...result, ips: result.ips.filter((ip) => ip.interface === undefined || ip.interface === index) };
 }
 
 function hostProblems(
@@ -154,54 +131,12 @@ function gatewayProblems(
 }
 
 function containerProblems(
-  attachment: Attachment,
+  { container: { name, up }, interface: { addresses, routes } }: Attachment,
   expected: CniInterface | undefined,
   container: NetworkNamespace,
 ): readonly string[] {
-  const { name } = attachment.container;
-  const link = readLink(container, name);
-  if (!link) return [`container interface ${JSON.stringify(name)} is gone`];
-  const problems: string[] = [];
-  if (link.kind !== "veth") problems.push(`container interface ${JSON.stringify(name)} is not a veth`);
-  if (attachment.container.up && !link.up) {
-    problems.push(`container interface ${JSON.stringify(name)} is down`);
-  }
-  if (expected?.mac && link.mac !== expected.mac.toLowerCase()) {
-    problems.push(
-      `container interface ${JSON.stringify(name)} has MAC address ${link.mac} instead of ${expected.mac}`,
-    );
-  }
-  const addresses = readAddresses(container, link.ifindex);
-  for (const wanted of attachment.interface.addresses) {
-    const found = addresses.find(({ address }) => equalCidr(address, wanted));
-    if (!found) problems.push(`address ${formatCidr(wanted)} is gone`);
-    else if (found.dadFailed) problems.push(`address ${formatCidr(wanted)} is a duplicate`);
-  }
-  const routes = attachment.interface.routes.length > 0 ? readRoutes(container, link.ifindex) : [];
-  for (const wanted of attachment.interface.routes) {
-    if (!routes.some((route) => matches(route, wanted))) {
-      const via = wanted.gw ? ` via ${formatIp(wanted.gw)}` : "";
-      problems.push(`route ${formatCidr(wanted.dst)}${via} is gone`);
-    }
-  }
-  return problems;
-}
-
-function matches(route: Route, wanted: RouteSpec): boolean {
-  if (route.family !== wanted.dst.address.family) return false;
-  if (isDefaultRoute(wanted.dst)) {
-    if (route.destination && !isDefaultRoute(route.destination)) return false;
-  } else if (!route.destination || !equalCidr(route.destination, networkOf(wanted.dst))) {
-    return false;
-  }
-  if (wanted.gw) {
-    const gateways = [route.gateway, ...(route.nextHops ?? []).map(({ gateway }) => gateway)];
-    if (!gateways.some((gateway) => gateway && wanted.gw && equalIp(gateway, wanted.gw))) return false;
-  }
-  return (
-    route.table === (wanted.table || 254) &&
-    (wanted.priority === undefined || route.metric === wanted.priority)
-  );
+  const { mac } = expected ?? {};
+  return interfaceProblems(container, { name, kind: "veth", up, mac, addresses, routes }).problems;
 }
 
 async function elementProblems(

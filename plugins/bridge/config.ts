@@ -1,13 +1,14 @@
 import * as v from "valibot";
-import { type CniArgs, selectCniArgs } from "#cni/cni-args.ts";
+import type { CniArgs } from "#cni/cni-args.ts";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { NetworkConfig } from "#cni/plugin.ts";
 import type { CniDns } from "#cni/result.ts";
 import { goObject, parseConfig } from "#cni/schema.ts";
-import { emptyAsAbsent, ifName, int, mac, oneOf, textList } from "#cni/schema-values.ts";
+import { emptyAsAbsent, ifName, int, oneOf } from "#cni/schema-values.ts";
 import type { VlanRange } from "#kernel/bridge.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
-import { isMulticastMac, isZeroMac, type MacAddress, parseMac } from "#net/mac.ts";
+import type { MacAddress } from "#net/mac.ts";
+import { dnsField, ipamField, overridesIpam, requestedMac } from "#plugins/interface-arguments.ts";
 import { type IsolationConfig, isolationFields, parseIsolation } from "./isolation-config.ts";
 import { vlanGatewayName } from "./names.ts";
 
@@ -70,18 +71,9 @@ const schema = goObject({
   disableContainerInterface: flag,
   portIsolation: flag,
   ...isolationFields,
-  ipam: v.optional(goObject({ type: v.optional(v.string(), "") }), {}),
-  dns: v.optional(
-    goObject({
-      nameservers: v.exactOptional(textList),
-      domain: v.exactOptional(v.string()),
-      search: v.exactOptional(textList),
-      options: v.exactOptional(textList),
-    }),
-  ),
+  ipam: ipamField,
+  dns: dnsField,
 });
-
-const macArgument = goObject({ mac: emptyAsAbsent(mac) });
 
 /**
  * @param args CNI_ARGS, for the one key that matters here; none for verbs that have none
@@ -116,7 +108,7 @@ export function parseBridgeConfig(network: NetworkConfig, args: CniArgs = []): B
     throw invalid('"ipspoofchk" true: frames of "vlanTrunk" can\'t be checked');
   }
   const masquerade = raw.insistOnBackend && raw.ipMasqBackend === "iptables" ? "iptables" : "nftables";
-  const mac = effectiveMac(network, args);
+  const mac = requestedMac(network, args, { what: "bridge configuration" });
   return {
     bridge,
     isGateway,
@@ -156,16 +148,6 @@ function checkVlanGatewayName(bridge: IfName, vlan: number): void {
   }
 }
 
-/** Any list counts, even an empty one, and any domain that is not empty: as the reference plugin decides it. */
-function overridesIpam(dns: CniDns): boolean {
-  return (
-    dns.nameservers !== undefined ||
-    dns.search !== undefined ||
-    dns.options !== undefined ||
-    (dns.domain ?? "") !== ""
-  );
-}
-
 interface RawVlanTrunkItem {
   readonly id?: number | undefined;
   readonly minID?: number | undefined;
@@ -195,32 +177,4 @@ function parseVlanTrunk(items: readonly RawVlanTrunkItem[]): VlanRange[] {
       ...(id === undefined ? [] : [{ first: id, last: id }]),
     ];
   });
-}
-
-/** CNI_ARGS keys that plugins of the suite know; the last two are read by the IPAM plugins. */
-const knownArgs = ["MAC", "IP", "GATEWAY"] as const;
-
-/** CNI_ARGS, then `args.cni.mac`, then `runtimeConfig.mac`: each takes precedence over those before it. */
-function effectiveMac(network: NetworkConfig, args: CniArgs): MacAddress | undefined {
-  const { MAC: text } = selectCniArgs(args, knownArgs);
-  const inEnvironment = text ? parseMacArgument(text) : undefined;
-  const inArgs = parseConfig(macArgument, network.cniArgs, { what: "args.cni" }).mac;
-  const inRuntimeConfig = parseConfig(macArgument, network.runtimeConfig, { what: "runtimeConfig" }).mac;
-  const effective = inRuntimeConfig ?? inArgs ?? inEnvironment;
-  if (effective !== undefined && isMulticastMac(effective)) {
-    throw invalid(`"mac" ${JSON.stringify(effective)}: must be the address of one interface, not of a group`);
-  }
-  if (effective !== undefined && isZeroMac(effective)) {
-    throw invalid(`"mac" ${JSON.stringify(effective)}: must be an address, not zero`);
-  }
-  return effective;
-}
-
-function parseMacArgument(text: string): MacAddress {
-  try {
-    return parseMac(text);
-  } catch (cause) {
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    throw new CniError(ErrorCode.InvalidEnvironment, `Cannot use CNI_ARGS: MAC: ${problem}`, { cause });
-  }
 }

@@ -1,6 +1,7 @@
 import type { DelRequest } from "#cni/plugin.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { describeRequest, removeAttachment } from "./remove.ts";
+import { describeRequest } from "#plugins/departing.ts";
+import { removeAttachment } from "./remove.ts";
 
 export async function del(request: DelRequest, host: PluginHost): Promise<void> {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };

@@ -1,88 +1,21 @@
-import { isDeepStrictEqual } from "node:util";
-import { CniError } from "#cni/error.ts";
-import { field, type JsonObject } from "#cni/json.ts";
-import type { AddRequest, DelRequest, GcRequest, NamespaceRef } from "#cni/plugin.ts";
-import type { CniResult } from "#cni/result.ts";
+import type { DelRequest, NamespaceRef } from "#cni/plugin.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
-import type { AttachmentKey, IntactRecord, JournalRecord } from "#journal/record.ts";
 import { readLink, removeLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { NamespaceError } from "#kernel/namespace-error.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { Cidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import { type MacAddress, parseMac } from "#net/mac.ts";
 import { ProgramError } from "#nftables/program.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { Attempts, type Departing } from "#plugins/departing.ts";
+import { parsedMac } from "#plugins/interface-problems.ts";
+import { iptablesOf, ownerOf, removeAllElements } from "#plugins/masquerade.ts";
 import { parseBridgeConfig } from "./config.ts";
-import { attachmentRefs, iptablesOf, ownerOf, removeAllElements } from "./elements.ts";
+import { attachmentRefs, ownedSets } from "./elements.ts";
 import { removeUnusedVlanGateway } from "./gateway.ts";
 import { decodeMade, type Made } from "./made.ts";
 import { hostVethName } from "./names.ts";
-
-/** An attachment that has to go, with all that is known of it: from its record, or else from the request. */
-export interface Departing {
-  readonly key: AttachmentKey;
-  readonly record?: JournalRecord;
-  /** What its IPAM plugin is asked to release, with the configuration that it was asked by. */
-  readonly release: DelRequest;
-  readonly netns?: NamespaceRef;
-  readonly prevResult?: CniResult;
-}
-
-/** What a DEL is about. */
-export function describeRequest(record: JournalRecord | undefined, request: DelRequest): Departing {
-  const { containerId, ifName, netns } = request;
-  const { prevResult } = request.config;
-  const recorded = intact(record);
-  // The file may say something else by now than when the addresses were given out.
-  const hasChanged =
-    recorded !== undefined &&
-    !isDeepStrictEqual(field(recorded.config, "ipam"), field(request.config.json, "ipam"));
-  return {
-    key: { network: request.config.name, containerId, ifName },
-    ...(record ? { record } : {}),
-    release: hasChanged ? withConfig(request, recorded.config) : request,
-    ...(netns ? { netns } : {}),
-    ...(prevResult ? { prevResult } : {}),
-  };
-}
-
-/** What a record is about that is found by a GC, or by an ADD of the same attachment. */
-export function describeRecord(record: JournalRecord, request: AddRequest | GcRequest): Departing {
-  const { containerId, ifName } = record.key;
-  const recorded = intact(record);
-  const args = recorded?.args ?? [];
-  const release: DelRequest = {
-    verb: "DEL",
-    config: request.config,
-    environment: {
-      ...request.environment,
-      CNI_COMMAND: "DEL",
-      CNI_CONTAINERID: containerId,
-      CNI_IFNAME: ifName,
-      CNI_NETNS: "",
-      CNI_ARGS: args.map(([key, value]) => `${key}=${value}`).join(";"),
-    },
-    path: request.path,
-    stdin: request.stdin,
-    signal: request.signal,
-    onStderr: request.onStderr,
-    containerId,
-    ifName,
-    args,
-  };
-  return { key: record.key, record, release: recorded ? withConfig(release, recorded.config) : release };
-}
-
-function intact(record: JournalRecord | undefined): IntactRecord | undefined {
-  return record === undefined || record.phase === "torn" ? undefined : record;
-}
-
-function withConfig(request: DelRequest, json: JsonObject): DelRequest {
-  const { prevResult: _, ...config } = request.config;
-  return { ...request, config: { ...config, json }, stdin: JSON.stringify(json) };
-}
 
 /**
  * Takes everything away that belongs to the attachment. What is gone already is fine; what can't be removed does not
@@ -92,56 +25,40 @@ function withConfig(request: DelRequest, json: JsonObject): DelRequest {
 export async function removeAttachment(departing: Departing, host: PluginHost): Promise<void> {
   const { key, release } = departing;
   const made = decodeMade(departing.record) ?? guessMade(departing);
-  const errors: unknown[] = [];
-  const attempt = async (action: () => Promise<void>) => {
-    try {
-      await action();
-    } catch (error) {
-      errors.push(error);
-    }
-  };
+  const attempts = new Attempts();
   if (departing.record?.phase === "done") host.journal.leave(key, "bridge");
   // The kernel takes its time for the links; the rules can go meanwhile. Addresses have to wait for both: whoever gets
   // them next must not meet their last owner.
   await Promise.all([
-    attempt(() => removeLinks(departing, made, host)),
-    attempt(() =>
+    attempts.attempt(() => removeLinks(departing, made, host)),
+    attempts.attempt(() =>
       departing.record?.phase === "torn"
-        ? removeAllElements(host, key)
+        ? removeAllElements(host, key, ownedSets)
         : host.nftables.removeOwned(attachmentRefs(made), ownerOf(key)),
     ),
   ]);
   if (made.masqueradeBackend === "iptables") {
     const { network, containerId } = key;
     const attachment = { network, containerId, addresses: made.masquerade };
-    await attempt(async () => (await iptablesOf(host, release.environment)).remove(attachment));
+    await attempts.attempt(async () => (await iptablesOf(host, release.environment)).remove(attachment));
     crashPoint("iptables-removed");
   } else if (mayHaveForeignRules(departing, made)) {
     await removeForeignRules(departing, made, host);
   }
   crashPoint("links-and-elements-removed");
-  await attempt(() => new IpamDelegate(host.runner).del(release));
+  await attempts.attempt(() => new IpamDelegate(host.runner).del(release));
   crashPoint("addresses-released");
   const { vlanGateway, hostVeth } = made;
-  if (vlanGateway) await attempt(() => removeUnusedVlanGateway(host, vlanGateway, hostVeth));
-  if (errors.length === 0) await attempt(async () => host.journal.remove(key, "bridge"));
-  if (errors.length > 0) throw severalErrors(key, errors);
-}
-
-function severalErrors(key: AttachmentKey, errors: readonly unknown[]): unknown {
-  if (errors.length === 1) return errors[0];
-  const first = CniError.from(errors[0]);
-  return new CniError(first.code, first.message, {
-    details: `${errors.length} steps failed for container ${JSON.stringify(key.containerId)}`,
-    cause: new AggregateError(errors, "the others were done"),
-  });
+  if (vlanGateway) await attempts.attempt(() => removeUnusedVlanGateway(host, vlanGateway, hostVeth));
+  if (attempts.errors.length === 0) await attempts.attempt(() => host.journal.remove(key, "bridge"));
+  attempts.throwIfAny(key);
 }
 
 /** Without a record: an attachment of before the journal was lost, one of the reference plugin's, or none at all. */
 function guessMade({ key, release, prevResult }: Departing): Made {
   const config = lenientConfig(release);
   const inside = prevResult?.interfaces.find(({ name, sandbox }) => name === key.ifName && sandbox);
-  const containerMac = macOf(inside?.mac);
+  const containerMac = parsedMac(inside?.mac);
   const index = inside && prevResult?.interfaces.indexOf(inside);
   const addresses = (prevResult?.ips ?? [])
     .filter((ip) => ip.interface === undefined || ip.interface === index)
@@ -163,14 +80,6 @@ function lenientConfig(release: DelRequest) {
   } catch {
     // A DEL goes on with a configuration that would not do for an ADD.
     return undefined;
-  }
-}
-
-function macOf(text: string | undefined): MacAddress {
-  try {
-    return parseMac(text ?? "");
-  } catch {
-    return parseMac("00:00:00:00:00:00");
   }
 }
 

@@ -4,8 +4,8 @@ import { IpamDelegate } from "#ipam/delegate.ts";
 import { readBridge } from "#kernel/bridge.ts";
 import { canForward } from "#kernel/forwarding.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { iptablesOf } from "#plugins/masquerade.ts";
 import { parseBridgeConfig } from "./config.ts";
-import { iptablesOf } from "./elements.ts";
 
 /** @throws {CniError} 7 for the configuration; 50 for what the host lacks; whatever the IPAM plugin says */
 export async function status(request: StatusRequest, host: PluginHost): Promise<void> {

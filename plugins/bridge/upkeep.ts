@@ -6,8 +6,9 @@ import { readAddresses } from "#kernel/address.ts";
 import { readEachLink } from "#kernel/link.ts";
 import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { iptablesOf } from "#plugins/masquerade.ts";
 import type { Upkeep } from "#plugins/upkeep.ts";
-import { attachmentElements, iptablesOf } from "./elements.ts";
+import { attachmentElements } from "./elements.ts";
 import { decodeMade, type Made } from "./made.ts";
 
 /** What firewalls and their reloads take away of this plugin's attachments, and how it is put back. */

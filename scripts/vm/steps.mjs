@@ -29,7 +29,8 @@ export function allSteps(root, allTopics, selected) {
     )
     .filter((path) => path.endsWith(".netns.test.ts"))
     .filter((path) => selected.tests.length === 0 || selected.tests.some((text) => path.includes(text)));
-  if (tests.length === 0) throw new TypeError(`No kernel test has ${selected.tests.join(" or ")} in its path`);
+  if (tests.length === 0)
+    throw new TypeError(`No kernel test has ${selected.tests.join(" or ")} in its path`);
   return [
     conformance("netd", "Conformance of our executables, through netd", cases, {}),
     conformance("standalone", "Conformance of our executables, standalone", cases, {
