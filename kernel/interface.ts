@@ -80,11 +80,16 @@ function prepareSysctls(namespace: NetworkNamespace, name: IfName, spec: Interfa
  *
  * The kernel sends them when the MAC address is set, even to what it was (with arp_notify and ndisc_notify;
  * NETDEV_CHANGEADDR in net/ipv4/devinet.c and net/ipv6/ndisc.c). So there is no need for a packet socket.
+ * Does nothing on links whose MAC address can't be set, or not while they are up.
  * @throws {NetlinkError}
  */
 export function announce(namespace: NetworkNamespace, link: Link): void {
-  if (link.mac !== undefined) namespace.transact([setLink(link.ifindex, { mac: link.mac })]);
+  if (link.mac === undefined) return;
+  const [outcome] = namespace.attempt([setLink(link.ifindex, { mac: link.mac })]);
+  if (outcome && outcome.errno !== 0 && !isFixed.includes(outcome.errno)) throw outcome.error;
 }
+
+const isFixed: readonly number[] = [Errno.EOPNOTSUPP, Errno.EBUSY];
 
 /** Duplicate address detection found another node with the address. */
 export class DuplicateAddressError extends Error {

@@ -1,5 +1,5 @@
-import type { CniInterface, CniResult } from "#cni/result.ts";
-import type { Link } from "#kernel/link.ts";
+import type { CniResult } from "#cni/result.ts";
+import { describeInterface } from "#plugins/container-link.ts";
 import type { Attachment } from "./attachment.ts";
 import type { RealisedLinks } from "./realise.ts";
 
@@ -10,15 +10,11 @@ export function describeResult(attachment: Attachment, links: RealisedLinks, san
     interfaces: [
       describeInterface(bridge),
       describeInterface(hostVeth),
-      { ...describeInterface(container), sandbox },
+      describeInterface(container, sandbox),
       ...(vlanGateway ? [describeInterface(vlanGateway)] : []),
     ],
     ips: attachment.ips,
     routes: attachment.routes,
     dns: attachment.dns,
   };
-}
-
-function describeInterface(link: Link): CniInterface {
-  return { name: link.name, ...(link.mac === undefined ? {} : { mac: link.mac }), mtu: link.mtu };
 }
