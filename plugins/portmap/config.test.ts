@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
 import { readNetworkConfig } from "#cni/network-config.ts";
 import { cniVersions } from "#cni/version.ts";
-import { parseIp } from "#net/ip.ts";
+import { formatIp, parseIp } from "#net/ip.ts";
 import { parsePortmapConfig } from "./config.ts";
 
 const parse = (fields: JsonObject, portMappings: readonly JsonObject[] = []) => {
@@ -45,6 +45,29 @@ describe("parsePortmapConfig", () => {
       { hostPort: 9, containerPort: 9, protocol: "sctp", hostIp: parseIp("127.0.0.1") },
       { hostPort: 10, containerPort: 10, protocol: "tcp", hostIp: parseIp("::") },
     ]);
+  });
+
+  it.each<[JsonObject, readonly (string | undefined)[]]>([
+    [{}, [undefined]],
+    [{ ipv4: "127.0.0.1" }, ["127.0.0.1"]],
+    [{ ipv4: "127.0.0.1", ipv6: "2001:db8::1" }, ["127.0.0.1", "2001:db8::1"]],
+    [{ ipv6: "2001:db8::1" }, ["2001:db8::1"]],
+    [{ ipv4: "0.0.0.0" }, [undefined]],
+    [{ ipv4: "", ipv6: "::" }, [undefined]],
+    [{ ipv4: "127.0.0.1", ipv6: "::" }, ["127.0.0.1", "::"]],
+  ])("publishes what names no address by the default binding %j", (hostBinding, expected) => {
+    const port = { hostPort: 80, containerPort: 80 };
+    const hostIps = parse({ hostBinding }, [port]).mappings.map(({ hostIp }) => hostIp && formatIp(hostIp));
+    expect(hostIps).toEqual(expected);
+    expect(parse({ hostBinding }, [{ ...port, hostIP: "192.0.2.7" }]).mappings).toHaveLength(1);
+  });
+
+  it.each<[JsonObject, string]>([
+    [{ ipv4: "::" }, '"hostBinding.ipv4" ::: must be an IPv4 address'],
+    [{ ipv6: "::1" }, "can't be published on"],
+    [{ ipv4: "nowhere" }, "hostBinding.ipv4"],
+  ])("refuses the default binding %j", (hostBinding, message) => {
+    expect(() => parse({ hostBinding })).toThrow(message);
   });
 
   it.each([

@@ -3,7 +3,7 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { NetworkConfig } from "#cni/plugin.ts";
 import { goObject, parseConfig } from "#cni/schema.ts";
 import { emptyAsAbsent, int, ip, textList } from "#cni/schema-values.ts";
-import { formatIp, type IpAddress, isLinkLocal, isLoopback, isMulticast } from "#net/ip.ts";
+import { formatIp, type IpAddress, isLinkLocal, isLoopback, isMulticast, isUnspecified } from "#net/ip.ts";
 import { type Port, parsePort } from "#net/port.ts";
 import { type Protocol, protocols } from "#nftables/field.ts";
 
@@ -45,6 +45,7 @@ const schema = goObject({
   externalSetMarkChain: v.optional(v.string()),
   conditionsV4: v.optional(textList, []),
   conditionsV6: v.optional(textList, []),
+  hostBinding: v.optional(goObject({ ipv4: emptyAsAbsent(ip), ipv6: emptyAsAbsent(ip) })),
 });
 
 const mappingsSchema = goObject({
@@ -82,7 +83,7 @@ export function parsePortmapConfig(network: NetworkConfig): PortmapConfig {
       ...(raw.externalSetMarkChain === undefined ? {} : { externalSetMarkChain: raw.externalSetMarkChain }),
     },
     conditions: { 4: raw.conditionsV4, 6: raw.conditionsV6 },
-    mappings: parsePortMappings(network),
+    mappings: bind(parsePortMappings(network), parseBinding(raw.hostBinding)),
   };
 }
 
@@ -165,6 +166,38 @@ function parsePortMappings(network: NetworkConfig): readonly PortMapping[] {
     if (raw.hostIP && problem) throw fail("hostIP", `${formatIp(raw.hostIP)} ${problem}`);
     return { hostPort, containerPort, protocol, hostIp: raw.hostIP };
   });
+}
+
+interface RawBinding {
+  readonly ipv4?: IpAddress | undefined;
+  readonly ipv6?: IpAddress | undefined;
+}
+
+/** Where mappings without `hostIP` are published; undefined for every address of both families. */
+function parseBinding(raw: RawBinding | undefined): readonly IpAddress[] | undefined {
+  if (raw === undefined) return undefined;
+  for (const [field, family] of [
+    ["ipv4", 4],
+    ["ipv6", 6],
+  ] as const) {
+    const address = raw[field];
+    if (address === undefined) continue;
+    const problem = address.family === family ? problemOf(address) : `must be an IPv${family} address`;
+    if (problem) throw invalid(`"hostBinding.${field}" ${formatIp(address)}: ${problem}`);
+  }
+  const given = [raw.ipv4, raw.ipv6].filter((address) => address !== undefined);
+  return given.every(isUnspecified) && given.length < 2 ? undefined : given;
+}
+
+/** Who binds one family to an address does not mean the other one to be open to everybody: it is not published then. */
+function bind(
+  mappings: readonly PortMapping[],
+  binding: readonly IpAddress[] | undefined,
+): readonly PortMapping[] {
+  if (binding === undefined) return mappings;
+  return mappings.flatMap((mapping) =>
+    mapping.hostIp ? [mapping] : binding.map((hostIp) => ({ ...mapping, hostIp })),
+  );
 }
 
 /** What no translation of addresses can serve: better refused than published in vain. */
