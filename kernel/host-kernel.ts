@@ -1,8 +1,11 @@
+import { DeviceFiles } from "./device-files.ts";
 import { type NamespaceTarget, NetworkNamespace } from "./namespace.ts";
 
 export interface HostKernelOptions {
   /** The namespace in which host-side interfaces are made; that of the process if absent. */
   readonly namespacePath?: string;
+  /** /sys, mounted in that namespace; the process's own if absent. */
+  readonly devicesPath?: string;
 }
 
 /**
@@ -11,16 +14,18 @@ export interface HostKernelOptions {
  * and several simulated hosts on one machine are nothing special.
  */
 export class HostKernel {
+  readonly deviceFiles: DeviceFiles;
   readonly #namespacePath: string;
   #namespace: NetworkNamespace | undefined;
 
-  private constructor(namespacePath: string) {
-    this.#namespacePath = namespacePath;
+  private constructor({ namespacePath, devicesPath }: HostKernelOptions) {
+    this.#namespacePath = namespacePath ?? "/proc/self/ns/net";
+    this.deviceFiles = new DeviceFiles(devicesPath);
   }
 
   /** Opens nothing yet: a verb that needs no kernel costs nothing. */
   static open(options: HostKernelOptions = {}): HostKernel {
-    return new HostKernel(options.namespacePath ?? "/proc/self/ns/net");
+    return new HostKernel(options);
   }
 
   /**

@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/nsfs.h>
@@ -873,6 +875,38 @@ static napi_value RemoveNamespace(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// createTap(namespaceFd | -1, name, flags, owner | -1, group | -1): a device that stays until somebody deletes it
+static napi_value CreateTap(napi_env env, napi_callback_info info) {
+  ARGUMENTS(5)
+  int32_t namespace, flags;
+  int64_t owner, group;
+  struct ifreq request = {0};
+  if (!int_argument(env, argument[0], &namespace) || !int_argument(env, argument[2], &flags) ||
+      !text_argument(env, argument[1], request.ifr_name, sizeof request.ifr_name, "TUNSETIFF"))
+    return NULL;
+  if (napi_get_value_int64(env, argument[3], &owner) != napi_ok || napi_get_value_int64(env, argument[4], &group) != napi_ok) {
+    napi_throw_type_error(env, NULL, "native call: expected a number");
+    return NULL;
+  }
+  // Without IFF_TUN_EXCL the kernel would take a device that is there already.
+  request.ifr_flags = (short)(flags | IFF_TAP | IFF_TUN_EXCL);
+  const char *failed = "setns";
+  int error = 0;
+  int back = enter(namespace);
+  if (back == -1) return fail(env, failed, errno);
+  // The file belongs to the namespace in which it is opened.
+  int fd = open(failed = "/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0) error = errno;
+  else if (ioctl(fd, TUNSETIFF, &request) < 0) error = errno, failed = "TUNSETIFF";
+  else if (owner >= 0 && ioctl(fd, TUNSETOWNER, (unsigned long)owner) < 0) error = errno, failed = "TUNSETOWNER";
+  else if (group >= 0 && ioctl(fd, TUNSETGROUP, (unsigned long)group) < 0) error = errno, failed = "TUNSETGROUP";
+  // Last: until then the device goes with the file.
+  else if (ioctl(fd, TUNSETPERSIST, 1) < 0) error = errno, failed = "TUNSETPERSIST";
+  if (fd >= 0) close(fd);
+  leave(back);
+  return error ? fail(env, failed, error) : NULL;
+}
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -897,6 +931,7 @@ NAPI_MODULE_INIT() {
       {"hasHungUp", HasHungUp},
       {"createNamespace", CreateNamespace},
       {"removeNamespace", RemoveNamespace},
+      {"createTap", CreateTap},
   };
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
     napi_value function;

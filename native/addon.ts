@@ -72,6 +72,13 @@ export interface Native {
   createNamespace(path: string): void;
   /** Takes that mount and the file away. Does nothing where there is none. */
   removeNamespace(path: string): void;
+  /**
+   * Makes a tap device in another namespace that stays until it is deleted: open(2) of /dev/net/tun, TUNSETIFF with
+   * IFF_TAP and `flags` (IFF_NO_PI, IFF_MULTI_QUEUE …), TUNSETPERSIST. EBUSY where the name is taken; ENOENT or ENODEV
+   * without the device file or the driver.
+   * @param owner user id that may attach to it without privileges, -1 for none; the same for `group`
+   */
+  createTap(namespaceFd: number, name: string, flags: number, owner: number, group: number): void;
 }
 
 /** LOCK_* of flock(2) */

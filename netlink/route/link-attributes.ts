@@ -136,6 +136,8 @@ export const linkRows = {
   properties: [52, properties], // IFLA_PROP_LIST
   altName: [53, text],
   permanentAddress: [54, hardwareAddress],
+  parentDevice: [56, text], // IFLA_PARENT_DEV_NAME
+  parentBus: [57, text], // IFLA_PARENT_DEV_BUS_NAME
 } as const;
 
 const attributes = attributeTable(linkRows);

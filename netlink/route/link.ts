@@ -67,6 +67,11 @@ export interface Link extends LinkInfo {
   readonly group: number;
   readonly alias?: string | undefined;
   readonly txQueueLength: number;
+  /** What the hardware was made with, whatever `mac` is now; absent where there is no hardware */
+  readonly permanentMac?: MacAddress | undefined;
+  /** The device below and its bus: "0000:03:00.0" on "pci". Absent on kernels before 5.14, and without hardware */
+  readonly parentDevice?: string | undefined;
+  readonly parentBus?: string | undefined;
   /** How many ask for promiscuous mode */
   readonly promiscuity: number;
   readonly qdisc?: string | undefined;
@@ -247,7 +252,7 @@ export function getLinks(
 export function decodeLink(message: Message): Link {
   const { ifindex, type, flags } = readLinkHeader(message.body);
   const values = attributes.decode(message.body.subarray(linkHeaderBytes));
-  const { info, address } = values;
+  const { info, address, permanentAddress } = values;
   return {
     ...info,
     ifindex,
@@ -268,6 +273,9 @@ export function decodeLink(message: Message): Link {
     group: values.group ?? 0,
     alias: values.alias,
     txQueueLength: values.txQueueLength ?? 0,
+    permanentMac: typeof permanentAddress === "string" ? permanentAddress : undefined,
+    parentDevice: values.parentDevice,
+    parentBus: values.parentBus,
     promiscuity: values.promiscuity ?? 0,
     qdisc: values.qdisc,
     statistics: values.statistics,
