@@ -9,6 +9,7 @@ import { removalCases } from "./topics/bridge-removal.ts";
 import { delegationCases } from "./topics/delegation.ts";
 import { fuzzCases } from "./topics/fuzz.ts";
 import { hostCases } from "./topics/host.ts";
+import { hostDeviceCases } from "./topics/host-device.ts";
 import { allocationCases } from "./topics/host-local-allocation.ts";
 import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.ts";
 import { storeCases } from "./topics/host-local-store.ts";
@@ -55,6 +56,7 @@ export const topics: readonly Topic[] = [
   },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
+  { name: "host-device", executables: ["host-device", "host-local"], cases: hostDeviceCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },
   { name: "bad-input", executables: ["bridge", "host-local"], cases: badInputCases },

@@ -1,5 +1,15 @@
 /** Plugins installed in dist/bin, each as a copy of the launcher. `netctl` is there as well. */
-export const plugins = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "tuning"];
+export const plugins = [
+  "bridge",
+  "host",
+  "none",
+  "loopback",
+  "host-local",
+  "static",
+  "host-device",
+  "portmap",
+  "tuning",
+];
 export const executables = [...plugins, "netctl"];
 
 /** lib/NAME.cjs starts lib/NAME.js: see suite/program.ts. */

@@ -10,6 +10,7 @@ const attaching: Readonly<Record<string, Load>> = {
   host: async () => (await import("#plugins/host/main.ts")).host,
   none: async () => (await import("#plugins/none/main.ts")).none,
   loopback: async () => (await import("#plugins/loopback/main.ts")).loopback,
+  "host-device": async () => (await import("#plugins/host-device/main.ts")).hostDevice,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
 };
