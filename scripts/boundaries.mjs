@@ -12,6 +12,7 @@ export const mayImport = {
   kernel: ["net", "native", "netlink", "nftables", "machine"],
   journal: ["net", "native", "machine"],
   engine: ["net", "native", "machine"],
+  overlay: ["net", "native", "machine", "netlink", "nftables", "kernel", "engine", "journal"],
   ipam: ["net", "cni", "journal", "native", "machine"],
   plugins: ["net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
   runtime: ["net", "cni", "journal", "native", "machine"],

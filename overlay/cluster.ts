@@ -1,0 +1,240 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Engine, Entry, Step } from "#engine/engine.ts";
+import { type Cidr, firstIp, formatCidr, lastIp, networkOf, overlaps } from "#net/cidr.ts";
+import { addToIp, compareIp } from "#net/ip.ts";
+import { OverlayError } from "./error.ts";
+import { Keys } from "./keys.ts";
+import {
+  type ClusterRecord,
+  formatRecord,
+  type NetworkRecord,
+  type Pool,
+  type PoolsRecord,
+  readCluster,
+  readNetwork,
+  readPools,
+} from "./record.ts";
+
+export interface ClusterSpec {
+  readonly udpPort: number;
+  readonly vniMin: number;
+  readonly vniMax: number;
+  readonly pools: readonly Pool[];
+}
+
+export interface NetworkSpec {
+  readonly name: string;
+  /** Without one, the next free one of the cluster's first pool of that family. */
+  readonly subnets: readonly { readonly cidr: Cidr; readonly blockLength?: number }[];
+  readonly families: readonly (4 | 6)[];
+  readonly vni?: number;
+  readonly mtu?: number;
+  readonly internal: boolean;
+}
+
+/** Others that write at the same moment: each try means that one of them got on. */
+const maxTries = 64;
+
+/** What an operator does to a cluster as a whole. Safe from any host, and from several at once. */
+export class Cluster {
+  readonly keys: Keys;
+  readonly #engine: Engine;
+
+  constructor(engine: Engine, name: string) {
+    this.#engine = engine;
+    this.keys = new Keys(name);
+  }
+
+  /**
+   * Founds the cluster, or joins the one that is there.
+   * @throws {OverlayError} "conflict" if another one is there than `expected`
+   * @throws {EngineError}
+   */
+  async open(wanted: ClusterSpec, expected?: string): Promise<ClusterRecord> {
+    const key = this.keys.cluster;
+    const record: ClusterRecord = { ...wanted, pools: [...wanted.pools], v: 1, uuid: randomUUID() };
+    const present = await this.#engine.read(key);
+    if (!present && expected === undefined) {
+      const outcome = await this.#engine.commit([{ kind: "create", key, value: formatRecord(record) }]);
+      if (outcome.committed) return record;
+    }
+    const entry = present ?? (await this.#engine.read(key));
+    const found = entry && readCluster(key, entry.value);
+    if (!found)
+      throw new OverlayError(
+        "conflict",
+        `The engine has no cluster below ${this.keys.prefix}: it was emptied, or is another one`,
+      );
+    if (expected !== undefined && found.uuid !== expected)
+      throw new OverlayError(
+        "conflict",
+        `The engine has another cluster below ${this.keys.prefix}: ${found.uuid}, and this host is of ${expected}`,
+      );
+    return found;
+  }
+
+  async networks(): Promise<readonly NetworkRecord[]> {
+    const { entries } = await this.#engine.list(this.keys.networks);
+    return entries.map((entry) => readNetwork(entry.key, entry.value));
+  }
+
+  /**
+   * @throws {OverlayError} "taken" name, subnet or number; "exhausted"
+   * @throws {EngineError}
+   */
+  async createNetwork(spec: NetworkSpec): Promise<NetworkRecord> {
+    const cluster = await this.#cluster();
+    for (let attempt = 0; attempt < maxTries; attempt++) {
+      const poolsEntry = await this.#engine.read(this.keys.pools);
+      const pools: PoolsRecord = poolsEntry
+        ? readPools(this.keys.pools, poolsEntry.value)
+        : { v: 1, allocated: [] };
+      const subnets = chooseSubnets(spec, cluster.pools, pools);
+      const vni = spec.vni ?? candidateVni(spec.name, attempt, cluster);
+      const record: NetworkRecord = {
+        v: 1,
+        name: spec.name,
+        id: randomBytes(6).toString("hex"),
+        mode: "l3",
+        vni,
+        subnets,
+        ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
+        internal: spec.internal,
+        state: "active",
+      };
+      const allocated = [...pools.allocated, ...subnets.map(({ cidr }) => ({ cidr, network: spec.name }))];
+      const outcome = await this.#engine.commit([
+        {
+          kind: "create",
+          key: this.keys.vni(vni),
+          value: formatRecord({ v: 1, network: spec.name, id: record.id }),
+        },
+        writePools(this.keys.pools, poolsEntry, { ...pools, allocated }),
+        { kind: "create", key: this.keys.network(spec.name), value: formatRecord(record) },
+      ]);
+      if (outcome.committed) return record;
+      if (outcome.found.has(this.keys.network(spec.name)))
+        throw new OverlayError("taken", `Network ${JSON.stringify(spec.name)} already exists`);
+      if (spec.vni !== undefined && outcome.found.has(this.keys.vni(spec.vni)))
+        throw new OverlayError("taken", `VNI ${spec.vni} is another network's`);
+    }
+    throw new OverlayError(
+      "conflict",
+      `Cannot create network ${JSON.stringify(spec.name)}: too many others are being created`,
+    );
+  }
+
+  /**
+   * Marks the network, so that no host claims addresses in it any more, and removes it once none has any.
+   * @returns hosts that still have addresses of it; it is gone if there are none
+   * @throws {OverlayError} "missing"
+   * @throws {EngineError}
+   */
+  async removeNetwork(name: string): Promise<readonly string[]> {
+    const key = this.keys.network(name);
+    for (let attempt = 0; attempt < maxTries; attempt++) {
+      const entry = await this.#engine.read(key);
+      if (!entry) throw new OverlayError("missing", `No such network: ${JSON.stringify(name)}`);
+      const record = readNetwork(key, entry.value);
+      if (record.state === "active") {
+        const value = formatRecord({ ...record, state: "deleting" });
+        await this.#engine.commit([{ kind: "replace", key, revision: entry.revision, value }]);
+        continue;
+      }
+      const { entries: blocks } = await this.#engine.list(this.keys.blocksOf(name));
+      if (blocks.length > 0) return [...new Set(blocks.map(hostOf))].sort();
+      if (await this.#dropNetwork(entry, record)) return [];
+    }
+    throw new OverlayError(
+      "conflict",
+      `Cannot remove network ${JSON.stringify(name)}: others keep changing it`,
+    );
+  }
+
+  async #dropNetwork(entry: Entry, record: NetworkRecord): Promise<boolean> {
+    const poolsEntry = await this.#engine.read(this.keys.pools);
+    const pools: PoolsRecord = poolsEntry
+      ? readPools(this.keys.pools, poolsEntry.value)
+      : { v: 1, allocated: [] };
+    const allocated = pools.allocated.filter(({ network }) => network !== record.name);
+    const outcome = await this.#engine.commit([
+      { kind: "empty", prefix: this.keys.blocksOf(record.name) },
+      { kind: "remove", key: entry.key, revision: entry.revision },
+      { kind: "clear", key: this.keys.vni(record.vni) },
+      writePools(this.keys.pools, poolsEntry, { ...pools, allocated }),
+    ]);
+    return outcome.committed;
+  }
+
+  async #cluster(): Promise<ClusterRecord> {
+    const entry = await this.#engine.read(this.keys.cluster);
+    if (!entry) throw new OverlayError("missing", `The engine has no cluster below ${this.keys.prefix}`);
+    return readCluster(entry.key, entry.value);
+  }
+}
+
+function writePools(key: string, present: Entry | undefined, pools: PoolsRecord): Step {
+  const value = formatRecord(pools);
+  return present
+    ? { kind: "replace", key, revision: present.revision, value }
+    : { kind: "create", key, value };
+}
+
+function hostOf(entry: Entry): string {
+  const { host } = JSON.parse(entry.value) as { host?: unknown };
+  return String(host);
+}
+
+/** Starts at a place that the name tells, so that several who create networks at once rarely meet. */
+function candidateVni(name: string, attempt: number, { vniMin, vniMax }: ClusterRecord): number {
+  const size = vniMax - vniMin + 1;
+  let hash = 0;
+  for (const byte of Buffer.from(name)) hash = (hash * 31 + byte) % size;
+  return vniMin + ((hash + attempt * 7919) % size);
+}
+
+/** Of a host's part of a subnet: 64 addresses, 65,536 in IPv6. */
+const defaultBlockLength = { 4: 26, 6: 112 } as const;
+
+function chooseSubnets(
+  spec: NetworkSpec,
+  pools: readonly Pool[],
+  { allocated }: PoolsRecord,
+): NetworkRecord["subnets"] {
+  const given = spec.subnets.map(({ cidr, blockLength }) => {
+    const taken = allocated.find((other) => overlaps(other.cidr, cidr));
+    if (taken)
+      throw new OverlayError(
+        "taken",
+        `Subnet ${formatCidr(cidr)} overlaps ${formatCidr(taken.cidr)} of network ${JSON.stringify(taken.network)}`,
+      );
+    const length = blockLength ?? Math.max(defaultBlockLength[cidr.address.family], cidr.prefixLength);
+    return { cidr: networkOf(cidr), blockLength: length };
+  });
+  const families = spec.families.filter(
+    (family) => !given.some(({ cidr }) => cidr.address.family === family),
+  );
+  return [...given, ...families.map((family) => nextSubnet(family, pools, allocated))];
+}
+
+function nextSubnet(
+  family: 4 | 6,
+  pools: readonly Pool[],
+  allocated: PoolsRecord["allocated"],
+): NetworkRecord["subnets"][number] {
+  for (const { base, size, blockLength } of pools) {
+    if (base.address.family !== family) continue;
+    let candidate: Cidr = { address: firstIp(base), prefixLength: size };
+    while (compareIp(lastIp(candidate), lastIp(base)) <= 0) {
+      const taken = allocated.find((other) => overlaps(other.cidr, candidate));
+      if (!taken) return { cidr: candidate, blockLength };
+      // Behind whichever of the two is larger: a pool with a thousand networks takes a thousand steps, not a million.
+      const end = taken.cidr.prefixLength < size ? lastIp(taken.cidr) : lastIp(candidate);
+      candidate = { address: addToIp(end, 1), prefixLength: size };
+    }
+  }
+  throw new OverlayError(
+    "exhausted",
+    `No pool of the cluster has an IPv${family} subnet left; name one, or add a pool`,
+  );
+}

@@ -1,0 +1,12 @@
+/** Why something about the overlay can't be done; the engine itself was well. */
+export type OverlayFault = "taken" | "missing" | "exhausted" | "conflict";
+
+export class OverlayError extends Error {
+  override readonly name: string = "OverlayError";
+  readonly fault: OverlayFault;
+
+  constructor(fault: OverlayFault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}

@@ -1,0 +1,23 @@
+import { sha256Hex } from "#machine/sha256.ts";
+import { type IfName, parseIfName } from "#net/ifname.ts";
+import { type MacAddress, macFromBytes } from "#net/mac.ts";
+
+/** VXLAN device of a network for one family of the underlay: `nv` and the network's number in base 36, `nw` for IPv6. */
+export function vtepName(vni: number, underlay: 4 | 6): IfName {
+  return parseIfName(`${underlay === 4 ? "nv" : "nw"}${vni.toString(36)}`);
+}
+
+/** The host's side of a network, where its containers are. */
+export function overlayBridgeName(vni: number): IfName {
+  return parseIfName(`nvb${vni.toString(36)}`);
+}
+
+/**
+ * MAC address of a host's end of a network's tunnel: the same after each start, and known to all others by the host's
+ * id alone. Locally administered unicast (IEEE 802 section 8.4).
+ */
+export function vtepMac(hostId: string, vni: number): MacAddress {
+  const bytes = Buffer.from(sha256Hex(`${hostId}/${vni}`).slice(0, 12), "hex");
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}

@@ -1,0 +1,77 @@
+import { type Cidr, networkOf } from "#net/cidr.ts";
+import { type IpAddress, ipToBytes } from "#net/ip.ts";
+
+/**
+ * Where things stand in the engine. Addresses in keys are hexadecimal digits of fixed width, so that keys sort as
+ * addresses do. Each line is one fact, written by one side:
+ *
+ *     cluster                              what all hosts share; whoever is first
+ *     pools                                which subnets are taken; changed with each network
+ *     net/NAME                             a network
+ *     vni/NUMBER                           whose number that is
+ *     host/HOST                            a host: address, MTU, keys; that host alone, or an operator who removes it
+ *     vtep/ADDRESS                         which host has that underlay address
+ *     live/HOST                            the host's session; goes with its lease. A hint, and the fence of its writes
+ *     block/NAME/FAMILY/ADDRESS-LENGTH     which host hands out these addresses
+ */
+export class Keys {
+  /** Ends with a slash. */
+  readonly prefix: string;
+
+  constructor(cluster: string) {
+    this.prefix = `/netctl/v1/${cluster}/`;
+  }
+
+  get cluster(): string {
+    return `${this.prefix}cluster`;
+  }
+
+  get pools(): string {
+    return `${this.prefix}pools`;
+  }
+
+  network(name: string): string {
+    return `${this.networks}${name}`;
+  }
+
+  get networks(): string {
+    return `${this.prefix}net/`;
+  }
+
+  vni(vni: number): string {
+    return `${this.prefix}vni/${String(vni).padStart(8, "0")}`;
+  }
+
+  host(id: string): string {
+    return `${this.hosts}${id}`;
+  }
+
+  get hosts(): string {
+    return `${this.prefix}host/`;
+  }
+
+  vtep(ip: IpAddress): string {
+    return `${this.prefix}vtep/${hex(ip)}`;
+  }
+
+  live(id: string): string {
+    return `${this.prefix}live/${id}`;
+  }
+
+  get blocks(): string {
+    return `${this.prefix}block/`;
+  }
+
+  blocksOf(network: string): string {
+    return `${this.blocks}${network}/`;
+  }
+
+  block(network: string, cidr: Cidr): string {
+    const { address, prefixLength } = networkOf(cidr);
+    return `${this.blocksOf(network)}${address.family}/${hex(address)}-${prefixLength}`;
+  }
+}
+
+function hex(ip: IpAddress): string {
+  return Buffer.from(ipToBytes(ip)).toString("hex");
+}

@@ -1,0 +1,153 @@
+import * as v from "valibot";
+import { type Cidr, formatCidr, hasHostBits, parseCidr } from "#net/cidr.ts";
+import { formatIp, type IpAddress, parseIp } from "#net/ip.ts";
+
+/**
+ * The values in the engine: JSON with `"v": 1`. What a newer version has written beside what is known here is kept
+ * when the value is written again.
+ */
+
+/** A text that `parse` reads, and `format` writes. */
+function text<T>(parse: (text: string) => T, format: (value: T) => string) {
+  return {
+    read: v.pipe(
+      v.string(),
+      v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
+        try {
+          return parse(dataset.value);
+        } catch (error) {
+          addIssue({ message: error instanceof Error ? error.message : String(error) });
+          return NEVER;
+        }
+      }),
+    ),
+    format,
+  };
+}
+
+const subnet = text((value: string): Cidr => {
+  const cidr = parseCidr(value);
+  if (hasHostBits(cidr)) throw new RangeError(`${value} has host bits set`);
+  return cidr;
+}, formatCidr).read;
+const ip = text(parseIp, formatIp).read;
+const version = v.literal(1);
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+/** A range of subnets for networks. */
+const poolSchema = v.looseObject({
+  base: subnet,
+  /** Prefix length of a network's subnet. */
+  size: count,
+  /** Prefix length of the part that one host gets at a time. */
+  blockLength: count,
+});
+
+const clusterSchema = v.looseObject({
+  v: version,
+  /** Another one: the engine was wiped or restored, or the prefix is somebody else's. */
+  uuid: v.string(),
+  udpPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535)),
+  vniMin: count,
+  vniMax: count,
+  pools: v.array(poolSchema),
+});
+export type ClusterRecord = v.InferOutput<typeof clusterSchema>;
+export type Pool = v.InferOutput<typeof poolSchema>;
+
+const networkSchema = v.looseObject({
+  v: version,
+  name: v.string(),
+  /** Differs from that of an earlier network of the same name. */
+  id: v.string(),
+  mode: v.picklist(["l3"]),
+  vni: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(0xffffff)),
+  subnets: v.array(v.looseObject({ cidr: subnet, blockLength: count })),
+  /** Of containers; absent: what the underlay leaves. */
+  mtu: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1280), v.maxValue(65535))),
+  internal: v.boolean(),
+  state: v.picklist(["active", "deleting"]),
+});
+export type NetworkRecord = v.InferOutput<typeof networkSchema>;
+
+const hostSchema = v.looseObject({
+  v: version,
+  id: v.string(),
+  name: v.string(),
+  underlay: v.looseObject({ v4: v.optional(ip), v6: v.optional(ip) }),
+  /** Of the device that has the underlay address, or of the path if that is less. */
+  mtu: count,
+  state: v.picklist(["active", "removed"]),
+});
+export type HostRecord = v.InferOutput<typeof hostSchema>;
+
+const blockSchema = v.looseObject({
+  v: version,
+  cidr: subnet,
+  host: v.string(),
+  /** Of the claim, to know one's own again. */
+  nonce: v.string(),
+});
+export type BlockRecord = v.InferOutput<typeof blockSchema>;
+
+const liveSchema = v.looseObject({ v: version, nonce: v.string() });
+export type LiveRecord = v.InferOutput<typeof liveSchema>;
+
+const poolsSchema = v.looseObject({
+  v: version,
+  allocated: v.array(v.looseObject({ cidr: subnet, network: v.string() })),
+});
+export type PoolsRecord = v.InferOutput<typeof poolsSchema>;
+
+/** A value that is not what it should be. Never to be taken for "nothing there". */
+export class RecordError extends Error {
+  override readonly name: string = "RecordError";
+}
+
+function reader<Schema extends v.GenericSchema>(schema: Schema) {
+  return (key: string, value: string): v.InferOutput<Schema> => {
+    let json: unknown;
+    try {
+      json = JSON.parse(value);
+    } catch (cause) {
+      throw new RecordError(`Cannot read ${key}: no JSON`, { cause });
+    }
+    const result = v.safeParse(schema, json);
+    if (result.success) return result.output;
+    const [issue] = result.issues;
+    throw new RecordError(`Cannot read ${key}: ${v.getDotPath(issue) ?? "value"}: ${issue.message}`);
+  };
+}
+
+export const readCluster = reader(clusterSchema);
+export const readNetwork = reader(networkSchema);
+export const readHost = reader(hostSchema);
+export const readBlock = reader(blockSchema);
+export const readLive = reader(liveSchema);
+export const readPools = reader(poolsSchema);
+
+/** JSON with addresses and subnets as people write them. */
+export function formatRecord(record: object): string {
+  return JSON.stringify(record, (_key, value: unknown) => {
+    if (typeof value !== "object" || value === null) return value;
+    if (isIp(value)) return formatIp(value);
+    if (
+      "address" in value &&
+      "prefixLength" in value &&
+      isIp(value.address) &&
+      typeof value.prefixLength === "number"
+    )
+      return formatCidr({ address: value.address, prefixLength: value.prefixLength });
+    return value;
+  });
+}
+
+function isIp(value: unknown): value is IpAddress {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "family" in value &&
+    "value" in value &&
+    typeof value.value === "bigint"
+  );
+}

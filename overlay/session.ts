@@ -1,0 +1,116 @@
+import { randomBytes } from "node:crypto";
+import type { Engine, Lease, Outcome, Step } from "#engine/engine.ts";
+import { formatIp } from "#net/ip.ts";
+import { OverlayError } from "./error.ts";
+import type { Keys } from "./keys.ts";
+import { formatRecord, type HostRecord, readHost, readLive } from "./record.ts";
+
+/** How long a host counts as there after it was last heard of. Nobody stops forwarding because of it. */
+export const sessionSeconds = 60;
+
+/**
+ * A host's presence in the engine. Each of its writes is fenced by it: once another process, or the same host after a
+ * long silence, has begun a new session, what the old one still sends is refused.
+ */
+export class Session {
+  /** What a write has to find unchanged. */
+  readonly fence: Step;
+  readonly #engine: Engine;
+  readonly #lease: Lease;
+
+  private constructor(engine: Engine, lease: Lease, fence: Step) {
+    this.#engine = engine;
+    this.#lease = lease;
+    this.fence = fence;
+  }
+
+  /**
+   * Registers the host.
+   * @param nonce a secret of this host's, that says that a session which is still there is its own of before
+   * @throws {OverlayError} "conflict": another machine has this id or this address; "missing": the host was removed
+   * @throws {EngineError}
+   */
+  static async begin(engine: Engine, keys: Keys, host: HostRecord, nonce: string): Promise<Session> {
+    const lease = await engine.grantLease(sessionSeconds);
+    try {
+      const revision = await register(engine, keys, host, nonce, lease);
+      return new Session(engine, lease, { kind: "unchanged", key: keys.live(host.id), revision });
+    } catch (error) {
+      await engine.revokeLease(lease).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** @returns false if it has ended: begin another one. @throws {EngineError} */
+  async keepAlive(): Promise<boolean> {
+    return await this.#engine.keepAlive(this.#lease);
+  }
+
+  async end(): Promise<void> {
+    await this.#engine.revokeLease(this.#lease);
+  }
+}
+
+async function register(
+  engine: Engine,
+  keys: Keys,
+  host: HostRecord,
+  nonce: string,
+  lease: Lease,
+): Promise<number> {
+  const key = keys.live(host.id);
+  // Two ends: what `begin` compares, and a part that makes each session's value its own.
+  const value = formatRecord({ v: 1, nonce, session: randomBytes(6).toString("hex") });
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const [live, stored, ...vteps] = await Promise.all([
+      engine.read(key),
+      engine.read(keys.host(host.id)),
+      ...addressesOf(host).map((ip) => engine.read(keys.vtep(ip))),
+    ]);
+    if (live && readLive(key, live.value).nonce !== nonce)
+      throw new OverlayError(
+        "conflict",
+        `Another machine uses the host id ${host.id}: give one of them another id`,
+      );
+    const before = stored && readHost(stored.key, stored.value);
+    if (before?.state === "removed")
+      throw new OverlayError("missing", `Host ${host.id} was removed from the cluster; join it again`);
+    const steps: Step[] = [
+      live
+        ? { kind: "replace", key, revision: live.revision, value, lease }
+        : { kind: "create", key, value, lease },
+    ];
+    for (const [index, ip] of addressesOf(host).entries()) {
+      const vtep = vteps[index];
+      if (vtep && vtep.value !== host.id)
+        throw new OverlayError(
+          "conflict",
+          `Address ${formatIp(ip)} is that of host ${vtep.value}; each host needs its own`,
+        );
+      const same = { key: keys.vtep(ip), value: host.id };
+      if (!vtep) steps.push({ kind: "create", ...same });
+    }
+    const wanted = formatRecord({ ...before, ...host });
+    if (!stored) steps.push({ kind: "create", key: keys.host(host.id), value: wanted });
+    else if (stored.value !== wanted)
+      steps.push({ kind: "replace", key: stored.key, revision: stored.revision, value: wanted });
+    if (before) steps.push(...goneAddresses(keys, before, host));
+    const outcome: Outcome = await engine.commit(steps);
+    if (outcome.committed) return outcome.revision;
+  }
+  throw new OverlayError(
+    "conflict",
+    `Cannot register host ${host.id}: its entries keep changing; is there another machine with this id?`,
+  );
+}
+
+function addressesOf({ underlay }: HostRecord) {
+  return [underlay.v4, underlay.v6].filter((ip) => ip !== undefined);
+}
+
+function goneAddresses(keys: Keys, before: HostRecord, now: HostRecord): Step[] {
+  const kept = new Set(addressesOf(now).map(formatIp));
+  return addressesOf(before)
+    .filter((ip) => !kept.has(formatIp(ip)))
+    .map((ip) => ({ kind: "clear", key: keys.vtep(ip) }));
+}
