@@ -34,6 +34,15 @@ export interface Native {
   netlinkJoin(fd: number, group: number): void;
   /** Everything that is queued; empty where nothing is. ENOBUFS: notifications were lost. */
   netlinkReceive(fd: number): Uint8Array;
+  /** From now on the socket gets no notifications of what that netlink address (`port`) has asked the kernel for. */
+  netlinkIgnore(fd: number, port: number): void;
+  /**
+   * Calls back with every notification that comes, several at once where they come faster; or with an error, ENOBUFS
+   * where some were lost. A thread of its own waits for them; it takes the socket over, and does not keep the process
+   * alive.
+   * @returns a descriptor: `fs.closeSync` of it ends all
+   */
+  netlinkWatch(fd: number, tell: (news: Uint8Array | NodeJS.ErrnoException) => void): number;
   /**
    * Opens a network namespace, wherever it is mounted; undefined for one of another kind, and for any other file. Throws
    * ENOENT where there is nothing. Close the fd with `fs.closeSync`.

@@ -68,6 +68,11 @@ export class NetlinkSocket {
     this.#transport = transport;
   }
 
+  /** Its netlink address. */
+  get port(): number {
+    return this.#transport.port;
+  }
+
   /** @throws {NetlinkError} EPROTONOSUPPORT where this kernel lacks the family; EMFILE */
   static open(options: SocketOptions): NetlinkSocket {
     return new NetlinkSocket(openTransport(options));

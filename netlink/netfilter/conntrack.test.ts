@@ -37,6 +37,8 @@ describe("decodeFlow", () => {
         destinationPort: 4321,
       },
       id: 0xec6889fd,
+      // IPS_CONFIRMED, IPS_DST_NAT, and both IPS_*_NAT_DONE
+      status: 424,
       zone: undefined,
     });
   });

@@ -40,7 +40,11 @@ const attributes = attributeTable({
   id: [12, u32be],
   zone: [18, u16be],
   filter: [25, filter],
+  statusMask: [26, u32be],
 });
+
+/** enum ip_conntrack_status: include/uapi/linux/netfilter/nf_conntrack_common.h */
+export const FlowStatus = { SeenReply: 1 << 1, SourceTranslated: 1 << 4 } as const;
 
 /** One direction of a flow, as its packets are when the host gets them. */
 export interface Tuple {
@@ -61,6 +65,8 @@ export interface Flow {
   /** How answers come back: where a destination was translated, their source is the translation. */
   readonly reply: Tuple;
   readonly id?: number | undefined;
+  /** FlowStatus.*, and others. */
+  readonly status?: number | undefined;
   /** Absent: the default zone. */
   readonly zone?: number | undefined;
 }
@@ -76,19 +82,22 @@ export interface FlowFilter {
   readonly protocol: number;
   /** As the flow began. */
   readonly destinationPort?: number | undefined;
+  /** FlowStatus.*, or'ed: none of these is set. */
+  readonly without?: number | undefined;
 }
 
 /**
  * For `dump`: like `conntrack -L -f FAMILY -p PROTOCOL --orig-port-dst PORT`. Kernels before 5.8 don't know the filter
  * and answer with everything of the family: filter again.
  */
-export function getFlows({ family, protocol, destinationPort }: FlowFilter): Request {
+export function getFlows({ family, protocol, destinationPort, without }: FlowFilter): Request {
   const body = attributes.encode({
     original: { protocol: { number: protocol, destinationPort } },
     filter: {
       original: FilterFlag.ProtocolNumber | (destinationPort === undefined ? 0 : FilterFlag.DestinationPort),
       reply: 0,
     },
+    ...(without === undefined ? {} : { status: 0, statusMask: without }),
   });
   return {
     op: `read tracked connections of IPv${family}`,
@@ -127,7 +136,7 @@ export function decodeFlow({ body }: Message): Flow | undefined {
   const original = tupleOf(values.original);
   const reply = tupleOf(values.reply);
   if (!family || !original || !reply) return undefined;
-  return { family, original, reply, id: values.id, zone: values.zone };
+  return { family, original, reply, id: values.id, status: values.status, zone: values.zone };
 }
 
 function tupleOf(values: ReturnType<typeof tuple.decode> | undefined): Tuple | undefined {

@@ -11,6 +11,13 @@ export const Subsystem = { conntrack: 1, nftables: 10 } as const;
 
 /** NFT_MSG_*: include/uapi/linux/netfilter/nf_tables.h */
 export const NftMessage = {
+  NewTable: 0,
+  GetTable: 1,
+  DeleteTable: 2,
+  NewChain: 3,
+  DeleteChain: 5,
+  DeleteRule: 8,
+  DeleteSet: 11,
   NewSetElements: 12,
   GetSetElements: 13,
   DeleteSetElements: 14,
