@@ -142,17 +142,20 @@ export class Journal {
 
   /** All records, or those of one network, in no order. Files that are no records are passed over. */
   list(network?: string): JournalRecord[] {
+    return [...this.each(network)];
+  }
+
+  /** The same one by one, each read when it is asked for: for whoever has other work to do in between. */
+  *each(network?: string): Generator<JournalRecord, void> {
     this.#trash.sweep();
-    const records: JournalRecord[] = [];
     for (const each of network === undefined ? this.networks() : [network]) {
       for (const entry of this.#entries(each)) {
         const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
         // It may have gone since the directory was read.
         const record = words && this.#readFile(each, entry.name, words);
-        if (record) records.push(record);
+        if (record) yield record;
       }
     }
-    return records;
   }
 
   /** The records of one container, of one plugin, in all networks. Reads no other file. */

@@ -1,12 +1,14 @@
 import { type Cidr, containsIp } from "#net/cidr.ts";
 import { equalIp, type IpAddress } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
-import { decodeFlow, deleteFlow, type Flow, getFlows } from "#netlink/netfilter/conntrack.ts";
+import { decodeFlow, deleteFlow, type Flow, FlowStatus, getFlows } from "#netlink/netfilter/conntrack.ts";
 import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
 /** IPPROTO_UDP */
 const udp = 17;
+/** IPPROTO_TCP */
+const tcp = 6;
 
 /** One walk through the kernel's table for each port is cheaper than getting all of its UDP flows, up to this many. */
 const maxFilteredPorts = 4;
@@ -42,18 +44,61 @@ export async function forgetUdpFlows(
       const own = wanted.filter((each) => each.family === family);
       const flows = await readFlows(socket, family, own);
       const stale = flows.filter((flow) => own.some((each) => isAmong(flow, each)));
-      for (let at = 0; at < stale.length; at += deletionsPerDatagram) {
-        const requests = stale.slice(at, at + deletionsPerDatagram).map(deleteFlow);
-        for (const { error } of await socket.attemptAsync(requests)) {
-          if (error && error.errno !== Errno.ENOENT) throw error;
-          if (!error) count++;
-        }
+      count += await forget(socket, stale);
+    }
+    return count;
+  } finally {
+    socket.close();
+  }
+}
+
+/**
+ * Makes the kernel forget connections from these addresses that began while nothing translated their source: UDP, and
+ * TCP that nobody has answered yet. Sent again, their packets are led by the rules of now.
+ * @returns how many were forgotten
+ * @throws {NetlinkError} EOPNOTSUPP or EINVAL where the kernel lacks nf_conntrack_netlink
+ */
+export async function forgetUntranslatedFlows(
+  namespace: NetworkNamespace,
+  sources: readonly IpAddress[],
+): Promise<number> {
+  const socket = NetlinkSocket.open({ protocol: Protocol.Netfilter, namespaceFd: namespace.fd });
+  try {
+    let count = 0;
+    for (const family of [4, 6] as const) {
+      const own = new Set(sources.filter((each) => each.family === family).map(({ value }) => value));
+      if (own.size === 0) continue;
+      for (const { protocol, without } of untranslated) {
+        const messages = await socket.dumpAsync(getFlows({ family, protocol, without }));
+        const stale = messages
+          .flatMap((message) => decodeFlow(message) ?? [])
+          // Kernels before 5.8 don't know the filter.
+          .filter((flow) => flow.original.protocol === protocol && ((flow.status ?? 0) & without) === 0)
+          .filter(({ original }) => own.has(original.source.value));
+        count += await forget(socket, stale);
       }
     }
     return count;
   } finally {
     socket.close();
   }
+}
+
+const untranslated = [
+  { protocol: udp, without: FlowStatus.SourceTranslated },
+  { protocol: tcp, without: FlowStatus.SourceTranslated | FlowStatus.SeenReply },
+] as const;
+
+async function forget(socket: NetlinkSocket, flows: readonly Flow[]): Promise<number> {
+  let count = 0;
+  for (let at = 0; at < flows.length; at += deletionsPerDatagram) {
+    const requests = flows.slice(at, at + deletionsPerDatagram).map(deleteFlow);
+    for (const { error } of await socket.attemptAsync(requests)) {
+      if (error && error.errno !== Errno.ENOENT) throw error;
+      if (!error) count++;
+    }
+  }
+  return count;
 }
 
 async function readFlows(
