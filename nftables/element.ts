@@ -189,7 +189,8 @@ export function isInterval(definition: SetDefinition): boolean {
   return definition.key.some((field) => field.interval);
 }
 
-function formatFields(fields: readonly AnyField[], values: readonly unknown[]): string {
+/** `tcp . 8080`, as nft writes the fields of a key or of a value. */
+export function formatFields(fields: readonly AnyField[], values: readonly unknown[]): string {
   return fields.map((field, index) => field.format(values[index] as never)).join(" . ");
 }
 

@@ -1,7 +1,13 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { definitionOf, type SetId, type TableFamily, tableName } from "./element.ts";
 import { type NftListing, parseNftJson } from "./json.ts";
 import { elementsIn, type ListedElement } from "./listed-element.ts";
 import { findProgram, ProgramError, type ProgramOptions, runProgram } from "./program.ts";
+
+/** MAX_ARG_STRLEN: 32 pages (include/uapi/linux/binfmts.h), less the terminating zero. */
+const maxArgumentBytes = 128 * 1024 - 1;
 
 /** The nft program in one network namespace: reads everything, and loads the skeleton. Never in a hot path. */
 export class Nft {
@@ -18,12 +24,23 @@ export class Nft {
 
   /**
    * Runs commands in nft's language as one transaction.
-   * @param script at most 128 KiB, the kernel's limit for one argument
    * @throws {ProgramError}
    */
   async run(script: string): Promise<void> {
-    // As an argument: nft can't open the stdin that Node gives it, and a file would have to be cleaned up.
-    await runProgram("nft", [script], this.#options);
+    // As an argument, where it is not too long for one: nft can't open the stdin that Node gives it, and a file has to
+    // be cleaned up.
+    if (Buffer.byteLength(script) <= maxArgumentBytes) {
+      await runProgram("nft", [script], this.#options);
+      return;
+    }
+    const directory = await mkdtemp(join(tmpdir(), "netctl-nft-"));
+    try {
+      const file = join(directory, "script.nft");
+      await writeFile(file, script, { mode: 0o600 });
+      await runProgram("nft", ["-f", file], this.#options);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 
   /** Everything in the namespace, foreign tables included. Like `nft -j list ruleset`. */

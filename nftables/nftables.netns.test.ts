@@ -320,6 +320,9 @@ describe("skeletonState", () => {
     await nftables.load("inet");
     expect(await nftables.skeletonState("inet")).toBe("current");
     host.run("nft add rule inet netctl postrouting accept");
+    expect(await nftables.skeletonState("inet")).toBe("extended");
+    await nftables.load("inet");
+    host.run("nft add table inet netctl '{ flags dormant; }'");
     expect(await nftables.skeletonState("inet")).toBe("damaged");
   });
 

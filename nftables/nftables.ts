@@ -7,6 +7,7 @@ import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError, NetlinkError } from "#netlink/error.ts";
 import type { Request } from "#netlink/message.ts";
 import { batchLead, nftBatch, readGeneration } from "#netlink/netfilter/batch.ts";
+import { NetfilterFamily } from "#netlink/netfilter/header.ts";
 import {
   addElements,
   decodeElements,
@@ -15,6 +16,7 @@ import {
   getElement,
   type SetElement,
 } from "#netlink/netfilter/set-element.ts";
+import { isDormant } from "#netlink/netfilter/table.ts";
 import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
 import {
   definitionOf,
@@ -25,13 +27,21 @@ import {
   type SetId,
   type SharedSetId,
   type TableFamily,
+  tableName,
 } from "./element.ts";
 import { decodeElement, encodeElement, encodeKey, setName } from "./element-codec.ts";
 import { ConflictError, type Difference, NftablesUnavailableError } from "./error.ts";
 import { Nft } from "./nft.ts";
 import { type OwnerTag, sameOwner } from "./owner.ts";
 import type { ProgramOptions } from "./program.ts";
-import { compareSkeleton, type SkeletonState, skeletonMarker, skeletonText } from "./skeleton.ts";
+import { contains, isShared, largestSubnets, type SharedOperation } from "./shared-subnet.ts";
+import {
+  compareSkeleton,
+  type SkeletonState,
+  skeletonMarker,
+  skeletonText,
+  skeletonVersion,
+} from "./skeleton.ts";
 
 /** Another writer's commit between our look and our batch: each attempt means that somebody got on. */
 const maxRestarts = 256;
@@ -58,6 +68,15 @@ export interface View {
 export interface Change {
   readonly remove: readonly ElementRef[];
   readonly add: readonly Operation[];
+}
+
+/** Several steps with no other change of this process's between them. */
+export interface Turn {
+  readonly view: View;
+  /** As `Nftables.change`. */
+  change(plan: (view: View) => Change): Promise<void>;
+  /** Commands in nft's language, as one transaction. @throws {ProgramError} */
+  run(script: string): Promise<void>;
 }
 
 /** One request of a transaction, and what to make of its refusal. */
@@ -136,6 +155,34 @@ export class Nftables {
     await this.#inTurn(async () => await this.#change(plan));
   }
 
+  /** Runs `work` while all other changes of this process wait. Only what it is given may be used to change anything. */
+  async inOneTurn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
+    return await this.#inTurn(
+      async () =>
+        await work({
+          view: this.#view,
+          change: async (plan) => await this.#change(plan),
+          run: async (script) => await this.nft.run(script),
+        }),
+    );
+  }
+
+  /** The netlink address that this commits from. It stays the same until `close()`. @throws {NetlinkError} */
+  port(): number {
+    this.#writer ??= this.#open();
+    return this.#writer.port;
+  }
+
+  /** The number of the ruleset, which every commit of anybody raises. @throws {NetlinkError} */
+  generation(): number {
+    return readGeneration(this.#read());
+  }
+
+  /** True if the table is there, with the marker of this version: the cheapest of all looks. @throws {NetlinkError} */
+  hasSkeleton(family: TableFamily): boolean {
+    return this.#readAll([skeletonMarker(family)])[0]?.value?.[0] === skeletonVersion;
+  }
+
   /** The element, `undefined` if there is none. Like `nft get element`. @throws {NetlinkError} */
   async read(ref: ElementRef): Promise<PresentElement | undefined> {
     return this.#readAll([ref])[0];
@@ -186,7 +233,10 @@ export class Nftables {
   async skeletonState(family: TableFamily): Promise<SkeletonState> {
     const listing = await this.nft.listSkeleton(family);
     const marker = this.#readAll([skeletonMarker(family)])[0];
-    return compareSkeleton(family, marker?.value?.[0], listing);
+    const state = compareSkeleton(family, marker?.value?.[0], listing);
+    // Which nft 1.0.6 does not tell in JSON.
+    const isAsleep = listing !== undefined && isDormant(this.#read(), NetfilterFamily[family], tableName);
+    return isAsleep && (state === "current" || state === "extended") ? "damaged" : state;
   }
 
   /**
@@ -226,6 +276,10 @@ export class Nftables {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  get #view(): View {
+    return { read: (refs) => this.#readAll(refs), list: (set) => this.#list(set) };
   }
 
   #read(): NetlinkSocket {
@@ -280,7 +334,7 @@ export class Nftables {
   }
 
   async #change(plan: (view: View) => Change): Promise<void> {
-    const view: View = { read: (refs) => this.#readAll(refs), list: (set) => this.#list(set) };
+    const view = this.#view;
     let loads = 0;
     for (let restarts = 0; ; restarts++) {
       const generation = readGeneration(this.#read());
@@ -386,12 +440,6 @@ export class Nftables {
   }
 }
 
-type SharedOperation = Extract<Operation, { readonly set: SharedSetId }>;
-
-function isShared(operation: Operation): operation is SharedOperation {
-  return definitionOf(operation.set).life === "network";
-}
-
 /** ERESTART: another ruleset than the one we looked at. The others: a signal, or a module that had to be loaded. */
 function isRestart(error: NetlinkError): boolean {
   return [Errno.ERESTART, Errno.EAGAIN, Errno.EINTR].some((errno) => errno === error.errno);
@@ -402,11 +450,6 @@ function isSkeletonMissing(error: NetlinkError, step: Step): boolean {
   return error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker === true);
 }
 
-/** True if all addresses of `inner` are in `outer`. */
-function contains(outer: Cidr, inner: Cidr): boolean {
-  return outer.prefixLength <= inner.prefixLength && overlaps(outer, inner);
-}
-
 /** One transaction: the markers of the tables concerned, then what is deleted, then what is added. */
 function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[] = []): readonly Step[] {
   const families = new Set(operations.map((operation) => definitionOf(operation.set).family));
@@ -415,19 +458,6 @@ function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[
     ...grouped(deleted).map(deleteStep),
     ...grouped(largestSubnets(operations)).flatMap(addSteps),
   ];
-}
-
-/** Attachments that share a transaction mostly share their subnet too: of subnets that overlap, the largest is enough. */
-function largestSubnets(operations: readonly Operation[]): readonly Operation[] {
-  const shared = [
-    ...new Map(operations.filter(isShared).map((each) => [formatElement(each), each])).values(),
-  ];
-  const largest = shared.filter(({ key: [subnet] }) => {
-    return !shared.some(
-      ({ key: [other] }) => other.prefixLength < subnet.prefixLength && contains(other, subnet),
-    );
-  });
-  return [...largest, ...operations.filter((operation) => !isShared(operation))];
 }
 
 function tryDecode(set: SetId, element: SetElement): PresentElement | undefined {

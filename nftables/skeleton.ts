@@ -61,8 +61,11 @@ export function skeletonMarker(family: TableFamily) {
   return { set, key: [0], value: [skeletonVersion] } as const;
 }
 
-/** "damaged": of this version, but not with its chains and rules; after `nft flush table`, for instance. */
-export type SkeletonState = "current" | "outdated" | "damaged" | "missing";
+/**
+ * "damaged": of this version, but not with its chains and rules; after `nft flush table`, for instance. "extended": with
+ * further rules in its chains, which another hand has put there.
+ */
+export type SkeletonState = "current" | "extended" | "outdated" | "damaged" | "missing";
 
 /**
  * Compares our table as nft lists it with what it should be: each chain's hook and number of rules, and each
@@ -76,16 +79,19 @@ export function compareSkeleton(
 ): SkeletonState {
   if (!listing) return "missing";
   if (version !== skeletonVersion) return "outdated";
+  let isExtended = false;
   const chainsOk = chains[family].every((chain) => {
     const present = listing.chains.find((candidate) => candidate.name === chain.name);
-    const rules = listing.rules.filter((rule) => rule.chain === chain.name);
-    return present && rules.length === chain.rules.length && hookOf(present) === (chain.hook ?? "");
+    const count = listing.rules.filter((rule) => rule.chain === chain.name).length;
+    if (count > chain.rules.length) isExtended = true;
+    return present && count >= chain.rules.length && hookOf(present) === (chain.hook ?? "");
   });
   const setsOk = setsOf(family).every((definition) => {
     const present = listing.sets.find((candidate) => candidate.name === definition.name);
     return present?.key.join() === definition.key.map((field) => field.type).join();
   });
-  return chainsOk && setsOk ? "current" : "damaged";
+  if (!chainsOk || !setsOk) return "damaged";
+  return isExtended ? "extended" : "current";
 }
 
 function hookOf({ base }: NftChain): string {

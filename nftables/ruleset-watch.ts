@@ -1,0 +1,88 @@
+import { NetfilterFamily, NftMessage } from "#netlink/netfilter/header.ts";
+import { decodeRulesetNews, type RulesetNews, rulesetGroup } from "#netlink/netfilter/ruleset-news.ts";
+import { NotificationWatch } from "#netlink/notification-watch.ts";
+import { Protocol } from "#netlink/socket.ts";
+import { tableName } from "./element.ts";
+
+export interface RulesetWatchOptions {
+  /** An open namespace; the own one where there is none. Only needed while opening. */
+  readonly namespaceFd?: number | undefined;
+  /** `Nftables.port()`: what it commits is not told. */
+  readonly ownPort: number;
+  /** Somebody else may have taken away something that is ours. */
+  readonly onChange: (reason: string) => void;
+  /** Nothing more will be noticed. */
+  readonly onEnd: (error: Error) => void;
+}
+
+/**
+ * Tells when another program takes something of the suite's out of nftables: a table (`nft flush ruleset`), a chain, a
+ * rule, an element. Other programs' own tables, and what is added to ours, go by unnoticed.
+ */
+export class RulesetWatch {
+  readonly #watch: NotificationWatch;
+
+  /** @throws {NetlinkError} */
+  constructor({ namespaceFd, ownPort, onChange, onEnd }: RulesetWatchOptions) {
+    this.#watch = new NotificationWatch({
+      protocol: Protocol.Netfilter,
+      group: rulesetGroup,
+      namespaceFd,
+      ignoredPort: ownPort,
+      onNews: (notifications) => {
+        const reason = reasonIn(notifications);
+        if (reason !== undefined) onChange(reason);
+      },
+      onLoss: () => onChange("notifications of nftables were lost"),
+      onEnd,
+    });
+  }
+
+  close(): void {
+    this.#watch.close();
+  }
+}
+
+/** What stands in every name of ours, and in the names of the reference's chains that we make by iptables. */
+const ourNames = [Buffer.from(tableName), Buffer.from("CNI-")];
+
+/** Why something of ours may be gone; undefined for what does not concern us. */
+export function reasonIn(notifications: Uint8Array): string | undefined {
+  // Others may change thousands of rules at once: one look for a name is cheaper than decoding them.
+  const bytes = Buffer.from(notifications.buffer, notifications.byteOffset, notifications.byteLength);
+  if (!ourNames.some((name) => bytes.includes(name))) return undefined;
+  try {
+    const found = decodeRulesetNews(notifications).find(concernsUs);
+    return found && `${words[found.message] ?? "change"} in table ${familyName(found.family)} ${found.table}`;
+  } catch {
+    // Of a kernel that writes it otherwise: then the whole has to be looked at.
+    return "a notification of nftables can't be read";
+  }
+}
+
+const words: Readonly<Record<number, string>> = {
+  [NftMessage.NewTable]: "table changed",
+  [NftMessage.DeleteTable]: "table deleted",
+  [NftMessage.NewChain]: "chain changed",
+  [NftMessage.DeleteChain]: "chain deleted",
+  [NftMessage.DeleteRule]: "rule deleted",
+  [NftMessage.DeleteSet]: "set deleted",
+  [NftMessage.DeleteSetElements]: "element deleted",
+};
+
+function concernsUs({ message, table }: RulesetNews): boolean {
+  if (words[message] === undefined) return false;
+  // Tables of one attachment each, and iptables': only their loss is a loss.
+  const isAddition = message === NftMessage.NewTable || message === NftMessage.NewChain;
+  return table === tableName || (!isAddition && isSharedName(table));
+}
+
+/** The notification names something of ours, and this may be the table in which it is. */
+function isSharedName(table: string): boolean {
+  return table.startsWith(`${tableName}_`) || ["nat", "raw"].includes(table);
+}
+
+function familyName(family: number): string {
+  const [name] = Object.entries(NetfilterFamily).find(([, number]) => number === family) ?? [];
+  return name ?? String(family);
+}
