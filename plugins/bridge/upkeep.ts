@@ -3,6 +3,7 @@ import { goObject } from "#cni/schema.ts";
 import { cidr, ip } from "#cni/schema-values.ts";
 import type { IntactRecord } from "#journal/record.ts";
 import { readAddresses } from "#kernel/address.ts";
+import { forgetUntranslatedFlows } from "#kernel/conntrack.ts";
 import { readEachLink } from "#kernel/link.ts";
 import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -27,6 +28,20 @@ export const upkeep: Upkeep = {
     if (attachment) await (await iptablesOf(host, {})).add(attachment);
   },
   linkProblems,
+  async restored(records, host) {
+    const sources = records.flatMap((record) => decodeMade(record)?.masquerade ?? []);
+    try {
+      await forgetUntranslatedFlows(
+        host.kernel.namespace,
+        sources.map(({ address }) => address),
+      );
+    } catch (error) {
+      // A kernel that can't be asked for its connections masquerades the next ones all the same.
+      host.log.warn("cannot forget connections that were not masqueraded", {
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
+  },
 };
 
 function iptablesAttachment(record: IntactRecord) {
