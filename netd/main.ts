@@ -9,7 +9,9 @@ import type { Log } from "#machine/log.ts";
 import { openHost, type SuiteHost } from "#suite/host.ts";
 import { loadPlugins } from "#suite/plugins.ts";
 import { recover } from "#suite/recover.ts";
+import { hasAttachments } from "#suite/repair.ts";
 import { endAfterFault } from "./faults.ts";
+import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog } from "./log.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
@@ -122,6 +124,9 @@ async function main(): Promise<void> {
   lock.markReady(pid);
   log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
 
+  const keeper = new Keeper({ host });
+  keeper.start();
+
   let stopping = false;
   const stop = async (reason: string) => {
     if (stopping) return;
@@ -129,12 +134,14 @@ async function main(): Promise<void> {
     log.info("stopping", { reason, served: requests.served });
     file?.remove();
     // One that never ends would keep it for ever; its caller has given up by then.
-    await Promise.race([requests.close(), sleep(stopLimitMs)]);
+    await Promise.race([Promise.all([requests.close(), keeper.close()]), sleep(stopLimitMs)]);
     await host.close();
     process.exit(0);
   };
   const reasonToStop = (): string | undefined => {
-    if (options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs) return "idle";
+    const isIdle = options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs;
+    // While there are attachments it stays: nobody else would put back what is taken away of them.
+    if (isIdle && !hasAttachments(host)) return "idle";
     if (file && !file.isThere()) return "the socket was taken away";
     return programIdentity(program) === programAtStart ? undefined : "another version was installed";
   };
@@ -142,6 +149,7 @@ async function main(): Promise<void> {
   setInterval(() => {
     const reason = reasonToStop();
     if (reason !== undefined) void stop(reason);
+    else keeper.tick();
   }, watchIntervalMs);
 
   if (options.lockFd !== undefined) {
