@@ -1,0 +1,226 @@
+import { afterEach, beforeEach, describe, expect } from "vitest";
+import { readAllAddresses } from "#kernel/address.ts";
+import { NetworkNamespace } from "#kernel/namespace.ts";
+import { type Cidr, firstIp, formatCidr, parseCidr } from "#net/cidr.ts";
+import { addToIp, equalIp, formatIp, type IpAddress, parseIp } from "#net/ip.ts";
+import { testWith } from "#testing/requires.ts";
+import { Underlay } from "#testing/underlay.ts";
+import { reconcile } from "./dataplane.ts";
+import { desiredTunnels } from "./desired.ts";
+import { Keys } from "./keys.ts";
+import { formatRecord, type HostRecord, readHost } from "./record.ts";
+import { ClusterView } from "./view.ts";
+
+const keys = new Keys("lab");
+let underlay: Underlay;
+let view: ClusterView;
+let revision: number;
+
+function put(key: string, record: object): void {
+  revision++;
+  view.apply({ revision, changes: [{ kind: "put", entry: { key, value: formatRecord(record), revision } }] });
+}
+function drop(key: string): void {
+  revision++;
+  view.apply({ revision, changes: [{ kind: "delete", key, revision }] });
+}
+function addHost(number: number, addresses: { v4?: string; v6?: string }, mtu = 1500): void {
+  const parsed = Object.fromEntries(
+    Object.entries(addresses).map(([family, text]) => [family, parseIp(text)]),
+  );
+  put(keys.host(`h${number}`), {
+    v: 1,
+    id: `h${number}`,
+    name: `h${number}`,
+    underlay: parsed,
+    mtu,
+    state: "active",
+  });
+}
+const block = (number: number, family: 4 | 6): Cidr =>
+  parseCidr(family === 4 ? `10.32.${number}.0/26` : `fd32::${number}:0/112`);
+/** The address that stands for a container. */
+const container = (number: number, family: 4 | 6): string =>
+  formatIp(addToIp(firstIp(block(number, family)), 2));
+
+function addBlocks(number: number): void {
+  for (const family of [4, 6] as const) {
+    const cidr = block(number, family);
+    put(keys.block("web", cidr), { v: 1, cidr, host: `h${number}`, nonce: "n" });
+    underlay
+      .host(number)
+      .run(`ip link show br0 >/dev/null 2>&1 || { ip link add br0 type bridge; ip link set br0 up; }
+      ip address add ${container(number, family)}/${cidr.prefixLength} dev br0 ${family === 6 ? "nodad" : ""}`);
+  }
+}
+
+const self = (number: number): HostRecord => {
+  const record = view.hosts.get(`h${number}`);
+  if (!record) throw new Error(`host ${number} is not known`);
+  return readHost("self", formatRecord(record));
+};
+
+function pass(number: number) {
+  const namespace = NetworkNamespace.open(underlay.host(number).path);
+  try {
+    const device = (local: IpAddress) =>
+      readAllAddresses(namespace).find(({ address }) => equalIp(address.address, local))?.ifindex;
+    return reconcile(namespace, desiredTunnels(view, self(number)), device);
+  } finally {
+    namespace.close();
+  }
+}
+
+const ping = (from: number, to: number, family: 4 | 6): string =>
+  underlay.host(from).run(`ping -${family} -I ${container(from, family)} -c1 -W2 ${container(to, family)}`);
+
+beforeEach(() => {
+  underlay = Underlay.create("overlay", 3);
+  view = new ClusterView(keys);
+  revision = 0;
+  put(keys.cluster, { v: 1, uuid: "u", udpPort: 4789, vniMin: 1, vniMax: 100, pools: [] });
+  put(keys.network("web"), {
+    v: 1,
+    name: "web",
+    id: "0123",
+    mode: "l3",
+    vni: 42,
+    subnets: [
+      { cidr: parseCidr("10.32.0.0/16"), blockLength: 26 },
+      { cidr: parseCidr("fd32::/64"), blockLength: 112 },
+    ],
+    internal: false,
+    state: "active",
+  });
+  for (const number of [1, 2, 3]) addHost(number, { v4: `203.0.113.${number}` });
+});
+afterEach(() => underlay.remove());
+
+describe("three hosts with addresses in one network", () => {
+  testWith(["vxlan"], "reach each other, and a second pass changes nothing", () => {
+    for (const number of [1, 2, 3]) addBlocks(number);
+    for (const number of [1, 2, 3]) expect(pass(number).failures).toEqual([]);
+    for (const family of [4, 6] as const) {
+      ping(1, 2, family);
+      ping(2, 3, family);
+      ping(3, 1, family);
+    }
+    for (const number of [1, 2, 3]) expect(pass(number)).toEqual({ changes: [], failures: [] });
+    const [link] = underlay
+      .host(1)
+      .json<{ mtu: number; linkinfo: { info_data: object } }>("ip -j -d link show nv16");
+    expect(link).toMatchObject({
+      mtu: 1450,
+      linkinfo: { info_data: { id: 42, port: 4789, learning: false, udp_csum: true } },
+    });
+  });
+
+  testWith(["vxlan"], "whatever somebody has deleted or changed is there again after a pass", () => {
+    for (const number of [1, 2, 3]) addBlocks(number);
+    for (const number of [1, 2, 3]) pass(number);
+    const damages = [
+      "ip link del nv16",
+      "ip link set nv16 down",
+      "ip link set nv16 mtu 1300",
+      "ip link set nv16 address 02:00:00:00:00:77",
+      "ip route del 10.32.2.0/26",
+      "ip -6 route del fd32::2:0/112",
+      "ip neigh flush dev nv16 nud permanent",
+      "ip neigh replace 10.32.2.0 lladdr 02:00:00:00:00:99 dev nv16 nud permanent",
+      "bridge fdb flush dev nv16 2>/dev/null || bridge fdb show dev nv16 | while read mac rest; do bridge fdb del $mac dev nv16 dst 203.0.113.2 || true; done 2>/dev/null",
+      "ip address flush dev nv16",
+      "ip link del nv16; ip link add nv16 type vxlan id 9 dstport 4789 local 203.0.113.1 nolearning; ip link set nv16 alias netctl:overlay=0123",
+    ];
+    for (const damage of damages) {
+      underlay.host(1).run(damage);
+      const { changes, failures } = pass(1);
+      expect(failures, damage).toEqual([]);
+      expect(changes, damage).not.toEqual([]);
+      for (const family of [4, 6] as const) ping(1, 2, family);
+      expect(pass(1), damage).toEqual({ changes: [], failures: [] });
+    }
+  });
+
+  testWith(["vxlan"], "routes and entries of others are left alone", () => {
+    for (const number of [1, 2, 3]) addBlocks(number);
+    pass(1);
+    underlay.host(1).run(`ip route add 10.32.77.0/26 via 203.0.113.9 proto bird
+      bridge fdb add 02:00:00:00:00:55 dev nv16 dst 203.0.113.9 extern_learn`);
+    expect(pass(1)).toEqual({ changes: [], failures: [] });
+    underlay
+      .host(1)
+      .run("ip route show 10.32.77.0/26 | grep bird; bridge fdb show dev nv16 | grep 02:00:00:00:00:55");
+  });
+});
+
+describe("when the cluster changes", () => {
+  testWith(["vxlan"], "a host that joins is reached, and one that was removed is not", () => {
+    addBlocks(1);
+    addBlocks(2);
+    pass(1);
+    pass(2);
+    expect(() => ping(1, 3, 4)).toThrow();
+    addBlocks(3);
+    for (const number of [1, 2, 3]) expect(pass(number).failures).toEqual([]);
+    ping(1, 3, 4);
+    drop(keys.block("web", block(3, 4)));
+    drop(keys.block("web", block(3, 6)));
+    expect(pass(1).changes).toContain("remove route to 10.32.3.0/26");
+    // To nobody's addresses, and so nowhere: not to the default route.
+    expect(() => underlay.host(1).run("ip route get 10.32.3.2")).toThrow(/No route to host/);
+    ping(1, 2, 4);
+  });
+
+  testWith(["vxlan"], "another address of a host is taken over", () => {
+    addBlocks(1);
+    addBlocks(2);
+    underlay
+      .host(2)
+      .run(
+        "ip address add 203.0.113.22/24 dev up0; ip address del 203.0.113.2/24 dev up0; ip address add 203.0.113.22/24 dev up0 || true",
+      );
+    addHost(2, { v4: "203.0.113.22" });
+    pass(1);
+    pass(2);
+    ping(1, 2, 4);
+    ping(1, 2, 6);
+  });
+
+  testWith(["vxlan"], "the MTU is what the narrowest host leaves", () => {
+    addBlocks(1);
+    addBlocks(2);
+    addHost(2, { v4: "203.0.113.2" }, 1400);
+    pass(1);
+    expect(underlay.host(1).run("cat /sys/class/net/nv16/mtu 2>/dev/null || ip -o link show nv16")).toMatch(
+      /1350/,
+    );
+  });
+
+  testWith(["vxlan"], "an underlay of IPv6 alone carries both families", () => {
+    for (const number of [1, 2]) addHost(number, { v6: `2001:db8:ff::${number}` });
+    addBlocks(1);
+    addBlocks(2);
+    for (const number of [1, 2]) expect(pass(number).failures).toEqual([]);
+    ping(1, 2, 4);
+    ping(2, 1, 6);
+    expect(underlay.host(1).run("ip -d link show nw16")).toContain("2001:db8:ff::1");
+  });
+
+  testWith(["vxlan"], "a host without addresses in a network has nothing of it", () => {
+    addBlocks(1);
+    pass(1);
+    expect(pass(2)).toEqual({ changes: [], failures: [] });
+    drop(keys.block("web", block(1, 4)));
+    drop(keys.block("web", block(1, 6)));
+    expect(pass(1).changes).toContain("remove tunnel nv16");
+    expect(underlay.host(1).run("ip route show proto 201; ip -6 route show proto 201")).toBe("");
+  });
+
+  testWith(["vxlan"], "the underlay's device is named when its address is gone", () => {
+    addBlocks(1);
+    addBlocks(2);
+    underlay.host(1).run("ip address flush dev up0");
+    expect(pass(1).failures).toEqual(["tunnel nv16: no device has the underlay address 203.0.113.1"]);
+    expect(formatCidr(block(1, 4))).toBe("10.32.1.0/26");
+  });
+});

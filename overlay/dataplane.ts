@@ -1,0 +1,398 @@
+import { listLinks } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { writeSysctls } from "#kernel/sysctl.ts";
+import { type Cidr, formatCidr } from "#net/cidr.ts";
+import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { Errno } from "#netlink/errno.ts";
+import type { Request } from "#netlink/message.ts";
+import { decodeAddress, deleteAddress, getAddresses, newAddress } from "#netlink/route/address.ts";
+import {
+  decodeForwardingEntry,
+  deleteForwardingEntry,
+  getForwardingEntries,
+  newForwardingEntry,
+} from "#netlink/route/fdb.ts";
+import { deleteLink, firstLink, getLink, type Link, newLink, setLink } from "#netlink/route/link.ts";
+import { AddressGeneration } from "#netlink/route/link-attributes.ts";
+import {
+  decodeNeighbor,
+  deleteNeighbor,
+  getNeighbors,
+  NeighborFlag,
+  NeighborState,
+  newNeighbor,
+} from "#netlink/route/neighbor.ts";
+import {
+  decodeRoute,
+  deleteRoute,
+  getRoutes,
+  newRoute,
+  type Route,
+  RouteType,
+} from "#netlink/route/route.ts";
+import type { Peer, Tunnel } from "./desired.ts";
+
+/** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
+export const routeProtocol = 201;
+
+/** Of the routes that end packets to addresses which nobody has: any other route to them comes first. */
+const unreachableMetric = 0xffff_fffe;
+
+/** Marks our devices, whatever somebody has renamed them to. */
+const aliasPrefix = "netctl:overlay=";
+
+/** What a pass has changed, in words; empty if all was as it should be. */
+export interface Reconciled {
+  readonly changes: readonly string[];
+  readonly failures: readonly string[];
+}
+
+interface Want {
+  /** What there can be only one of: adding it replaces what has the same. */
+  readonly place: string;
+  /** The place with what is there. */
+  readonly key: string;
+  readonly words: string;
+  readonly add: Request;
+}
+
+interface Have {
+  readonly place: string;
+  readonly key: string;
+  readonly words: string;
+  readonly remove: Request;
+}
+
+/**
+ * Makes the host's tunnels so, by comparing: whoever has deleted what, and whatever happened while nobody looked, the
+ * next pass mends it. Entries of others (learned, of another routing daemon, by hand) are left alone.
+ */
+export function reconcile(
+  namespace: NetworkNamespace,
+  tunnels: readonly Tunnel[],
+  underlayDevice: (local: IpAddress) => number | undefined,
+): Reconciled {
+  const changes: string[] = [];
+  const failures: string[] = [];
+  const send = (
+    items: readonly { readonly words: string; readonly request: Request }[],
+    done: readonly number[],
+  ) => {
+    for (let at = 0; at < items.length; at += batchSize) {
+      const part = items.slice(at, at + batchSize);
+      const outcomes = namespace.attempt(part.map((item) => item.request));
+      for (const [index, { words }] of part.entries()) {
+        const outcome = outcomes[index];
+        if (outcome?.errno === 0) changes.push(words);
+        else if (!done.includes(outcome?.errno ?? 0))
+          failures.push(`${words}: ${outcome?.error?.message ?? "no answer"}`);
+      }
+    }
+  };
+
+  const wantedNames = new Set<string>(tunnels.map((tunnel) => tunnel.name));
+  const present = readDevices(namespace, wantedNames);
+  const wants: Want[] = [];
+  const haves: Have[] = [];
+  for (const tunnel of tunnels) {
+    const parent = underlayDevice(tunnel.local);
+    if (parent === undefined) {
+      failures.push(`tunnel ${tunnel.name}: no device has the underlay address ${formatIp(tunnel.local)}`);
+      continue;
+    }
+    const device = ensureDevice(namespace, present.get(tunnel.name), { tunnel, parent, changes, failures });
+    if (!device) continue;
+    wants.push(...wantedEntries(tunnel, device.ifindex));
+    haves.push(...presentEntries(namespace, device));
+  }
+  wants.push(...unreachableRoutes(tunnels));
+  haves.push(...presentRoutes(namespace));
+
+  const wantedPlaces = new Set(wants.map((want) => want.place));
+  const presentKeys = new Set(haves.map((have) => have.key));
+  const isComplete = failures.length === 0;
+  // What leads somewhere comes before what leads to it; what is no longer wanted goes after what replaces it.
+  send(
+    wants
+      .filter(({ key }) => !presentKeys.has(key))
+      .map(({ words, add }) => ({ words: `add ${words}`, request: add })),
+    [Errno.EEXIST],
+  );
+  // Where a tunnel is not there that should be, nobody can say which ways are no longer wanted.
+  if (!isComplete) return { changes, failures };
+  send(
+    haves
+      .filter(({ place }) => !wantedPlaces.has(place))
+      .map(({ words, remove }) => ({ words: `remove ${words}`, request: remove })),
+    [Errno.ENOENT, Errno.ESRCH, Errno.ENODEV, Errno.EADDRNOTAVAIL],
+  );
+  const leavers = [...present.values()].filter((device) => !wantedNames.has(device.name));
+  send(
+    leavers.map(({ ifindex, name }) => ({ words: `remove tunnel ${name}`, request: deleteLink(ifindex) })),
+    [Errno.ENODEV],
+  );
+  return { changes, failures };
+}
+
+/** Requests in one datagram: well below a socket's buffer for the answers. */
+const batchSize = 200;
+
+/** Our devices: by their mark, or by a name that is to be ours, as after a crash right behind the making. */
+function readDevices(
+  namespace: NetworkNamespace,
+  wantedNames: ReadonlySet<string>,
+): ReadonlyMap<string, Link> {
+  const devices = new Map<string, Link>();
+  for (const { ifindex, name, kind, alias } of listLinks(namespace)) {
+    if (kind !== "vxlan" || !(alias?.startsWith(aliasPrefix) || wantedNames.has(name))) continue;
+    const [answer] = namespace.attempt([getLink(ifindex, { statistics: false })]);
+    const link = answer?.errno === 0 ? firstLink(answer.messages) : undefined;
+    if (link) devices.set(name, link);
+  }
+  return devices;
+}
+
+interface Making {
+  readonly tunnel: Tunnel;
+  /** ifindex of the underlay's device */
+  readonly parent: number;
+  readonly changes: string[];
+  readonly failures: string[];
+}
+
+function ensureDevice(
+  namespace: NetworkNamespace,
+  present: Link | undefined,
+  making: Making,
+): Link | undefined {
+  const { tunnel, parent, changes, failures } = making;
+  if (present && isSameTunnel(present, tunnel, parent)) {
+    adjust(namespace, present, making);
+    return present;
+  }
+  const outcomes = namespace.attempt([
+    ...(present ? [deleteLink(present.ifindex)] : []),
+    newLink({
+      name: tunnel.name,
+      kind: "vxlan",
+      mac: tunnel.mac,
+      mtu: tunnel.mtu,
+      vxlan: {
+        id: tunnel.vni,
+        link: parent,
+        ...(tunnel.local.family === 4 ? { local: tunnel.local } : { local6: tunnel.local }),
+        port: tunnel.udpPort,
+        learning: false,
+        udpChecksum: true,
+        // Never fragment on the way: what does not fit is told to the sender.
+        df: tunnel.local.family === 4 ? 1 : 0,
+      },
+    }),
+  ]);
+  const made = outcomes.at(-1);
+  if (made?.error) {
+    failures.push(`make tunnel ${tunnel.name}: ${made.error.message}`);
+    return undefined;
+  }
+  writeSysctls(namespace, [
+    { key: `net/ipv6/conf/${tunnel.name}/accept_ra`, value: 0, optional: true },
+    // Packets come in from here and their answers may leave by another way only on a host that is set up wrongly;
+    // but a loose check is what the kernel's documentation asks for tunnels.
+    { key: `net/ipv4/conf/${tunnel.name}/rp_filter`, value: 2, optional: true },
+  ]);
+  const [, up] = namespace.attempt([
+    setLink(tunnel.name, { addressGeneration: AddressGeneration.None }),
+    // The kernel takes no alias from who makes a link.
+    setLink(tunnel.name, { alias: aliasOf(tunnel), up: true }),
+  ]);
+  if (up?.error) failures.push(`set tunnel ${tunnel.name} up: ${up.error.message}`);
+  changes.push(`${present ? "make again" : "make"} tunnel ${tunnel.name}`);
+  const [answer] = namespace.attempt([getLink(tunnel.name, { statistics: false })]);
+  return answer?.errno === 0 ? firstLink(answer.messages) : undefined;
+}
+
+/** What can't be changed on a device that exists. */
+function isSameTunnel(device: Link, tunnel: Tunnel, parent: number): boolean {
+  const { vxlan } = device;
+  const local = tunnel.local.family === 4 ? vxlan?.local : vxlan?.local6;
+  return (
+    vxlan?.id === tunnel.vni &&
+    vxlan.port === tunnel.udpPort &&
+    vxlan.link === parent &&
+    vxlan.learning === false &&
+    local !== undefined &&
+    equalIp(local, tunnel.local)
+  );
+}
+
+function aliasOf({ networkId }: Tunnel): string {
+  return `${aliasPrefix}${networkId}`;
+}
+
+function adjust(namespace: NetworkNamespace, device: Link, { tunnel, changes, failures }: Making): void {
+  const wanted = {
+    ...(device.mtu === tunnel.mtu ? {} : { mtu: tunnel.mtu }),
+    ...(device.mac === tunnel.mac ? {} : { mac: tunnel.mac }),
+    ...(device.alias === aliasOf(tunnel) ? {} : { alias: aliasOf(tunnel) }),
+    ...(device.up ? {} : { up: true }),
+  };
+  if (Object.keys(wanted).length === 0) return;
+  const words = `set ${Object.keys(wanted).join(", ")} of tunnel ${tunnel.name}`;
+  const [outcome] = namespace.attempt([setLink(device.ifindex, wanted)]);
+  if (outcome?.error) failures.push(`${words}: ${outcome.error.message}`);
+  else changes.push(words);
+}
+
+function wantedEntries(tunnel: Tunnel, ifindex: number): readonly Want[] {
+  return [
+    ...tunnel.addresses.map((address) => ({
+      ...addressKey(ifindex, address),
+      words: `address ${formatCidr(address)} of ${tunnel.name}`,
+      add: newAddress({ ifindex, address, noDad: address.address.family === 6 }),
+    })),
+    ...tunnel.peers.flatMap((peer) => peerEntries(tunnel, peer, ifindex)),
+  ];
+}
+
+function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly Want[] {
+  const { mac, underlay, gateways, blocks } = peer;
+  return [
+    {
+      ...forwardingKey(ifindex, mac, underlay),
+      words: `forwarding entry ${mac} to ${formatIp(underlay)} of ${tunnel.name}`,
+      add: newForwardingEntry({ ifindex, mac, destination: underlay, presence: "replace" }),
+    },
+    ...gateways.map((ip) => ({
+      ...neighborKey(ifindex, ip, mac),
+      words: `neighbor ${formatIp(ip)} of ${tunnel.name}`,
+      add: newNeighbor({ ifindex, ip, mac, replace: true }),
+    })),
+    ...blocks.flatMap((destination) => {
+      const { family } = destination.address;
+      const gateway = gateways.find((ip) => ip.family === family);
+      if (!gateway) return [];
+      return [
+        {
+          ...routeKey({ destination, gateway, ifindex }),
+          words: `route to ${formatCidr(destination)} by ${tunnel.name}`,
+          add: newRoute({
+            family,
+            destination,
+            gateway,
+            ifindex,
+            onLink: true,
+            protocol: routeProtocol,
+            presence: "replace",
+          }),
+        },
+      ];
+    }),
+  ];
+}
+
+function unreachableRoutes(tunnels: readonly Tunnel[]): readonly Want[] {
+  const subnets = new Map(
+    tunnels.flatMap((tunnel) => tunnel.subnets).map((cidr) => [formatCidr(cidr), cidr]),
+  );
+  return [...subnets.values()].map((destination) => ({
+    ...routeKey({ destination }),
+    words: `unreachable route to ${formatCidr(destination)}`,
+    add: newRoute({
+      family: destination.address.family,
+      destination,
+      type: RouteType.unreachable,
+      metric: unreachableMetric,
+      protocol: routeProtocol,
+      presence: "replace",
+    }),
+  }));
+}
+
+function presentEntries(namespace: NetworkNamespace, { ifindex, name }: Link): readonly Have[] {
+  const addresses = namespace.dump(getAddresses({ ifindex })).map(decodeAddress);
+  const neighbors = namespace
+    .dump(getNeighbors({ ifindex }))
+    .map(decodeNeighbor)
+    .filter(
+      ({ state, flags }) =>
+        state === NeighborState.permanent && (flags & NeighborFlag.ExternallyLearned) === 0,
+    );
+  const forwarding = namespace
+    .dump(getForwardingEntries({ ifindex }))
+    .map(decodeForwardingEntry)
+    .filter((entry) => entry.ifindex === ifindex && entry.destination !== undefined)
+    .filter(({ flags }) => (flags & NeighborFlag.ExternallyLearned) === 0);
+  return [
+    ...addresses.map(({ address }) => ({
+      ...addressKey(ifindex, address),
+      words: `address ${formatCidr(address)} of ${name}`,
+      remove: deleteAddress({ ifindex, address }),
+    })),
+    ...neighbors.map(({ ip, mac }) => ({
+      ...neighborKey(ifindex, ip, mac ?? ""),
+      words: `neighbor ${formatIp(ip)} of ${name}`,
+      remove: deleteNeighbor({ ifindex, ip }),
+    })),
+    ...forwarding.map(({ mac, destination }) => ({
+      ...forwardingKey(ifindex, mac, destination),
+      words: `forwarding entry ${mac} of ${name}`,
+      remove: deleteForwardingEntry({ ifindex, mac, destination }),
+    })),
+  ];
+}
+
+function presentRoutes(namespace: NetworkNamespace): readonly Have[] {
+  return ([4, 6] as const)
+    .flatMap((family) => namespace.dump(getRoutes({ family, table: 254 })).map(decodeRoute))
+    .filter((route) => route.protocol === routeProtocol)
+    .map((route) => ({
+      ...routeKey(route),
+      words: `route to ${route.destination ? formatCidr(route.destination) : "everywhere"}`,
+      remove: deleteRoute({
+        family: route.family,
+        destination: route.destination,
+        gateway: route.gateway,
+        ifindex: isUnreachable(route) ? undefined : route.ifindex,
+        metric: route.metric,
+        type: route.type,
+        protocol: routeProtocol,
+      }),
+    }));
+}
+
+function isUnreachable(route: Pick<Route, "type">): boolean {
+  return route.type === RouteType.unreachable;
+}
+
+/** Where something stands, and what it is. */
+interface Key {
+  readonly place: string;
+  readonly key: string;
+}
+
+function keyed(place: string, what = ""): Key {
+  return { place, key: `${place} ${what}` };
+}
+
+function routeKey(route: {
+  readonly destination?: Cidr | undefined;
+  readonly gateway?: IpAddress | undefined;
+  readonly ifindex?: number | undefined;
+}): Key {
+  const { destination, gateway, ifindex } = route;
+  const to = destination ? formatCidr(destination) : "default";
+  // IPv6 names the loopback as the device of a route that goes nowhere.
+  return gateway ? keyed(`route ${to}`, `${formatIp(gateway)} ${ifindex}`) : keyed(`no route ${to}`);
+}
+
+function addressKey(ifindex: number, address: Cidr): Key {
+  return keyed(`address ${ifindex} ${formatCidr(address)}`);
+}
+
+function neighborKey(ifindex: number, ip: IpAddress, mac: string): Key {
+  return keyed(`neighbor ${ifindex} ${formatIp(ip)}`, mac);
+}
+
+function forwardingKey(ifindex: number, mac: string, destination: IpAddress | undefined): Key {
+  return keyed(`fdb ${ifindex} ${mac}`, destination && formatIp(destination));
+}

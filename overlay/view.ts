@@ -1,0 +1,168 @@
+import type { Changes, Entry, Snapshot } from "#engine/engine.ts";
+import type { Keys } from "./keys.ts";
+import {
+  type BlockRecord,
+  type ClusterRecord,
+  type HostRecord,
+  type NetworkRecord,
+  readBlock,
+  readCluster,
+  readHost,
+  readNetwork,
+} from "./record.ts";
+
+/** A block, and which network it is of. */
+export interface KnownBlock {
+  readonly entry: Entry;
+  readonly network: string;
+  readonly record: BlockRecord;
+}
+
+export interface KnownNetwork {
+  readonly entry: Entry;
+  readonly record: NetworkRecord;
+}
+
+/** What the agent may believe of a list that it did not expect. */
+export type Trust = { readonly trusted: true } | { readonly trusted: false; readonly reason: string };
+
+/** Of the hosts that were there before, so many must be there in a list that replaces all that was known. */
+const leastShareOfHosts = 0.5;
+
+/**
+ * What this host knows of the cluster. A value that can't be read never counts as gone: what was known of it before
+ * stays, and is named under `problems`.
+ */
+export class ClusterView {
+  readonly #keys: Keys;
+  readonly #entries = new Map<string, Entry>();
+  #revision = 0;
+  readonly #networks = new Map<string, KnownNetwork>();
+  readonly #hosts = new Map<string, HostRecord>();
+  readonly #blocks = new Map<string, KnownBlock>();
+  readonly #problems = new Map<string, string>();
+  #cluster: ClusterRecord | undefined;
+
+  constructor(keys: Keys) {
+    this.#keys = keys;
+  }
+
+  /** Everything up to here is in it. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get cluster(): ClusterRecord | undefined {
+    return this.#cluster;
+  }
+
+  get networks(): ReadonlyMap<string, KnownNetwork> {
+    return this.#networks;
+  }
+
+  get hosts(): ReadonlyMap<string, HostRecord> {
+    return this.#hosts;
+  }
+
+  /** By key. */
+  get blocks(): ReadonlyMap<string, KnownBlock> {
+    return this.#blocks;
+  }
+
+  get problems(): readonly string[] {
+    return [...this.#problems.values()];
+  }
+
+  /** To be kept on disk: what was known last. */
+  snapshot(): Snapshot {
+    return { revision: this.#revision, entries: [...this.#entries.values()] };
+  }
+
+  /** What the watch has said. */
+  apply({ revision, changes }: Changes): void {
+    for (const change of changes) {
+      if (change.kind === "put") this.#put(change.entry);
+      else this.#delete(change.key);
+    }
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
+  /**
+   * Whether a list may replace what is known. An engine that was emptied, restored from an old copy or mixed up with
+   * another gives lists too; to follow it would take the network down.
+   * @param uuid of the cluster that this host is of
+   */
+  judge(snapshot: Snapshot, uuid: string): Trust {
+    const stored = snapshot.entries.find((entry) => entry.key === this.#keys.cluster);
+    if (!stored)
+      return { trusted: false, reason: "the engine knows no cluster: it was emptied, or is another one" };
+    const cluster = readCluster(stored.key, stored.value);
+    if (cluster.uuid !== uuid)
+      return {
+        trusted: false,
+        reason: `the engine has cluster ${cluster.uuid}, and this host is of ${uuid}`,
+      };
+    if (snapshot.revision < this.#revision)
+      return {
+        trusted: false,
+        reason: `the engine is at revision ${snapshot.revision} and was at ${this.#revision}: it was restored from an old copy`,
+      };
+    const now = new Set(snapshot.entries.map((entry) => entry.key));
+    const before = [...this.#hosts.keys()].map((id) => this.#keys.host(id));
+    const left = before.filter((key) => now.has(key)).length;
+    if (before.length > 1 && left < before.length * leastShareOfHosts)
+      return { trusted: false, reason: `only ${left} of ${before.length} hosts are left in the engine` };
+    return { trusted: true };
+  }
+
+  /** Takes a list for all there is. Ask `judge` first. */
+  replace({ revision, entries }: Snapshot): void {
+    const now = new Set(entries.map((entry) => entry.key));
+    for (const key of this.#entries.keys()) if (!now.has(key)) this.#delete(key);
+    for (const entry of entries)
+      if (this.#entries.get(entry.key)?.revision !== entry.revision) this.#put(entry);
+    this.#revision = revision;
+  }
+
+  #put(entry: Entry): void {
+    const { key, value } = entry;
+    this.#entries.set(key, entry);
+    try {
+      this.#read(entry);
+      this.#problems.delete(key);
+    } catch (error) {
+      this.#problems.set(
+        key,
+        `${error instanceof Error ? error.message : String(error)} (${value.length} bytes)`,
+      );
+    }
+  }
+
+  #read(entry: Entry): void {
+    const { key, value } = entry;
+    if (key === this.#keys.cluster) this.#cluster = readCluster(key, value);
+    const name = restOf(key, this.#keys.networks);
+    if (name !== undefined) this.#networks.set(name, { entry, record: readNetwork(key, value) });
+    const id = restOf(key, this.#keys.hosts);
+    if (id !== undefined) this.#hosts.set(id, readHost(key, value));
+    const block = restOf(key, this.#keys.blocks);
+    if (block !== undefined) {
+      const network = block.slice(0, block.indexOf("/"));
+      this.#blocks.set(key, { entry, network, record: readBlock(key, value) });
+    }
+  }
+
+  #delete(key: string): void {
+    this.#entries.delete(key);
+    this.#problems.delete(key);
+    this.#blocks.delete(key);
+    const name = restOf(key, this.#keys.networks);
+    if (name !== undefined) this.#networks.delete(name);
+    const id = restOf(key, this.#keys.hosts);
+    if (id !== undefined) this.#hosts.delete(id);
+  }
+}
+
+function restOf(key: string, prefix: string): string | undefined {
+  return key.startsWith(prefix) ? key.slice(prefix.length) : undefined;
+}
