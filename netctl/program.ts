@@ -8,6 +8,7 @@ import { registerNetworkCreate } from "./network-create.ts";
 import { registerNetworkInspect } from "./network-inspect.ts";
 import { registerNetworkLs } from "./network-ls.ts";
 import { registerNetworkRm } from "./network-rm.ts";
+import { registerRepair } from "./repair.ts";
 import { registerSandboxCreate } from "./sandbox-create.ts";
 import { registerSandboxExec } from "./sandbox-exec.ts";
 import { registerSandboxLs } from "./sandbox-ls.ts";
@@ -28,7 +29,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
     [registerSandboxCreate, registerSandboxExec, registerSandboxLs, registerSandboxRm],
   ],
 ];
-const single: readonly Register[] = [registerInspect];
+const single: readonly Register[] = [registerInspect, registerRepair];
 
 const directoryFlags = [
   ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],

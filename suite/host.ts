@@ -23,8 +23,11 @@ export interface SuiteHost extends PluginHost {
  * The host that the plugins of this process act on: its own network namespace, and the directories that
  * `environment` names (NETCTL_*_DIR). Nothing is opened before it is used.
  */
-export function openHost(environment: Environment, log: Log): SuiteHost {
-  const directories: Directories = resolveDirectories(environment);
+export function openHost(
+  environment: Environment,
+  log: Log,
+  directories: Directories = resolveDirectories(environment),
+): SuiteHost {
   const bootId = readBootId();
   const kernel = HostKernel.open();
   const nftables = new Nftables();

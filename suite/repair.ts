@@ -1,11 +1,9 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AttachmentKey, IntactRecord } from "#journal/record.ts";
 import { definitionOf, type ElementRef, formatElement, type Operation } from "#nftables/element.ts";
 import { ownerTag } from "#nftables/owner.ts";
 import { type Restoration, restore } from "#nftables/restore.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import type { Upkeep } from "#plugins/upkeep.ts";
-import { loadPlugin } from "./plugins.ts";
+import { type Kept, readKept } from "./kept.ts";
 
 /** What was missing of one attachment's, by one plugin. */
 export interface AttachmentRepair {
@@ -39,14 +37,6 @@ export interface Repair {
 export interface RepairOptions {
   /** Only look. */
   readonly dryRun?: boolean;
-}
-
-/** What is left to do between two looks at the event loop: reading a record takes some 20 µs. */
-const recordsAtOnce = 64;
-
-interface Kept {
-  readonly record: IntactRecord;
-  readonly upkeep: Upkeep;
 }
 
 /**
@@ -109,39 +99,6 @@ export async function repair(host: PluginHost, { dryRun = false }: RepairOptions
 /** True if something was missing, whether or not it could be put back. */
 export function foundAnything({ tables, shared, attachments, failed }: Repair): boolean {
   return tables.length + shared.length + attachments.length + failed.length > 0;
-}
-
-/** True if this host has attachments. Reads no more records than it has to. */
-export function hasAttachments(host: PluginHost): boolean {
-  for (const record of host.journal.each()) {
-    if (record.phase === "done" && isOfThisHost(record, host)) return true;
-  }
-  return false;
-}
-
-/** Attachments that are whole by their records, the oldest first, with what knows what they need. */
-async function readKept(
-  host: PluginHost,
-): Promise<{ readonly kept: readonly Kept[]; readonly unsettled: boolean }> {
-  const kept: Kept[] = [];
-  let unsettled = false;
-  let read = 0;
-  for (const record of host.journal.each()) {
-    if (++read % recordsAtOnce === 0) await nextTurn();
-    if (record.phase === "torn" || !isOfThisHost(record, host)) continue;
-    const upkeep = (await loadPlugin(record.plugin))?.upkeep;
-    if (!upkeep) continue;
-    if (record.phase === "done") kept.push({ record, upkeep });
-    else unsettled = true;
-  }
-  kept.sort((a, b) => a.record.createdAtMs - b.record.createdAtMs);
-  return { kept, unsettled };
-}
-
-/** What was made for another host of this machine is in that one's namespace; of an earlier boot nothing is left. */
-function isOfThisHost({ bootId, hostNamespace: theirs }: IntactRecord, host: PluginHost): boolean {
-  const { dev, ino } = host.hostNamespace;
-  return bootId === host.bootId && (!theirs || (theirs.dev === dev && theirs.ino === ino));
 }
 
 function ownerOf({ key: { network, containerId, ifName } }: IntactRecord): string {
