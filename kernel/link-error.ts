@@ -57,3 +57,17 @@ export class UnsupportedByKernelError extends Error {
     this.name = "UnsupportedByKernelError";
   }
 }
+
+/** A link can't have another one on it. */
+export class ParentRefusedError extends Error {
+  readonly parentName: string;
+
+  constructor(kind: string, parentName: string, reason: string, cause?: unknown) {
+    super(
+      `Cannot create a ${kind} on ${JSON.stringify(parentName)}: ${reason}`,
+      cause === undefined ? undefined : { cause },
+    );
+    this.name = "ParentRefusedError";
+    this.parentName = parentName;
+  }
+}

@@ -4,16 +4,18 @@ import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import {
   decodeLinkSummary,
+  firstLink,
   firstLinkSummary,
   getLink,
   getLinks,
   type LinkSummary as Link,
   type LinkChanges,
+  type Link as LinkDetails,
   setLink,
 } from "#netlink/route/link.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
-export type { LinkChanges, LinkSummary as Link } from "#netlink/route/link.ts";
+export type { Link as LinkDetails, LinkChanges, LinkSummary as Link } from "#netlink/route/link.ts";
 
 /** A link by its ifindex or its name. */
 export type LinkRef = number | IfName;
@@ -40,6 +42,14 @@ export function readEachLink(
     if (outcome.errno === Errno.ENODEV) return undefined;
     throw outcome.error;
   });
+}
+
+/** The same with everything that the kernel says of it, such as the mode of a macvlan. Takes longer. @throws {NetlinkError} */
+export function readLinkDetails(namespace: NetworkNamespace, ref: LinkRef): LinkDetails | undefined {
+  const [outcome] = namespace.attempt([getLink(ref, withoutCounters)]);
+  if (outcome === undefined || outcome.errno === Errno.ENODEV) return undefined;
+  if (outcome.errno !== 0) throw outcome.error;
+  return firstLink(outcome.messages);
 }
 
 /** @throws {NetlinkError} ENODEV */

@@ -38,12 +38,13 @@ export async function setUpContainerLink(
     readonly duplicateAddressDetection: boolean;
     readonly dns: CniResult["dns"];
   },
-): Promise<CniResult> {
+): Promise<{ readonly link: Link; readonly result: CniResult }> {
   const { path: sandbox } = request.netns;
   if (!ipam) {
     changeLink(container, ifName, { up: true });
     const link = requireLink(container, ifName);
-    return { interfaces: [describeInterface(link, sandbox)], ips: [], routes: [], dns: options.dns };
+    const interfaces = [describeInterface(link, sandbox)];
+    return { link, result: { interfaces, ips: [], routes: [], dns: options.dns } };
   }
   const { ipamType, duplicateAddressDetection } = options;
   const { ips, routes, addresses, kernelRoutes } = describeIpConfiguration(ipam, {
@@ -69,7 +70,7 @@ export async function setUpContainerLink(
     if (!(error instanceof WaitTimeoutError) || (duplicateAddressDetection && isUp)) throw error;
   }
   announce(container, link);
-  return { interfaces: [describeInterface(link, sandbox)], ips, routes, dns: options.dns };
+  return { link, result: { interfaces: [describeInterface(link, sandbox)], ips, routes, dns: options.dns } };
 }
 
 /**

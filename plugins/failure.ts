@@ -1,9 +1,11 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
+import { RouteExistsError } from "#kernel/host-route.ts";
 import { DuplicateAddressError } from "#kernel/interface.ts";
 import {
   BridgeFullError,
   LinkExistsError,
   NotABridgeError,
+  ParentRefusedError,
   UnsupportedByKernelError,
 } from "#kernel/link-error.ts";
 import { NamespaceError } from "#kernel/namespace-error.ts";
@@ -18,6 +20,8 @@ type ErrorClass = abstract new (...args: never[]) => Error;
 /** What an error of the folders below means to a container runtime. */
 const codes: readonly (readonly [type: ErrorClass, code: ErrorCode])[] = [
   [NotABridgeError, ErrorCode.InvalidNetworkConfig],
+  [ParentRefusedError, ErrorCode.InvalidNetworkConfig],
+  [RouteExistsError, ErrorCode.InvalidNetworkConfig],
   [DuplicateAddressError, ErrorCode.InvalidNetworkConfig],
   [ConflictError, ErrorCode.InvalidNetworkConfig],
   [LinkExistsError, ErrorCode.InvalidEnvironment],

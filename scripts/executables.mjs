@@ -1,6 +1,7 @@
 /** Plugins installed in dist/bin, each as a copy of the launcher. `netctl` is there as well. */
 export const plugins = [
   "bridge",
+  "macvlan",
   "host",
   "none",
   "loopback",

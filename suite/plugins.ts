@@ -11,6 +11,7 @@ const attaching: Readonly<Record<string, Load>> = {
   none: async () => (await import("#plugins/none/main.ts")).none,
   loopback: async () => (await import("#plugins/loopback/main.ts")).loopback,
   "host-device": async () => (await import("#plugins/host-device/main.ts")).hostDevice,
+  macvlan: async () => (await import("#plugins/macvlan/main.ts")).macvlan,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
 };
