@@ -38,13 +38,12 @@ export async function setUpContainerLink(
     readonly duplicateAddressDetection: boolean;
     readonly dns: CniResult["dns"];
   },
-): Promise<{ readonly link: Link; readonly result: CniResult }> {
+): Promise<CniResult> {
   const { path: sandbox } = request.netns;
   if (!ipam) {
     changeLink(container, ifName, { up: true });
     const link = requireLink(container, ifName);
-    const interfaces = [describeInterface(link, sandbox)];
-    return { link, result: { interfaces, ips: [], routes: [], dns: options.dns } };
+    return { interfaces: [describeInterface(link, sandbox)], ips: [], routes: [], dns: options.dns };
   }
   const { ipamType, duplicateAddressDetection } = options;
   const { ips, routes, addresses, kernelRoutes } = describeIpConfiguration(ipam, {
@@ -70,7 +69,7 @@ export async function setUpContainerLink(
     if (!(error instanceof WaitTimeoutError) || (duplicateAddressDetection && isUp)) throw error;
   }
   announce(container, link);
-  return { link, result: { interfaces: [describeInterface(link, sandbox)], ips, routes, dns: options.dns } };
+  return { interfaces: [describeInterface(link, sandbox)], ips, routes, dns: options.dns };
 }
 
 /**

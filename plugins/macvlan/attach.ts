@@ -47,12 +47,12 @@ export async function configure(
   const { config } = work;
   const { ipamType, duplicateAddressDetection } = config;
   if (config.hostAccess && ipam) await grantHostAccess(work, ipam.ips);
-  const { link, result } = await setUpContainerLink(work, ipam, {
+  const result = await setUpContainerLink(work, ipam, {
     what,
     ipamType,
     duplicateAddressDetection,
     dns: config.dns ?? ipam?.dns ?? {},
   });
-  introduceHost(work, result.ips, link.ifindex);
+  introduceHost(work, result.ips);
   return result;
 }

@@ -98,17 +98,14 @@ function hostAddress(
  * Tells the container where the host's IPv6 addresses are: the host answers for an address only on the interface that
  * has it (ndisc_recv_ns in net/ipv6/ndisc.c), and the container can't be heard there.
  */
-export function introduceHost(
-  work: Making<MacvlanConfig, Made>,
-  ips: readonly CniIp[],
-  ifindex: number,
-): void {
-  const { made, container, host } = work;
+export function introduceHost(work: Making<MacvlanConfig, Made>, ips: readonly CniIp[]): void {
+  const { made, container, ifName, host } = work;
   const { namespace } = host.kernel;
   if (!made.hostAccess) return;
   const link = readLink(namespace, made.hostAccess.link);
   const parent = readLink(namespace, made.parent.name);
   if (!link?.mac || !parent) return;
+  const { ifindex } = requireLink(container, ifName);
   for (const { address } of readAddresses(namespace, parent.ifindex)) {
     const ip = address.address;
     const isReached = ips.some((own) => ip.family === 6 && containsIp(own.address, ip));
