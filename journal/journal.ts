@@ -4,6 +4,7 @@ import {
   type Dirent,
   fsync,
   fsyncSync,
+  opendirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -170,6 +171,29 @@ export class Journal {
         return this.#readFile(network, entry.name, words) ?? [];
       }),
     );
+  }
+
+  /**
+   * True if another attachment of the same network has a record of the plugin, whole or torn. Costs the same however
+   * many there are.
+   */
+  hasOther(key: AttachmentKey, plugin: string): boolean {
+    const path = `${this.#directory}/${key.network}`;
+    const own = recordName(key, plugin);
+    try {
+      const directory = opendirSync(path);
+      try {
+        for (let entry = directory.readSync(); entry; entry = directory.readSync()) {
+          const isRecord = entry.isFile() && parseRecordName(entry.name)?.plugin === plugin;
+          if (isRecord && entry.name !== own) return true;
+        }
+      } finally {
+        directory.closeSync();
+      }
+    } catch (cause) {
+      if (errorCode(cause) !== "ENOENT") throw new IoError("list journal directory", path, cause);
+    }
+    return false;
   }
 
   /** Networks that have or had records. */

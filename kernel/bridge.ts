@@ -94,10 +94,7 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
       await removeLink(namespace, link.ifindex);
   });
   crashPoint("bridge-made");
-  writeSysctls(namespace, [
-    { key: `net/ipv6/conf/${name}/accept_ra`, value: 0, optional: true },
-    noAddressDetection(name),
-  ]);
+  writeSysctls(namespace, [noRouterAdvertisements(name), noAddressDetection(name)]);
   crashPoint("bridge-sysctls-set");
   return requireLink(namespace, name);
 }
@@ -108,6 +105,15 @@ function createBridge(namespace: NetworkNamespace, spec: BridgeSpec, undo: Undo)
  */
 export function skipAddressDetection(namespace: NetworkNamespace, name: string): void {
   writeSysctls(namespace, [noAddressDetection(name)]);
+}
+
+/** Keeps the host from taking whoever is behind the link for its router (CVE-2020-10749). */
+export function ignoreRouterAdvertisements(namespace: NetworkNamespace, name: string): void {
+  writeSysctls(namespace, [noRouterAdvertisements(name)]);
+}
+
+function noRouterAdvertisements(name: string): SysctlSetting {
+  return { key: `net/ipv6/conf/${name}/accept_ra`, value: 0, optional: true };
 }
 
 function noAddressDetection(name: string): SysctlSetting {
@@ -165,7 +171,7 @@ export function startBridgePort(namespace: NetworkNamespace, port: IfName, spec:
   };
   const isPlain = !spec.hairpin && !spec.isolated;
   // Not needed by a port without addresses, but where the reference has it people look for it.
-  writeSysctls(namespace, [{ key: `net/ipv6/conf/${port}/accept_ra`, value: 0, optional: true }]);
+  ignoreRouterAdvertisements(namespace, port);
   const outcomes = namespace.attempt([
     // First, as it is too late when the port is up. A kernel without IPv6 refuses it.
     setLink(port, { addressGeneration: AddressGeneration.None }),

@@ -18,6 +18,8 @@ export interface InterfaceSpec {
   readonly routes: readonly RouteSpec[];
   /** False: IPv6 addresses are usable at once, and nobody asks whether another node has them. */
   readonly duplicateAddressDetection: boolean;
+  /** False: nobody is taken for a router who says so; routes are those of `routes` alone. Undefined: as it is. */
+  readonly routerAdvertisements?: boolean;
 }
 
 /**
@@ -60,6 +62,9 @@ function prepareSysctls(namespace: NetworkNamespace, name: IfName, spec: Interfa
     // The link-local address, which the kernel makes by itself, would be probed for even where ours are not.
     { key: `${ipv6}/accept_dad`, value: duplicateAddressDetection ? 1 : 0, optional: true },
   ];
+  if (spec.routerAdvertisements === false) {
+    settings.push({ key: `${ipv6}/accept_ra`, value: 0, optional: true });
+  }
   if (duplicateAddressDetection) settings.push({ key: `${ipv6}/enhanced_dad`, value: 1, optional: true });
   if (addresses.some(({ address }) => address.family === 6)) {
     settings.push(

@@ -2,16 +2,10 @@ import { decodeComment, encodeComment } from "#netlink/netfilter/comment.ts";
 import { concatenate, splitConcatenation } from "#netlink/netfilter/concatenation.ts";
 import { NetfilterFamily } from "#netlink/netfilter/header.ts";
 import type { SetElement, SetName } from "#netlink/netfilter/set-element.ts";
-import {
-  definitionOf,
-  isInterval,
-  type PresentElement,
-  type SetDefinition,
-  type SetId,
-  tableName,
-} from "./element.ts";
+import { definitionOf, isInterval, type PresentElement, type SetId } from "./element.ts";
 import type { AnyField, Bounds } from "./field.ts";
 import { parseOwnerTag } from "./owner.ts";
+import { type SetDefinition, tableName } from "./set-definition.ts";
 
 /** Where the kernel has the set. */
 export function setName(definition: SetDefinition): SetName {

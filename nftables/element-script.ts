@@ -1,4 +1,5 @@
-import { definitionOf, formatFields, type Operation, type SetId, tableName } from "./element.ts";
+import { definitionOf, formatFields, type Operation, type SetId } from "./element.ts";
+import { tableName } from "./set-definition.ts";
 
 /** So that no line is of a length that nobody can read, or that nft's parser has to hold at once. */
 const elementsPerCommand = 500;

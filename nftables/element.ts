@@ -1,40 +1,18 @@
 import {
   type AnyField,
-  etherAddress,
   inetPort,
   inetPortRange,
   inetProtocol,
-  interfaceName,
   ipv4,
   ipv4Prefix,
   ipv6,
   ipv6Prefix,
   mark,
 } from "./field.ts";
+import { forwardSets } from "./forward-sets.ts";
 import type { Owner, OwnerTag } from "./owner.ts";
-
-/** The suite has one table in each of these families, always under the same name. */
-export type TableFamily = "inet" | "bridge";
-export const tableName = "netctl";
-
-/**
- * A set or, with `value`, a map of the skeleton. Its declaration in nft's language, the bytes of its elements
- * and the reading of `nft -j` all follow from the row.
- */
-export interface SetDefinition {
-  readonly family: TableFamily;
-  /** Its name in the table. A changed key or value needs a new name: the kernel can't alter a set's type. */
-  readonly name: string;
-  /** Several fields are a concatenation. */
-  readonly key: readonly AnyField[];
-  readonly value?: readonly AnyField[];
-  /**
-   * "attachment": each element has an owner, who alone removes it. "network": a subnet, shared by its attachments,
-   * without owner. "host": a fact about the host that several attachments rely on, without owner. "skeleton": the
-   * skeleton's own marker.
-   */
-  readonly life: "attachment" | "network" | "host" | "skeleton";
-}
+import type { SetDefinition } from "./set-definition.ts";
+import { spoofSets } from "./spoof-sets.ts";
 
 function table<const T extends Readonly<Record<string, SetDefinition>>>(rows: T): T {
   return rows;
@@ -128,14 +106,8 @@ export const sets = table({
   hairpinAll4: { family: "inet", name: "hairpin_all4", key: [ipv4], life: "attachment" },
   hairpinAll6: { family: "inet", name: "hairpin_all6", key: [ipv6], life: "attachment" },
 
-  /** Bridge ports whose frames must have a source address of `macAllowed`. */
-  macChecked: { family: "bridge", name: "mac_checked", key: [interfaceName], life: "attachment" },
-  macAllowed: {
-    family: "bridge",
-    name: "mac_allowed",
-    key: [interfaceName, etherAddress],
-    life: "attachment",
-  },
+  ...forwardSets,
+  ...spoofSets,
 });
 
 export type SetId = keyof typeof sets;
@@ -144,6 +116,7 @@ type IdsByLife<L extends SetDefinition["life"]> = {
 }[SetId];
 export type OwnedSetId = IdsByLife<"attachment">;
 export type SharedSetId = IdsByLife<"network">;
+export type DeviceSetId = IdsByLife<"device">;
 export type HostSetId = IdsByLife<"host">;
 
 type Values<Fields> = {
@@ -167,7 +140,7 @@ export type Element<I extends SetId = SetId> = {
 /** To add: an element of one attachment, or a shared one, which needs no owner. */
 export type Operation =
   | (Element<OwnedSetId> & { readonly owner: OwnerTag })
-  | (Element<SharedSetId | HostSetId> & { readonly owner?: never });
+  | (Element<SharedSetId | DeviceSetId | HostSetId> & { readonly owner?: never });
 
 /** An element that the kernel has. */
 export interface PresentElement<I extends SetId = SetId> {
@@ -207,8 +180,11 @@ export function formatElement(element: {
 
 /** The declaration in nft's language: `set same_subnet4 { type ipv4_addr . ipv4_addr; flags interval; }`. */
 export function declareSet(definition: SetDefinition): string {
-  const type = definition.key.map((field) => field.type).join(" . ");
+  const isNamed = definition.key.every((field) => field.type !== "integer");
+  const type = isNamed
+    ? `type ${definition.key.map((field) => field.type).join(" . ")}`
+    : `typeof ${definition.key.map((field) => field.expression ?? field.type).join(" . ")}`;
   const data = definition.value ? ` : ${definition.value.map((field) => field.type).join(" . ")}` : "";
   const flags = isInterval(definition) ? " flags interval;" : "";
-  return `${definition.value ? "map" : "set"} ${definition.name} { type ${type}${data};${flags} }`;
+  return `${definition.value ? "map" : "set"} ${definition.name} { ${type}${data};${flags} }`;
 }

@@ -16,6 +16,8 @@ export interface Bounds {
 export interface Field<T> {
   /** nft's data type, as in `type ipv4_addr . inet_service`. */
   readonly type: string;
+  /** For a type without length, such as integer: an expression that has it, as in `typeof iifname . @th,64,128`. */
+  readonly expression?: string;
   /** Without the padding to four bytes that a concatenation has. */
   readonly byteLength: number;
   /** True if a value covers a range, so that a set with such a key needs `flags interval`. */
@@ -32,6 +34,7 @@ export interface Field<T> {
 /** A field of whatever type; `never` lets one table hold fields of several types. */
 export interface AnyField {
   readonly type: string;
+  readonly expression?: string;
   readonly byteLength: number;
   readonly interval: boolean;
   encode(value: never): Bounds;
@@ -127,6 +130,24 @@ export const ipv6 = address("ipv6_addr", 16);
 export const ipv4Prefix = prefix("ipv4_addr", 4);
 export const ipv6Prefix = prefix("ipv6_addr", 16);
 
+/**
+ * The target address of a neighbour advertisement or solicitation (RFC 4861 sections 4.3 and 4.4): the 16 bytes from
+ * the ninth on. nft 1.0.6 has no name for it.
+ */
+export const neighborTarget: Field<IpAddress> = {
+  ...ipv6,
+  type: "integer",
+  expression: "@th,64,128",
+  format: (ip) => `0x${ip.value.toString(16).padStart(32, "0")}`,
+  parseJson: (json) => {
+    if (typeof json !== "number" && typeof json !== "string") {
+      throw new RangeError(`Cannot read ${JSON.stringify(json)} as a neighbour's address`);
+    }
+    const digits = BigInt(json).toString(16).padStart(32, "0");
+    return ipFromBytes(Uint8Array.from(digits.match(/../gu) ?? [], (byte) => Number.parseInt(byte, 16)));
+  },
+};
+
 export const etherAddress = single<MacAddress>("ether_addr", 6, {
   encode: macToBytes,
   decode: macFromBytes,
@@ -135,7 +156,7 @@ export const etherAddress = single<MacAddress>("ether_addr", 6, {
 });
 
 /** IFNAMSIZ bytes, filled up with zeros. */
-export const interfaceName = single<IfName>("ifname", 16, {
+const nameOfInterface = single<IfName>("ifname", 16, {
   encode: (name) => {
     const bytes = new Uint8Array(16);
     bytes.set(new TextEncoder().encode(name));
@@ -148,6 +169,8 @@ export const interfaceName = single<IfName>("ifname", 16, {
   format: (name) => `"${name}"`,
   parseJson: (json) => parseIfName(text(json, "ifname")),
 });
+
+export const interfaceName: Field<IfName> = { ...nameOfInterface, expression: "iifname" };
 
 /** A 32-bit number in the machine's byte order, as packet marks are. */
 export const mark = single<number>("mark", 4, {

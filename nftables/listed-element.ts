@@ -1,5 +1,6 @@
-import { definitionOf, type SetId, tableName } from "./element.ts";
+import { definitionOf, type SetId } from "./element.ts";
 import type { NftElement, NftListing } from "./json.ts";
+import { tableName } from "./set-definition.ts";
 
 /** An element of ours as `nft -j` shows it, its key and value parsed. */
 export interface ListedElement {

@@ -1,5 +1,5 @@
 import { type Cidr, networkOf } from "#net/cidr.ts";
-import { ipBits } from "#net/ip.ts";
+import { type IpAddress, ipBits } from "#net/ip.ts";
 import type { ElementRef, Operation } from "./element.ts";
 import type { OwnerTag } from "./owner.ts";
 
@@ -40,4 +40,21 @@ export function masqueradeRefs(
   return addresses.map(({ address }) =>
     address.family === 4 ? { set: "masquerade4", key: [address] } : { set: "masquerade6", key: [address] },
   );
+}
+
+/** A masqueraded address that leaves as a fixed one. */
+export interface FixedSource {
+  readonly address: IpAddress;
+  readonly to: IpAddress;
+}
+
+/** Lets a masqueraded address leave as `to`, whatever interface it leaves by. Like `snat to TO`. */
+export function fixedSourceElement({ address, to }: FixedSource, owner: OwnerTag): Operation {
+  return address.family === 4
+    ? { set: "snat4", key: [address], value: [to], owner }
+    : { set: "snat6", key: [address], value: [to], owner };
+}
+
+export function fixedSourceRef({ address }: FixedSource): ElementRef<"snat4" | "snat6"> {
+  return address.family === 4 ? { set: "snat4", key: [address] } : { set: "snat6", key: [address] };
 }

@@ -1,10 +1,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { definitionOf, type SetId, type TableFamily, tableName } from "./element.ts";
+import { definitionOf, type SetId } from "./element.ts";
 import { type NftListing, parseNftJson } from "./json.ts";
 import { elementsIn, type ListedElement } from "./listed-element.ts";
 import { findProgram, ProgramError, type ProgramOptions, runProgram } from "./program.ts";
+import { type TableFamily, tableName } from "./set-definition.ts";
 
 /** MAX_ARG_STRLEN: 32 pages (include/uapi/linux/binfmts.h), less the terminating zero. */
 const maxArgumentBytes = 128 * 1024 - 1;

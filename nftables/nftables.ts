@@ -26,14 +26,13 @@ import {
   type PresentElement,
   type SetId,
   type SharedSetId,
-  type TableFamily,
-  tableName,
 } from "./element.ts";
 import { decodeElement, encodeElement, encodeKey, setName } from "./element-codec.ts";
 import { ConflictError, type Difference, NftablesUnavailableError } from "./error.ts";
 import { Nft } from "./nft.ts";
 import { type OwnerTag, sameOwner } from "./owner.ts";
 import type { ProgramOptions } from "./program.ts";
+import { type TableFamily, tableName } from "./set-definition.ts";
 import { contains, isShared, largestSubnets, type SharedOperation } from "./shared-subnet.ts";
 import {
   compareSkeleton,
@@ -68,6 +67,14 @@ export interface View {
 export interface Change {
   readonly remove: readonly ElementRef[];
   readonly add: readonly Operation[];
+}
+
+/** Those of the elements that still belong to who wants them removed. */
+export function stillOwned(view: View, removals: readonly Removal[]): readonly ElementRef[] {
+  const present = view.read(removals.map((removal) => removal.ref));
+  return removals
+    .filter((removal, index) => sameOwner(present[index]?.comment ?? "", removal.owner))
+    .map((removal) => removal.ref);
 }
 
 /** Several steps with no other change of this process's between them. */
@@ -135,13 +142,7 @@ export class Nftables {
   async remove(removals: readonly Removal[]): Promise<void> {
     // Also where there is no nf_tables to be asked.
     if (removals.length === 0) return;
-    await this.change((view) => {
-      const present = view.read(removals.map((removal) => removal.ref));
-      const remove = removals
-        .filter((removal, index) => sameOwner(present[index]?.comment ?? "", removal.owner))
-        .map((removal) => removal.ref);
-      return { remove, add: [] };
-    });
+    await this.change((view) => ({ remove: stillOwned(view, removals), add: [] }));
   }
 
   /**
@@ -545,8 +546,8 @@ function valueOf(operation: Operation): readonly unknown[] | undefined {
 function difference(operation: Operation, present: PresentElement | undefined): string | undefined {
   const element = formatElement(operation);
   if (!present) return `${element} is missing`;
-  if (definitionOf(operation.set).life !== "attachment") return undefined;
-  if (!sameOwner(operation.owner ?? "", present.comment)) {
+  const isOwned = definitionOf(operation.set).life === "attachment";
+  if (isOwned && !sameOwner(operation.owner ?? "", present.comment)) {
     const holder = present.owner
       ? `container ${JSON.stringify(present.owner.containerId)}`
       : JSON.stringify(present.comment);

@@ -1,16 +1,10 @@
-import {
-  definitionOf,
-  type ElementRef,
-  formatElement,
-  type Operation,
-  type SharedSetId,
-  type TableFamily,
-} from "./element.ts";
+import { definitionOf, type ElementRef, formatElement, type Operation, type SharedSetId } from "./element.ts";
 import { elementScript } from "./element-script.ts";
 import type { Nftables, Turn, View } from "./nftables.ts";
 import { sameOwner } from "./owner.ts";
 import { ProgramError } from "./program.ts";
 import { withoutRivals } from "./rival-ports.ts";
+import type { TableFamily } from "./set-definition.ts";
 import { contains, isShared, largestSubnets } from "./shared-subnet.ts";
 import { type SkeletonState, skeletonText } from "./skeleton.ts";
 

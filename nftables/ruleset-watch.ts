@@ -2,7 +2,7 @@ import { NetfilterFamily, NftMessage } from "#netlink/netfilter/header.ts";
 import { decodeRulesetNews, type RulesetNews, rulesetGroup } from "#netlink/netfilter/ruleset-news.ts";
 import { NotificationWatch } from "#netlink/notification-watch.ts";
 import { Protocol } from "#netlink/socket.ts";
-import { tableName } from "./element.ts";
+import { tableName } from "./set-definition.ts";
 
 export interface RulesetWatchOptions {
   /** An open namespace; the own one where there is none. Only needed while opening. */

@@ -4,4 +4,6 @@ export interface Chain {
   /** Absent for a chain that other chains jump to. */
   readonly hook?: string;
   readonly rules: readonly string[];
+  /** True for one whose rules are the operator's: it is made where it is missing, and else left alone. */
+  readonly isUsers?: true;
 }

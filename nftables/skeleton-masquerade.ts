@@ -8,6 +8,7 @@ export const masqueradeChains: readonly Chain[] = [
       // Never forwarded, but seen here on its way through a bridge where bridge-nf-call-iptables is on.
       "ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
       "ip saddr . ip daddr @same_subnet4 return",
+      "snat ip to ip saddr map @snat4",
       "masquerade",
     ],
   },
@@ -16,6 +17,7 @@ export const masqueradeChains: readonly Chain[] = [
     rules: [
       "ip6 daddr { fe80::/10, ff00::/8 } return",
       "ip6 saddr . ip6 daddr @same_subnet6 return",
+      "snat ip6 to ip6 saddr map @snat6",
       "masquerade",
     ],
   },

@@ -5,30 +5,24 @@
  *
  * The text is nft's own language, because nft 1.0.6 can't declare every map in JSON. It is loaded as a whole in
  * one transaction, which keeps the elements of sets that are there already: chains are flushed and written
- * anew, sets and base chains are only declared. So a set's type and a base chain's hook never change under one
+ * anew, sets, base chains and the operator's own chain are only declared. So a set's type and a base chain's hook never change under one
  * name; a new version takes a new name and lists the old one under `retired`.
  *
  * How it is noticed that the skeleton is gone or is another version's: each transaction also "adds" the element
  * `0 : skeletonVersion` to the map `skeleton`. The kernel answers ENOENT without the table, EEXIST where another
  * version stands there, and otherwise nothing happens.
  */
-import {
-  declareSet,
-  definitionOf,
-  type SetDefinition,
-  type SetId,
-  sets,
-  type TableFamily,
-  tableName,
-} from "./element.ts";
+import { declareSet, definitionOf, type SetId, sets } from "./element.ts";
 import type { NftChain, NftListing } from "./json.ts";
+import { type SetDefinition, type TableFamily, tableName } from "./set-definition.ts";
 import type { Chain } from "./skeleton-chain.ts";
-import { macSpoofChains } from "./skeleton-mac-spoof.ts";
+import { forwardChains } from "./skeleton-forward.ts";
 import { masqueradeChains, masqueradeRules } from "./skeleton-masquerade.ts";
 import { hairpinRules, portChains } from "./skeleton-ports.ts";
+import { spoofChains } from "./skeleton-spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 2;
+export const skeletonVersion = 3;
 
 /**
  * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
@@ -37,6 +31,7 @@ export const skeletonVersion = 2;
 const chains: Readonly<Record<TableFamily, readonly Chain[]>> = {
   inet: [
     ...portChains,
+    ...forwardChains,
     ...masqueradeChains,
     {
       name: "postrouting",
@@ -44,7 +39,7 @@ const chains: Readonly<Record<TableFamily, readonly Chain[]>> = {
       rules: [...hairpinRules, ...masqueradeRules],
     },
   ],
-  bridge: macSpoofChains,
+  bridge: spoofChains,
 };
 
 /** Chains of earlier versions that this one no longer has. */
@@ -83,7 +78,7 @@ export function compareSkeleton(
   const chainsOk = chains[family].every((chain) => {
     const present = listing.chains.find((candidate) => candidate.name === chain.name);
     const count = listing.rules.filter((rule) => rule.chain === chain.name).length;
-    if (count > chain.rules.length) isExtended = true;
+    if (count > chain.rules.length && chain.isUsers !== true) isExtended = true;
     return present && count >= chain.rules.length && hookOf(present) === (chain.hook ?? "");
   });
   const setsOk = setsOf(family).every((definition) => {
@@ -118,7 +113,9 @@ export function skeletonText(family: TableFamily): string {
     ...leavers,
     "}",
     `flush map ${table} skeleton`,
-    ...chains[family].map((chain) => `flush chain ${table} ${chain.name}`),
+    ...chains[family]
+      .filter((chain) => chain.isUsers !== true)
+      .map((chain) => `flush chain ${table} ${chain.name}`),
     ...retired[family].map((name) => `flush chain ${table} ${name}`),
     ...chains[family].flatMap((chain) =>
       chain.rules.map((rule) => `add rule ${table} ${chain.name} ${rule}`),

@@ -24,15 +24,18 @@ export interface AttachOptions extends VerbArguments {
   readonly fields?: JsonObject;
   readonly mappings?: readonly JsonObject[];
   readonly network?: string;
+  /** Fields of the bridge; the same for all containers of one network. */
+  readonly bridgeFields?: JsonObject;
   /** The container to attach; a new one if absent. */
   readonly to?: TestNamespace;
 }
 
-/** Networks by name: each has a bridge, and a subnet of each family. */
-const subnets: Readonly<Record<string, readonly [v4: string, v6: string]>> = {
-  net1: ["10.1.0", "fd00:1:"],
-  net2: ["10.2.0", "fd00:2:"],
-};
+/** A network named "net3" has the subnets 10.3.0.0/24 and fd00:3::/64, and the bridge "br-net3". */
+function subnetsOf(network: string): readonly [v4: string, v6: string] {
+  const number = /^net(\d)$/u.exec(network)?.[1];
+  if (number === undefined) throw new Error(`${network} is no name for a network here`);
+  return [`10.${number}.0`, `fd00:${number}:`];
+}
 
 /**
  * A host with networks of the bridge plugin and the chained portmap, and a neighbour on its LAN: the host is
@@ -62,10 +65,15 @@ export class PortRig extends TestHost {
   }
 
   /** The bridge's part of it. */
-  async attachOnly({ network = "net1", to, ...args }: AttachOptions = {}): Promise<Published> {
+  async attachOnly({
+    network = "net1",
+    bridgeFields = {},
+    to,
+    ...args
+  }: AttachOptions = {}): Promise<Published> {
     const container = to ?? this.container();
     const containerId = args.containerId ?? container.name;
-    const [v4 = "", v6 = ""] = subnets[network] ?? [];
+    const [v4, v6] = subnetsOf(network);
     const config = {
       cniVersion: "1.1.0",
       name: network,
@@ -75,6 +83,7 @@ export class PortRig extends TestHost {
       isGateway: true,
       ipMasq: true,
       ipam: { type: "host-local", ranges: [[{ subnet: `${v4}.0/24` }], [{ subnet: `${v6}:/64` }]] },
+      ...bridgeFields,
     };
     const answer = await this.call(bridge, "ADD", config, {
       ifName: "eth0",

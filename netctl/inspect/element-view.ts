@@ -1,8 +1,9 @@
-import { formatElement, type SetId, sets, tableName } from "#nftables/element.ts";
+import { formatElement, type SetId, sets } from "#nftables/element.ts";
 import type { NftListing } from "#nftables/json.ts";
 import { elementsIn } from "#nftables/listed-element.ts";
 import { Nft } from "#nftables/nft.ts";
 import { type Owner, parseOwnerTag } from "#nftables/owner.ts";
+import { tableName } from "#nftables/set-definition.ts";
 
 /** An element of our nftables table that belongs to an attachment. */
 export interface OwnedElement {

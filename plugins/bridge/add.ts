@@ -15,15 +15,16 @@ import { randomMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { describeRecord } from "#plugins/departing.ts";
 import { refuseLayer2InOldVersion } from "#plugins/interface-arguments.ts";
-import { iptablesOf, ownerOf, releaseSubnets } from "#plugins/masquerade.ts";
+import { iptablesOf, releaseSubnets } from "#plugins/masquerade.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "#plugins/repeated-add.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
 import { check } from "./check.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
-import { attachmentElements, attachmentRefs } from "./elements.ts";
+import { attachmentElements, releasePolicies, removeElements } from "./elements.ts";
 import { refuseOtherAddresses } from "./gateway.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { hostVethName } from "./names.ts";
+import { applyWithPolicy, dropPolicy } from "./policy.ts";
 import { realise } from "./realise.ts";
 import { removeAttachment } from "./remove.ts";
 import { describeResult } from "./result.ts";
@@ -137,11 +138,14 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
   const elements = attachmentElements(made, key);
   if (elements.length > 0) {
     undo.push("nftables elements", async () => {
-      await host.nftables.removeOwned(attachmentRefs(made), ownerOf(key));
+      await removeElements(host, key, made);
       await releaseSubnets(host, key);
+      await releasePolicies(host, key);
     });
-    await host.nftables.apply(elements);
+    await applyWithPolicy(elements, { key, made, host });
     crashPoint("elements-added");
+  } else {
+    await dropPolicy({ key, made, host });
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;
   const iptables = await iptablesOf(host, request.environment);

@@ -15,6 +15,8 @@ import {
 import type { IfName } from "#net/ifname.ts";
 import { addToIp, equalIp, formatIp, type IpAddress, ipBits, isLinkLocal } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
+import type { FixedSource } from "#nftables/masquerade.ts";
+import type { NetworkPolicy } from "#nftables/network-policy.ts";
 import {
   familiesOf,
   isOfOneHost,
@@ -26,6 +28,7 @@ import {
   unusable,
 } from "#plugins/ip-configuration.ts";
 import type { BridgeConfig } from "./config.ts";
+import type { IsolationConfig } from "./isolation-config.ts";
 import { vlanGatewayName, vlanGatewayPortName } from "./names.ts";
 
 /**
@@ -48,7 +51,15 @@ export interface Attachment {
   /** Addresses that leave the host under one of its own, each with the prefix length of its subnet. */
   readonly masquerade: readonly Cidr[];
   readonly masqueradeBackend: "nftables" | "iptables";
+  /** Of those, the ones that leave under a fixed address, and under which. */
+  readonly snat: readonly FixedSource[];
   readonly macSpoofCheck: boolean;
+  /** What the container may call itself; undefined: whatever it likes. */
+  readonly ownAddresses?: readonly IpAddress[];
+  /** The interface by which the host routes to the containers. */
+  readonly device: IfName;
+  /** What holds for everybody behind it. */
+  readonly policy: NetworkPolicy;
   /** As the result shows them: gateways filled in. */
   readonly ips: readonly CniIp[];
   readonly routes: readonly CniRoute[];
@@ -100,6 +111,8 @@ export function describeAttachment(input: AttachmentInput): Attachment {
   refuseMtuBelowIpv6(config.mtu, ips, "bridge configuration");
   const usesVlans = config.vlan !== undefined || config.vlanTrunk.length > 0;
   const gateway = describeGateway(ips, config);
+  const { isolation } = config;
+  const masquerade = config.masquerade === undefined ? [] : leaving(ips, isolation);
   return {
     key: input.key,
     bridge: {
@@ -112,7 +125,7 @@ export function describeAttachment(input: AttachmentInput): Attachment {
     hostVeth: { name: input.hostVeth, mac: input.macs.host },
     port: {
       hairpin: config.hairpin,
-      isolated: config.portIsolation,
+      isolated: config.portIsolation || !isolation.icc,
       ...(usesVlans
         ? {
             vlans: {
@@ -134,15 +147,57 @@ export function describeAttachment(input: AttachmentInput): Attachment {
       addresses: ips.map(({ address }) => address),
       routes: kernelRoutes,
       duplicateAddressDetection: config.duplicateAddressDetection,
+      // Where the host is the router, whoever else says to be one is an impostor.
+      routerAdvertisements: !config.isGateway && !isolation.internal,
     },
-    forwarding: config.isGateway || config.masquerade !== undefined ? families : [],
-    masquerade: config.masquerade === undefined ? [] : ips.map(({ address }) => address),
+    forwarding: (config.isGateway || config.masquerade !== undefined) && !isolation.internal ? families : [],
+    masquerade,
     masqueradeBackend: config.masquerade ?? "nftables",
+    snat: masquerade.flatMap(({ address }) => {
+      const to = isolation.snat[address.family];
+      return to ? [{ address, to }] : [];
+    }),
     macSpoofCheck: config.macSpoofCheck,
+    ...(config.ipSpoofCheck ? { ownAddresses: ips.map(({ address }) => address.address) } : {}),
+    device: deviceOf(config),
+    policy: describePolicy(isolation),
     ips,
     routes,
     dns: config.dns ?? ipam?.dns ?? {},
   };
+}
+
+/** The interface by which the host routes to the containers. */
+export function deviceOf({ bridge, isGateway, vlan }: BridgeConfig): IfName {
+  return isGateway && vlan !== undefined ? vlanGatewayName(bridge, vlan) : bridge;
+}
+
+/** What holds for everybody in the network. */
+export function describePolicy(isolation: IsolationConfig): NetworkPolicy {
+  const { internal, icc, networkIsolation, gatewayMode, trustedInterfaces } = isolation;
+  return {
+    internal,
+    icc,
+    isolated: networkIsolation,
+    access: { 4: accessOf[gatewayMode[4]], 6: accessOf[gatewayMode[6]] },
+    trusted: trustedInterfaces,
+  };
+}
+
+const accessOf = {
+  open: "open",
+  nat: "protected",
+  "nat-unprotected": "open",
+  routed: "routed",
+  isolated: "isolated",
+} as const;
+
+/** Addresses whose packets get another source on their way out. */
+function leaving(ips: readonly CniIp[], { internal, gatewayMode }: IsolationConfig): readonly Cidr[] {
+  if (internal) return [];
+  return ips
+    .map(({ address }) => address)
+    .filter(({ address: { family } }) => gatewayMode[family] !== "routed");
 }
 
 /** What the host can't be the gateway with. */
@@ -169,7 +224,10 @@ function refuseUnusableGateways(ips: readonly CniIp[], config: BridgeConfig): vo
 }
 
 function completeIp(ip: CniIp, config: BridgeConfig): CniIp {
-  const gateway = ip.gateway ?? (config.isGateway ? firstHost(ip.address, config) : undefined);
+  const { family } = ip.address.address;
+  const hasGateway = config.isolation.gatewayMode[family] !== "isolated";
+  const derived = () => (config.isGateway ? firstHost(ip.address, config) : undefined);
+  const gateway = hasGateway ? (ip.gateway ?? derived()) : undefined;
   return { interface: containerIndex, address: ip.address, ...(gateway === undefined ? {} : { gateway }) };
 }
 
@@ -188,12 +246,16 @@ function firstHost(cidr: Cidr, config: BridgeConfig): IpAddress {
   }
 }
 
-/** IPAM's routes, and with `isDefaultGateway` one default route of each family that has none with a gateway. */
+/**
+ * IPAM's routes, and with `isDefaultGateway` one default route of each family that has none with a gateway; without any
+ * default route in an internal network.
+ */
 function completeRoutes(
   routes: readonly CniRoute[],
   ips: readonly CniIp[],
   config: BridgeConfig,
 ): readonly CniRoute[] {
+  if (config.isolation.internal) return routes.filter(({ dst }) => !isDefaultRoute(dst));
   if (!config.isDefaultGateway) return routes;
   const added = ([4, 6] as const).flatMap((family): CniRoute[] => {
     const gw = ips.find(({ address }) => address.address.family === family)?.gateway;

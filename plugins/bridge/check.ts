@@ -28,7 +28,7 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
     const problems = [
       ...hostProblems(attachment, made, container, host),
       ...containerProblems(attachment, inside, container),
-      ...(await elementProblems(request, made ?? madeOf(attachment), host)),
+      ...(await elementProblems(request, { ...(made ?? madeOf(attachment)), ...policyOf(attachment) }, host)),
     ];
     if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
   } finally {
@@ -50,6 +50,11 @@ function expectation(request: CheckRequest, config: BridgeConfig, host: PluginHo
     ipam: config.ipamType === undefined ? undefined : own,
   });
   return { made, attachment, inside };
+}
+
+/** Of the whole network, which may have been changed since this attachment was made. */
+function policyOf({ device, policy }: Attachment): Pick<Made, "device" | "policy"> {
+  return { device, policy };
 }
 
 function hostProblems(

@@ -107,6 +107,9 @@ export function parseBridgeConfig(network: NetworkConfig, args: CniArgs = []): B
   if (raw.ipspoofchk && raw.vlanTrunk.length > 0) {
     throw invalid('"ipspoofchk" true: frames of "vlanTrunk" can\'t be checked');
   }
+  if (raw.ipspoofchk && raw.ipam.type === "") {
+    throw invalid('"ipspoofchk" true: needs "ipam", to know the container\'s addresses');
+  }
   const masquerade = raw.insistOnBackend && raw.ipMasqBackend === "iptables" ? "iptables" : "nftables";
   const mac = requestedMac(network, args, { what: "bridge configuration" });
   return {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import { addAddress, readAddresses, removeAddress } from "#kernel/address.ts";
-import { skipAddressDetection, startBridgePort } from "#kernel/bridge.ts";
+import { ignoreRouterAdvertisements, skipAddressDetection, startBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { changeLink, type Link, listLinks, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -97,6 +97,8 @@ function ensureAddresses(
     );
     crashPoint("gateway-address-removed");
   }
+  // Of a bridge that was made elsewhere, and of an interface in a VLAN.
+  ignoreRouterAdvertisements(namespace, link.name);
   if (missing.some(({ address }) => address.family === 6)) skipAddressDetection(namespace, link.name);
   for (const address of missing) {
     if (!addAddress(namespace, link, address)) continue;

@@ -2,7 +2,7 @@ import type { GcRequest } from "#cni/plugin.ts";
 import { collectAttachments } from "#plugins/collect-attachments.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { releaseSubnets, removeOrphanElements } from "#plugins/masquerade.ts";
-import { ownedSets } from "./elements.ts";
+import { ownedSets, releasePolicies } from "./elements.ts";
 import { removeAttachment } from "./remove.ts";
 
 /** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
@@ -13,6 +13,7 @@ export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
     sweep: [
       (network, valid) => removeOrphanElements(host, network, valid, ownedSets),
       () => releaseSubnets(host),
+      () => releasePolicies(host),
     ],
   });
 }

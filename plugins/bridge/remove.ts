@@ -1,5 +1,6 @@
 import type { DelRequest, NamespaceRef } from "#cni/plugin.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
+import type { AttachmentKey } from "#journal/record.ts";
 import { readLink, removeLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { NamespaceError } from "#kernel/namespace-error.ts";
@@ -10,9 +11,10 @@ import { ProgramError } from "#nftables/program.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { Attempts, type Departing } from "#plugins/departing.ts";
 import { parsedMac } from "#plugins/interface-problems.ts";
-import { iptablesOf, ownerOf, removeAllElements } from "#plugins/masquerade.ts";
+import { iptablesOf, removeAllElements } from "#plugins/masquerade.ts";
+import { deviceOf } from "./attachment.ts";
 import { parseBridgeConfig } from "./config.ts";
-import { attachmentRefs, ownedSets } from "./elements.ts";
+import { ownedSets, removeElements } from "./elements.ts";
 import { removeUnusedVlanGateway } from "./gateway.ts";
 import { decodeMade, type Made } from "./made.ts";
 import { hostVethName } from "./names.ts";
@@ -33,8 +35,8 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
     attempts.attempt(() => removeLinks(departing, made, host)),
     attempts.attempt(() =>
       departing.record?.phase === "torn"
-        ? removeAllElements(host, key, ownedSets)
-        : host.nftables.removeOwned(attachmentRefs(made), ownerOf(key)),
+        ? removeEverything(host, key, made)
+        : removeElements(host, key, made),
     ),
   ]);
   if (made.masqueradeBackend === "iptables") {
@@ -54,6 +56,12 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   attempts.throwIfAny(key);
 }
 
+/** For a torn record: what carries the attachment's name, and what holds for a network that it may have been the last of. */
+async function removeEverything(host: PluginHost, key: AttachmentKey, guess: Made): Promise<void> {
+  await removeAllElements(host, key, ownedSets);
+  await removeElements(host, key, guess);
+}
+
 /** Without a record: an attachment of before the journal was lost, one of the reference plugin's, or none at all. */
 function guessMade({ key, release, prevResult }: Departing): Made {
   const config = lenientConfig(release);
@@ -65,12 +73,15 @@ function guessMade({ key, release, prevResult }: Departing): Made {
     .map(({ address }): Cidr => address);
   return {
     bridge: config?.bridge ?? ("cni0" as IfName),
+    ...(config ? { device: deviceOf(config) } : {}),
     hostVeth: hostVethName(key),
     hostMac: containerMac,
     containerMac,
     masquerade: addresses,
     masqueradeBackend: config?.masquerade ?? "nftables",
     macSpoofCheck: inside?.mac !== undefined,
+    snat: addresses.map(({ address }) => ({ address, to: address })),
+    ownAddresses: addresses.map(({ address }) => address),
   };
 }
 

@@ -64,7 +64,7 @@ class FailingNftables extends Nftables {
 }
 
 class UnremovingNftables extends Nftables {
-  override async removeOwned(): Promise<void> {
+  override async change(): Promise<void> {
     throw new Error("Cannot delete elements: a made-up failure");
   }
 }

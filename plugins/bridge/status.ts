@@ -3,16 +3,18 @@ import type { StatusRequest } from "#cni/plugin.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import { readBridge } from "#kernel/bridge.ts";
 import { canForward } from "#kernel/forwarding.ts";
+import { policyNumber } from "#nftables/network-policy.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { iptablesOf } from "#plugins/masquerade.ts";
-import { parseBridgeConfig } from "./config.ts";
+import { describePolicy } from "./attachment.ts";
+import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
 
 /** @throws {CniError} 7 for the configuration; 50 for what the host lacks; whatever the IPAM plugin says */
 export async function status(request: StatusRequest, host: PluginHost): Promise<void> {
   const config = parseBridgeConfig(request.config);
   try {
     readBridge(host.kernel.namespace, config.bridge);
-    if (config.masquerade === "nftables" || config.macSpoofCheck) await host.nftables.usable();
+    if (needsNftables(config)) await host.nftables.usable();
     if (config.masquerade === "iptables") await (await iptablesOf(host, request.environment)).usable([4]);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
@@ -28,4 +30,8 @@ export async function status(request: StatusRequest, host: PluginHost): Promise<
     }
   }
   await new IpamDelegate(host.runner).status(request);
+}
+
+function needsNftables({ masquerade, macSpoofCheck, isolation }: BridgeConfig): boolean {
+  return masquerade === "nftables" || macSpoofCheck || policyNumber(describePolicy(isolation)) !== 0;
 }

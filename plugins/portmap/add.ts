@@ -8,7 +8,6 @@ import { ensureLocalnetRouting, readLinkTowards } from "#kernel/localnet.ts";
 import { readSysctl } from "#kernel/sysctl.ts";
 import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
-import { type IfName, parseIfName } from "#net/ifname.ts";
 import type { PublishedPorts } from "#nftables/ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
@@ -18,6 +17,7 @@ import { refuseTakenByListeners } from "./listeners.ts";
 import { encodeMade } from "./made.ts";
 import { publishOrTakeOver } from "./publish.ts";
 import { releaseAttachment } from "./release.ts";
+import { hostInterfaces, readRoutedFamilies } from "./routed.ts";
 import { addOwnRules, mappedPorts, removeRules, sourceElements } from "./rules.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
@@ -29,11 +29,14 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
     });
   }
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
-  const attachment = describeAttachment({ config, key, prevResult });
+  const hasMappings = config.mappings.length > 0;
+  const routedFamilies = hasMappings ? await readRoutedFamilies(prevResult, host) : [];
+  const attachment = describeAttachment({ config, key, prevResult, routedFamilies });
   await refuseTakenByListeners(unconditional(attachment), key.containerId, host);
   // An ADD that was killed, or a container that is started again without a DEL in between.
   if (host.journal.read(key, "portmap")) await releaseAttachment(key, host);
-  if (attachment.published.length > 0) await attach(attachment, { request, prevResult, host });
+  const { published, routed } = attachment;
+  if (published.length > 0 || routed.length > 0) await attach(attachment, { request, prevResult, host });
   return prevResult;
 }
 
@@ -90,26 +93,17 @@ const bridgeFilters = { 4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/
  * Where bridges hand their frames to the firewall, a container's packet to its own published port is translated on the
  * bridge already, and has to leave through the very port that it came in by.
  */
-function allowHairpin({ hairpin }: Attachment, { interfaces }: CniResult, host: PluginHost): void {
+function allowHairpin({ hairpin }: Attachment, prevResult: CniResult, host: PluginHost): void {
   const { namespace } = host.kernel;
   const isNeeded = hairpin.some(
     ({ address }) => readSysctl(namespace, bridgeFilters[address.family]) === "1",
   );
   if (!isNeeded) return;
-  const names = interfaces.flatMap(({ name, sandbox }) => (sandbox ? [] : nameOf(name)));
-  for (const link of readEachLink(namespace, names)) {
+  for (const link of readEachLink(namespace, hostInterfaces(prevResult))) {
     // The bridge's own veths, as for the gateway of a VLAN, have their other end in the host.
     const leadsToContainer = link?.kind === "veth" && link.parentNamespaceId !== undefined;
     if (leadsToContainer && link.bridgePort?.hairpin === false) {
       changeLink(namespace, link.ifindex, { bridgePort: { hairpin: true } });
     }
-  }
-}
-
-function nameOf(text: string): readonly IfName[] {
-  try {
-    return [parseIfName(text)];
-  } catch {
-    return [];
   }
 }

@@ -146,7 +146,7 @@ describe("describeAttachment", () => {
   const key = { network: "net1", containerId: "c1", ifName: "eth0" };
   const prevResult = result(["10.1.0.2/24", 2], ["fd00::2/64", 2]);
   const describeWith = (extra: Partial<PortmapConfig>, ...mappings: PortMapping[]) =>
-    describeAttachment({ config: config(mappings, extra), key, prevResult });
+    describeAttachment({ config: config(mappings, extra), key, prevResult, routedFamilies: [] });
 
   it("needs sources of the host for the addresses that are published, if `snat` says so", () => {
     expect(describeWith({}, mapping(80, 80)).hairpin.map(formatCidr)).toEqual(["10.1.0.2/24", "fd00::2/64"]);

@@ -4,12 +4,15 @@ import type { AttachmentKey } from "#journal/record.ts";
 import type { Cidr } from "#net/cidr.ts";
 import { equalIp, formatIp, type IpAddress, isUnspecified } from "#net/ip.ts";
 import type { PublishedPorts } from "#nftables/ports.ts";
+import type { RoutedPorts } from "#nftables/routed-ports.ts";
 import type { PortMapping, PortmapConfig, SetMark } from "./config.ts";
 
 /** Everything that one ADD makes, as a value. It follows from the request alone. */
 export interface Attachment {
   readonly key: AttachmentKey;
   readonly published: readonly PublishedPorts[];
+  /** Ports that are opened at the container's own address instead, where its network is routed to. */
+  readonly routed: readonly RoutedPorts[];
   /** Addresses of the container that the host's own source addresses are needed for; empty without `snat`. */
   readonly hairpin: readonly Cidr[];
   readonly masqueradeAll: boolean;
@@ -22,13 +25,20 @@ export function describeAttachment(input: {
   readonly config: PortmapConfig;
   readonly key: AttachmentKey;
   readonly prevResult: CniResult;
+  /** Families in which the network is routed to. */
+  readonly routedFamilies: readonly (4 | 6)[];
 }): Attachment {
-  const { config, key, prevResult } = input;
+  const { config, key, prevResult, routedFamilies } = input;
   const addresses = containerAddresses(prevResult, key.ifName);
-  const published = publishedPorts(config.mappings, addresses);
+  const all = publishedPorts(config.mappings, addresses);
+  const isRouted = ({ container }: PublishedPorts) => routedFamilies.includes(container.family);
+  const published = all.filter((ports) => !isRouted(ports));
+  const routed = all.filter(isRouted).map(routedPorts);
+  for (const { container } of routed) refuseConditions(config.conditions[container.family], container);
   return {
     key,
     published,
+    routed,
     hairpin: config.snat
       ? addresses.filter(({ address }) => published.some(({ container }) => equalIp(container, address)))
       : [],
@@ -37,6 +47,20 @@ export function describeAttachment(input: {
     conditions: config.conditions,
     setMark: config.setMark,
   };
+}
+
+function routedPorts({ protocol, hostPorts, container, containerPort }: PublishedPorts): RoutedPorts {
+  const last = containerPort + hostPorts.last - hostPorts.first;
+  return { container, protocol, ports: { first: containerPort, last } };
+}
+
+/** @throws {CniError} 7: what is not translated has no rule that could have conditions */
+function refuseConditions(conditions: readonly string[], { family }: IpAddress): void {
+  if (conditions.length === 0) return;
+  throw new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `Cannot use portmap configuration: "conditionsV${family}" ${JSON.stringify(conditions)}: the network is routed to, and its ports are not translated`,
+  );
 }
 
 /**

@@ -5,14 +5,20 @@ import { formatIp } from "#net/ip.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
-import type { Made } from "./made.ts";
+import { decodeMade, type Made } from "./made.ts";
+import { readRoutedFamilies } from "./routed.ts";
 import { ruleProblems } from "./rules.ts";
 
 /** @throws {CniError} 999 with everything that is not as it should be */
 export async function check(request: CheckRequest, host: PluginHost): Promise<void> {
   const config = parsePortmapConfig(request.config);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
-  const attachment = describeAttachment({ config, key, prevResult: request.prevResult });
+  const { prevResult } = request;
+  const made = decodeMade(host.journal.read(key, "portmap"));
+  const routedFamilies = made
+    ? made.routed.map(({ container }) => container.family)
+    : await readRoutedFamilies(prevResult, host);
+  const attachment = describeAttachment({ config, key, prevResult, routedFamilies });
   const problems = [...(await ruleProblems(attachment, key, host)), ...localnetProblems(attachment, host)];
   if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
 }

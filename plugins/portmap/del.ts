@@ -16,8 +16,10 @@ function guessMade({ config, ifName }: DelRequest, key: AttachmentKey): Made | u
   const { prevResult } = config;
   if (!prevResult) return undefined;
   try {
-    const attachment = describeAttachment({ config: parsePortmapConfig(config), key, prevResult });
-    return { ...attachment, hairpin: containerAddresses(prevResult, ifName) };
+    const request = { config: parsePortmapConfig(config), key, prevResult };
+    const attachment = describeAttachment({ ...request, routedFamilies: [] });
+    const { routed } = describeAttachment({ ...request, routedFamilies: [4, 6] });
+    return { ...attachment, routed, hairpin: containerAddresses(prevResult, ifName) };
   } catch {
     // A DEL goes on with a configuration that would not do for an ADD.
     return undefined;

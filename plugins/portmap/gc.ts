@@ -3,6 +3,7 @@ import { collectRecords } from "#journal/collect.ts";
 import { removeOrphans } from "#nftables/orphan.ts";
 import { portSets } from "#nftables/ports.ts";
 import { releasePublishedOn } from "#nftables/publish.ts";
+import { routedPortSets } from "#nftables/routed-ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { releaseAttachment } from "./release.ts";
 
@@ -17,7 +18,7 @@ export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
         releaseAttachment(key, host),
       ),
     // After the loss of the journal.
-    () => removeOrphans(host.nftables, portSets, { network, valid }),
+    () => removeOrphans(host.nftables, [...portSets, ...routedPortSets], { network, valid }),
     () => releasePublishedOn(host.nftables),
   ];
   const errors: unknown[] = [];

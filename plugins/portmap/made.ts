@@ -23,6 +23,10 @@ const schema = goObject({
       containerPort: port,
     }),
   ),
+  routed: v.optional(
+    v.array(goObject({ containerIp: ip, protocol: oneOf(protocols), port, lastPort: v.optional(port) })),
+    [],
+  ),
   hairpin: v.array(cidr),
   masqueradeAll: v.boolean(),
   backend: oneOf(["nftables", "iptables"]),
@@ -39,7 +43,7 @@ const schema = goObject({
 export type Made = Omit<Attachment, "key">;
 
 export function encodeMade(made: Made): JsonObject {
-  const { published, hairpin, masqueradeAll, backend, conditions, setMark } = made;
+  const { published, routed, hairpin, masqueradeAll, backend, conditions, setMark } = made;
   return {
     published: published.map(
       ({ protocol, hostIp, hostPorts: { first, last }, container, containerPort }) => ({
@@ -51,6 +55,16 @@ export function encodeMade(made: Made): JsonObject {
         containerPort,
       }),
     ),
+    ...(routed.length === 0
+      ? {}
+      : {
+          routed: routed.map(({ container, protocol, ports: { first, last } }) => ({
+            containerIp: formatIp(container),
+            protocol,
+            port: first,
+            ...(last === first ? {} : { lastPort: last }),
+          })),
+        }),
     hairpin: hairpin.map(formatCidr),
     masqueradeAll,
     backend,
@@ -77,6 +91,11 @@ export function decodeMade(record: JournalRecord | undefined): Made | undefined 
   const { hairpin, masqueradeAll, backend, conditionsV4, conditionsV6, ...setMark } = output;
   return {
     published,
+    routed: output.routed.map(({ containerIp, protocol, port, lastPort }) => ({
+      container: containerIp,
+      protocol,
+      ports: { first: port, last: lastPort ?? port },
+    })),
     hairpin,
     masqueradeAll,
     backend,

@@ -19,6 +19,7 @@ import {
   portRefs,
 } from "#nftables/ports.ts";
 import { ProgramError } from "#nftables/program.ts";
+import { routedPortElements, routedPortRefs } from "#nftables/routed-ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { portAllocated } from "./error.ts";
 import { decodeMade, type Made } from "./made.ts";
@@ -38,17 +39,24 @@ export function mappedPorts({ backend, conditions, published }: Made): readonly 
   return published.filter(({ container }) => conditions[container.family].length === 0);
 }
 
-/** What the maps need besides the ports. */
+/** What the sets need besides the ports that are translated. */
 export function sourceElements(
-  { backend, hairpin, masqueradeAll }: Made,
+  { backend, routed, hairpin, masqueradeAll }: Made,
   key: AttachmentKey,
 ): readonly Operation[] {
-  if (backend === "iptables") return [];
-  return hairpinElements({ addresses: hairpin, all: masqueradeAll, owner: ownerOf(key) });
+  const owner = ownerOf(key);
+  return [
+    ...routedPortElements(routed, owner),
+    ...(backend === "iptables" ? [] : hairpinElements({ addresses: hairpin, all: masqueradeAll, owner })),
+  ];
 }
 
 function elementRefs(made: Made): readonly ElementRef[] {
-  return [...mappedPorts(made).flatMap(portRefs), ...hairpinRefs(made.hairpin)];
+  return [
+    ...mappedPorts(made).flatMap(portRefs),
+    ...hairpinRefs(made.hairpin),
+    ...routedPortRefs(made.routed),
+  ];
 }
 
 function conditionalPorts(made: Made, key: AttachmentKey): ConditionalPorts {
@@ -112,6 +120,7 @@ function refuseTakenInIptables(made: Made, key: AttachmentKey, host: PluginHost)
 export async function removeRules(made: Made, key: AttachmentKey, host: PluginHost): Promise<void> {
   if (made.backend === "iptables") {
     await iptablesOf(host).remove(iptablesPublisher(made, key));
+    await host.nftables.removeOwned(routedPortRefs(made.routed), ownerOf(key));
     return;
   }
   await host.nftables.removeOwned(elementRefs(made), ownerOf(key));

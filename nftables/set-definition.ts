@@ -1,0 +1,25 @@
+import type { AnyField } from "./field.ts";
+
+/** The suite has one table in each of these families, always under the same name. */
+export type TableFamily = "inet" | "bridge";
+export const tableName = "netctl";
+
+/**
+ * A set or, with `value`, a map of the skeleton. Its declaration in nft's language, the bytes of its elements
+ * and the reading of `nft -j` all follow from the row.
+ */
+export interface SetDefinition {
+  readonly family: TableFamily;
+  /** Its name in the table. A changed key or value needs a new name: the kernel can't alter a set's type. */
+  readonly name: string;
+  /** Several fields are a concatenation. */
+  readonly key: readonly AnyField[];
+  readonly value?: readonly AnyField[];
+  /**
+   * "attachment": each element has an owner, who alone removes it. "network": a subnet, shared by its attachments,
+   * without owner. "device": what holds for an interface that containers are behind, shared by their attachments,
+   * without owner. "host": a fact about the host that several attachments rely on, without owner. "skeleton": the
+   * skeleton's own marker.
+   */
+  readonly life: "attachment" | "network" | "device" | "host" | "skeleton";
+}
