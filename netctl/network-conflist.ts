@@ -80,7 +80,7 @@ function renderBridge(
   leases: string | undefined,
 ): JsonObject {
   const { settings, internal } = definition;
-  const { mtu, vlan, icc, gatewayMode, snat, trustedInterfaces } = settings;
+  const { mtu, vlan, icc, gatewayMode = {}, snat, trustedInterfaces } = settings;
   const isReached = !internal && settings.noDefaultRoute !== true;
   return {
     type: "bridge",
@@ -93,7 +93,10 @@ function renderBridge(
     networkIsolation: settings.networkIsolation ?? true,
     ...(internal ? { internal } : {}),
     ...(icc === undefined ? {} : { icc }),
-    ...(gatewayMode === undefined ? {} : { gatewayMode: { ...gatewayMode } }),
+    gatewayMode: {
+      ...(definition.ipv4 ? { ipv4: gatewayMode.ipv4 ?? "nat" } : {}),
+      ...(definition.ipv6 ? { ipv6: gatewayMode.ipv6 ?? "nat" } : {}),
+    },
     ...(snat === undefined ? {} : { snat: { ...snat } }),
     ...(trustedInterfaces === undefined ? {} : { trustedInterfaces }),
     capabilities: { mac: true, ips: true },

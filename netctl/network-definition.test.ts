@@ -163,6 +163,8 @@ describe("parseNetworkDefinition()", () => {
     [{ options: ["host_ipv4=fd00::1"] }, "expected an IPv4 address"],
     [{ options: ["host_ipv4=127.0.0.1"] }, "expected an address that others can answer to"],
     [{ options: ["host_ipv6=2001:db8::1"] }, "in a network without IPv6; add --ipv6"],
+    [{ internal: true, options: ["host_ipv4=192.0.2.1"] }, "with --internal: nothing leaves under it"],
+    [{ options: ["masquerade=false", "host_ipv4=192.0.2.1"] }, "without masquerade"],
     [{ internal: true, options: ["host_binding_ipv4=127.0.0.1"] }, "nothing is published there"],
     [{ ipv6: true, options: ["com.docker.network.bridge.inhibit_ipv4=true"] }, "inhibit_ipv4=true with IPv6"],
     [{ options: ["trusted_host_interfaces=eth0:a/b"] }, "Cannot use option trusted_host_interfaces=eth0:a/b"],

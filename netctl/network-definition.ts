@@ -118,6 +118,11 @@ function refuseContradictions(
   if (internal && Object.keys(hostBinding).length > 0) {
     throw new UsageFailure("Cannot use a host binding with --internal: nothing is published there");
   }
+  if (Object.keys(snat).length > 0 && (internal || settings.masquerade === false)) {
+    throw new UsageFailure(
+      `Cannot use a fixed source address ${internal ? "with --internal" : "without masquerade"}: nothing leaves under it`,
+    );
+  }
   const without = { ipv4: !ipv4, ipv6: !ipv6 };
   for (const family of ["ipv4", "ipv6"] as const) {
     const named = [snat[family], hostBinding[family]].find((value) => value !== undefined);

@@ -47,11 +47,11 @@ describe("netctl", () => {
     [["sandbox", "exec", "a", "--"], "netctl: Cannot run a command in sandbox a: none was given after --\n"],
     [
       ["sandbox", "create", "a", "--ip", "10.1.0.2"],
-      "netctl: Cannot use --ip with 0 networks; write --network NAME:ip=…,mac=…\n",
+      "netctl: Cannot use --ip with 0 networks; write --network NAME:ip=…,mac=…,alias=…\n",
     ],
     [
       ["sandbox", "create", "a", "--network", "x:ipp=1"],
-      'netctl: Cannot use --network x:ipp=1: "ipp=1" is none of ip=, mac= and interface_name=\n',
+      'netctl: Cannot use --network x:ipp=1: "ipp=1" is none of ip=, ip6=, mac=, alias=, interface_name= and gw-priority=\n',
     ],
   ])("exits with 2 for the wrong words %j, and says what is wrong", async (words, stderr) => {
     expect(await netctl(...words)).toEqual({ exitCode: 2, stdout: "", stderr, ran: [] });

@@ -4,14 +4,18 @@ import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
 import type { Io } from "./io.ts";
+import { registerNetworkConnect } from "./network-connect.ts";
 import { registerNetworkCreate } from "./network-create.ts";
+import { registerNetworkDisconnect } from "./network-disconnect.ts";
 import { registerNetworkInspect } from "./network-inspect.ts";
 import { registerNetworkLs } from "./network-ls.ts";
 import { registerNetworkRm } from "./network-rm.ts";
+import { registerPort } from "./port.ts";
 import { registerRepair } from "./repair.ts";
 import { registerSandboxCreate } from "./sandbox-create.ts";
 import { registerSandboxExec } from "./sandbox-exec.ts";
 import { registerSandboxLs } from "./sandbox-ls.ts";
+import { registerSandboxRepair } from "./sandbox-repair.ts";
 import { registerSandboxRm } from "./sandbox-rm.ts";
 import { suiteVersion } from "./version.ts";
 import { openWorld } from "./world.ts";
@@ -21,15 +25,22 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
   [
     "network",
     "Manage networks",
-    [registerNetworkCreate, registerNetworkLs, registerNetworkInspect, registerNetworkRm],
+    [
+      registerNetworkCreate,
+      registerNetworkLs,
+      registerNetworkInspect,
+      registerNetworkRm,
+      registerNetworkConnect,
+      registerNetworkDisconnect,
+    ],
   ],
   [
     "sandbox",
     "Manage sandboxes: namespaces with a name, standing for containers",
-    [registerSandboxCreate, registerSandboxExec, registerSandboxLs, registerSandboxRm],
+    [registerSandboxCreate, registerSandboxExec, registerSandboxLs, registerSandboxRm, registerSandboxRepair],
   ],
 ];
-const single: readonly Register[] = [registerInspect, registerRepair];
+const single: readonly Register[] = [registerPort, registerInspect, registerRepair];
 
 const directoryFlags = [
   ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],

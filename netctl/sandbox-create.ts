@@ -1,13 +1,19 @@
 import { formatCidr } from "#net/cidr.ts";
+import type { PortRequest } from "#runtime/port-request.ts";
 import type { CreatedSandbox } from "#runtime/sandbox.ts";
+import type { SandboxAttachment } from "#runtime/sandbox-record.ts";
+import { networkForUse } from "./builtin-network.ts";
 import { gather, type Register } from "./command.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
-import { findNetwork } from "./network-listing.ts";
+import type { Network } from "./network-listing.ts";
+import { parseExpose, parsePublish } from "./port-flag.ts";
+import { portText } from "./port-text.ts";
 import {
   attachmentFor,
   type NetworkChoice,
   parseAddress,
+  parseAlias,
   parseMacFlag,
   parseNetworkChoice,
 } from "./sandbox-network.ts";
@@ -18,6 +24,10 @@ export interface SandboxCreateFlags {
   readonly ip?: string;
   readonly ip6?: string;
   readonly macAddress?: string;
+  readonly networkAlias: readonly string[];
+  readonly publish: readonly string[];
+  readonly publishAll?: boolean;
+  readonly expose: readonly string[];
   readonly json?: boolean;
 }
 
@@ -30,7 +40,7 @@ export const registerSandboxCreate: Register = (parent, invoke) => {
     )
     .argument("<name>", "name of the sandbox; its host name too")
     .option(
-      "--network <name[:ip=…,mac=…,interface_name=…]>",
+      "--network <name[:ip=…,mac=…,alias=…,gw-priority=…,interface_name=…]>",
       "network to attach to; several become eth0, eth1 … in order; none means loopback only",
       gather,
       [],
@@ -38,7 +48,25 @@ export const registerSandboxCreate: Register = (parent, invoke) => {
     .option("--ip <address>", "IPv4 address, where there is one network")
     .option("--ip6 <address>", "IPv6 address, where there is one network")
     .option("--mac-address <mac>", "MAC address, where there is one network")
+    .option("--network-alias <name>", "name for the others in the network, where there is one", gather, [])
+    .option(
+      "-p, --publish <[[ip:]port:]port[/protocol]>",
+      "publish a port by the host's addresses",
+      gather,
+      [],
+    )
+    .option("-P, --publish-all", "publish every exposed port at a free one of the host")
+    .option("--expose <port[/protocol]>", "port for --publish-all", gather, [])
     .option("--json", "print what was made as JSON")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  netctl sandbox create web --network front -p 8080:80 -p 127.0.0.1:8443:443
+  netctl sandbox create db --network back:ip=10.77.0.9,alias=database
+  netctl sandbox create proxy --network front:gw-priority=1 --network back -p 53:53/udp
+  netctl sandbox create tools --network host`,
+    )
     .action((name: string, flags: SandboxCreateFlags, command) =>
       invoke(command, (world) => sandboxCreate(name, flags, world)),
     );
@@ -51,48 +79,112 @@ export async function sandboxCreate(
   world: World,
 ): Promise<ExitCode> {
   const choices = chooseNetworks(flags);
-  const attachments = await Promise.all(
-    choices.map(async (choice, index) => {
-      const { configured } = await findNetwork(world, choice.network);
-      return attachmentFor(choice, configured.list, index);
-    }),
-  );
+  const ports = choosePorts(flags, choices);
+  const attachments: SandboxAttachment[] = [];
+  for (const [index, choice] of choices.entries()) {
+    const network = await networkForUse(choice.network, world);
+    refuseOnDefault(choice, network);
+    attachments.push(attachmentFor(choice, network.configured.list, `${interfacePrefix(network)}${index}`));
+  }
   const names = attachments.map(({ ifName }) => ifName);
   const repeated = names.find((ifName, index) => names.indexOf(ifName) !== index || ifName === "lo");
   if (repeated !== undefined)
     throw new Failure(`Cannot create sandbox ${name}: interface name ${repeated} is used twice`);
-  const created = await world.sandboxes.create(name, attachments);
+  const created = await world.sandboxes.create(name, attachments, ports);
+  warnUnpublished(created.unpublished, world);
   if (flags.json === true) writeJson(world.io, describe(created));
   else world.io.stdout(`${created.containerId}\n`);
   return ExitCode.Ok;
 }
 
+/** What a network's option says of the names of interfaces inside: `eth` where it says nothing. */
+export function interfacePrefix({ notes }: Network): string {
+  return notes?.options["com.docker.network.container_iface_prefix"] ?? "eth";
+}
+
+/** As on Docker's default bridge. @throws {UsageFailure} */
+export function refuseOnDefault({ network, ips, aliases }: NetworkChoice, { notes }: Network): void {
+  if (network !== "bridge" || notes === undefined) return;
+  if (ips.length > 0) {
+    throw new UsageFailure("user specified IP address is supported on user defined networks only");
+  }
+  if (aliases.length > 0) {
+    throw new UsageFailure("network-scoped alias is supported only for containers in user defined networks");
+  }
+}
+
+export function warnUnpublished(unpublished: readonly PortRequest[], world: World): void {
+  if (unpublished.length === 0) return;
+  const texts = unpublished.map(portText).join(", ");
+  world.io.stderr(
+    `netctl: warning: not published: ${texts}: no network of the sandbox leads outside and has portmap in its configuration\n`,
+  );
+}
+
 function chooseNetworks(flags: SandboxCreateFlags): readonly NetworkChoice[] {
   const choices = flags.network.map(parseNetworkChoice);
-  const isNone = choices.some(({ network }) => network === "none");
-  if (isNone && choices.length > 1)
-    throw new UsageFailure("Cannot use --network none together with another network");
+  for (const alone of ["none", "host"]) {
+    if (choices.length > 1 && choices.some(({ network }) => network === alone))
+      throw new UsageFailure(`Cannot use --network ${alone} together with another network`);
+  }
+  const repeated = choices.find(
+    ({ network }, index) => choices.findIndex((each) => each.network === network) < index,
+  );
+  if (repeated !== undefined) {
+    throw new UsageFailure(`Cannot use --network ${repeated.network} twice: it is the same network`);
+  }
   const ips = [
     ...(flags.ip === undefined ? [] : [parseAddress(flags.ip, `--ip ${flags.ip}`)]),
     ...(flags.ip6 === undefined ? [] : [parseAddress(flags.ip6, `--ip6 ${flags.ip6}`)]),
   ];
-  const networks = isNone ? [] : choices;
-  if (ips.length === 0 && flags.macAddress === undefined) return networks;
+  const aliases = flags.networkAlias.map((alias) => parseAlias(alias, `--network-alias ${alias}`));
+  const networks = choices.filter(({ network }) => network !== "none");
+  const extra = [
+    ...(ips.length > 0 ? ["--ip"] : []),
+    ...(flags.macAddress === undefined ? [] : ["--mac-address"]),
+    ...(aliases.length > 0 ? ["--network-alias"] : []),
+  ];
+  if (extra[0] === undefined) return networks;
   const [only] = networks;
   if (only === undefined || networks.length > 1) {
-    const flag = ips.length > 0 ? "--ip" : "--mac-address";
     throw new UsageFailure(
-      `Cannot use ${flag} with ${networks.length} networks; write --network NAME:ip=…,mac=…`,
+      `Cannot use ${extra[0]} with ${networks.length} networks; write --network NAME:ip=…,mac=…,alias=…`,
     );
   }
   const mac =
     flags.macAddress === undefined
       ? only.mac
       : parseMacFlag(flags.macAddress, `--mac-address ${flags.macAddress}`);
-  return [{ ...only, ips: [...only.ips, ...ips], ...(mac === undefined ? {} : { mac }) }];
+  return [
+    {
+      ...only,
+      ips: [...only.ips, ...ips],
+      aliases: [...only.aliases, ...aliases],
+      ...(mac === undefined ? {} : { mac }),
+    },
+  ];
 }
 
-function describe({ name, containerId, netns, createdAt, attachments, results }: CreatedSandbox) {
+function choosePorts(flags: SandboxCreateFlags, choices: readonly NetworkChoice[]): readonly PortRequest[] {
+  const published = flags.publish.flatMap(parsePublish);
+  const exposed = flags.publishAll === true ? flags.expose.flatMap(parseExpose) : [];
+  const isSame = (a: PortRequest, b: PortRequest) =>
+    a.protocol === b.protocol && a.containerPort === b.containerPort;
+  const ports = [...published, ...exposed.filter((port) => !published.some((each) => isSame(each, port)))];
+  if (flags.publishAll === true && flags.expose.length === 0) {
+    throw new UsageFailure(
+      "Cannot use --publish-all without --expose: a sandbox has no image that says its ports",
+    );
+  }
+  if (ports.length === 0) return ports;
+  if (choices.length === 0) {
+    throw new UsageFailure("Cannot publish ports without a network; give --network bridge, or one of yours");
+  }
+  // As Docker does: there is nothing between the host and the container.
+  return choices.some(({ network }) => network === "host") ? [] : ports;
+}
+
+function describe({ name, containerId, netns, createdAt, attachments, results, ports }: CreatedSandbox) {
   return {
     name,
     containerId,
@@ -106,5 +198,6 @@ function describe({ name, containerId, netns, createdAt, attachments, results }:
         "",
       addresses: results[index]?.ips.map(({ address }) => formatCidr(address)) ?? [],
     })),
+    ports,
   };
 }

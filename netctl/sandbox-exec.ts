@@ -1,5 +1,5 @@
-import { SandboxFailure } from "#runtime/sandbox.ts";
 import { enterCommand } from "#runtime/sandbox-enter.ts";
+import { SandboxFailure } from "#runtime/sandbox-failure.ts";
 import type { Register } from "./command.ts";
 import { UsageFailure } from "./failure.ts";
 import type { World } from "./world.ts";
@@ -24,7 +24,7 @@ export async function sandboxExec(name: string, words: readonly string[], world:
   if (command.length === 0)
     throw new UsageFailure(`Cannot run a command in sandbox ${name}: none was given after --`);
   const sandbox = await world.sandboxes.get(name);
-  if (sandbox.state !== "ready") {
+  if (sandbox.state !== "ready" && sandbox.state !== "changing") {
     throw new SandboxFailure(
       `Cannot enter sandbox ${name}: it is ${sandbox.state}; "netctl sandbox rm ${name}" clears it away`,
     );

@@ -3,6 +3,7 @@ import type { CachedAttachment } from "#runtime/cache.ts";
 import type { Register } from "./command.ts";
 import { ExitCode } from "./failure.ts";
 import { writeJson } from "./io.ts";
+import { publishedPortsOf, summarizePorts } from "./port-text.ts";
 import { renderTable } from "./table.ts";
 import type { World } from "./world.ts";
 
@@ -24,8 +25,9 @@ export const registerSandboxLs: Register = (parent, invoke) => {
 
 export async function sandboxLs(flags: SandboxLsFlags, world: World): Promise<ExitCode> {
   const cached = await world.chain.cache.list();
-  const rows = (await world.sandboxes.list()).map(({ attachments, ...sandbox }) => ({
+  const rows = (await world.sandboxes.list()).map(({ attachments, ports: asked, ...sandbox }) => ({
     ...sandbox,
+    ports: asked.length === 0 ? [] : publishedPortsOf(sandbox.containerId, world.journal, cached),
     attachments: attachments.map(({ network, ifName }) => ({
       network,
       ifName,
@@ -40,14 +42,15 @@ export async function sandboxLs(flags: SandboxLsFlags, world: World): Promise<Ex
   if (flags.json === true) writeJson(world.io, rows);
   else if (flags.quiet === true) world.io.stdout(rows.map(({ name }) => `${name}\n`).join(""));
   else {
-    const cells = rows.map(({ name, containerId, state, attachments }) => [
+    const cells = rows.map(({ name, containerId, state, attachments, ports }) => [
       name,
       containerId.slice(0, 12),
       state,
       attachments.map(({ network }) => network).join(", "),
       attachments.flatMap(({ addresses }) => addresses).join(", "),
+      summarizePorts(ports),
     ]);
-    world.io.stdout(renderTable(["NAME", "CONTAINER ID", "STATE", "NETWORKS", "ADDRESSES"], cells));
+    world.io.stdout(renderTable(["NAME", "CONTAINER ID", "STATE", "NETWORKS", "ADDRESSES", "PORTS"], cells));
   }
   return ExitCode.Ok;
 }

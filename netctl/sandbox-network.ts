@@ -12,41 +12,58 @@ export interface NetworkChoice {
   readonly network: string;
   /** An address, with or without its prefix length. */
   readonly ips: readonly string[];
+  /** Names by which the other containers of the network find it. */
+  readonly aliases: readonly string[];
   readonly mac?: string;
   readonly interfaceName?: string;
+  /** 0 where nothing was said. */
+  readonly gatewayPriority: number;
 }
 
+const keys = "ip=, ip6=, mac=, alias=, interface_name= and gw-priority=";
+
 /**
- * Reads one `--network`. Keys: `ip` (may be repeated), `mac`, `interface_name`, as Podman has them.
+ * Reads one `--network`: Podman's `NAME:ip=…,mac=…,interface_name=…,alias=…`, or Docker's
+ * `name=NAME,ip=…,ip6=…,mac-address=…,alias=…,gw-priority=…,driver-opt=com.docker.network.endpoint.ifname=…`.
  * @throws {UsageFailure}
  */
 export function parseNetworkChoice(text: string): NetworkChoice {
-  const colon = text.indexOf(":");
-  const network = colon < 0 ? text : text.slice(0, colon);
-  if (network === "")
-    throw new UsageFailure(
-      `Cannot use --network ${text}: expected NAME[:ip=ADDRESS,mac=MAC,interface_name=NAME]`,
-    );
-  const ips: string[] = [];
-  let mac: string | undefined;
-  let interfaceName: string | undefined;
-  for (const setting of colon < 0 ? [] : text.slice(colon + 1).split(",")) {
-    const equals = setting.indexOf("=");
-    const [key, value] = [setting.slice(0, Math.max(equals, 0)), setting.slice(equals + 1)];
-    if (key === "ip" || key === "ip6") ips.push(parseAddress(value, `--network ${text}`));
-    else if (key === "mac") mac = parseMacFlag(value, `--network ${text}`);
-    else if (key === "interface_name") interfaceName = parseInterfaceName(value, text);
-    else
-      throw new UsageFailure(
-        `Cannot use --network ${text}: ${JSON.stringify(setting)} is none of ip=, mac= and interface_name=`,
-      );
+  const [, name, list] = /^([^:=,]*)(?::(.*))?$/s.exec(text) ?? [];
+  const settings = (name === undefined ? text : (list ?? "")).split(",").filter((each) => each !== "");
+  const flag = `--network ${text}`;
+  let choice: NetworkChoice = { network: name ?? "", ips: [], aliases: [], gatewayPriority: 0 };
+  for (const setting of settings) choice = withSetting(choice, setting, flag, name === undefined);
+  if (choice.network === "")
+    throw new UsageFailure(`Cannot use ${flag}: expected NAME[:ip=ADDRESS,mac=MAC,alias=NAME]`);
+  return choice;
+}
+
+function withSetting(choice: NetworkChoice, setting: string, flag: string, mayName: boolean): NetworkChoice {
+  const equals = setting.indexOf("=");
+  const [key, value] = [setting.slice(0, Math.max(equals, 0)), setting.slice(equals + 1)];
+  switch (key) {
+    case "name":
+      if (mayName) return { ...choice, network: value };
+      break;
+    case "ip":
+    case "ip6":
+      return { ...choice, ips: [...choice.ips, parseAddress(value, flag)] };
+    case "mac":
+    case "mac-address":
+      return { ...choice, mac: parseMacFlag(value, flag) };
+    case "alias":
+      return { ...choice, aliases: [...choice.aliases, parseAlias(value, flag)] };
+    case "interface_name":
+      return { ...choice, interfaceName: parseInterfaceName(value, flag) };
+    case "gw-priority":
+      return { ...choice, gatewayPriority: parsePriority(value, flag) };
+    case "driver-opt": {
+      const [, name] = /^com\.docker\.network\.endpoint\.ifname=(.*)$/s.exec(value) ?? [];
+      if (name !== undefined) return { ...choice, interfaceName: parseInterfaceName(name, flag) };
+      break;
+    }
   }
-  return {
-    network,
-    ips,
-    ...(mac === undefined ? {} : { mac }),
-    ...(interfaceName === undefined ? {} : { interfaceName }),
-  };
+  throw new UsageFailure(`Cannot use ${flag}: ${JSON.stringify(setting)} is none of ${keys}`);
 }
 
 /** An address for a flag: `10.1.0.9` or `10.1.0.9/24`. @throws {UsageFailure} */
@@ -59,12 +76,26 @@ export function parseMacFlag(text: string, flag: string): string {
   return parsed(flag, () => parseMac(text));
 }
 
+/** A name that can be asked for: RFC 1123 section 2.1, and the underscores that people use. @throws {UsageFailure} */
+export function parseAlias(text: string, flag: string): string {
+  const isName = text.length <= 253 && /^[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?$/.test(text);
+  if (isName) return text;
+  throw new UsageFailure(`Cannot use ${flag}: alias ${JSON.stringify(text)} is no name of a host`);
+}
+
+/** As Docker's `--gw-priority`: negative ones are less than none. @throws {UsageFailure} */
+export function parsePriority(text: string, flag: string): number {
+  const value = /^[-+]?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isNaN(value)) return value;
+  throw new UsageFailure(`Cannot use ${flag}: gateway priority ${JSON.stringify(text)} is no integer`);
+}
+
 /**
  * What the sandbox asks of a network: by the capabilities that its plugins declare, else by CNI_ARGS, as runtimes
  * did before there were any.
- * @param index of the network in the sandbox: eth0 is the first
+ * @param ifName unless the choice has one
  */
-export function attachmentFor(choice: NetworkChoice, list: NetworkList, index: number): SandboxAttachment {
+export function attachmentFor(choice: NetworkChoice, list: NetworkList, ifName: string): SandboxAttachment {
   const declared = new Set(list.plugins.flatMap(({ capabilities }) => capabilities));
   const args: [string, string][] = [];
   const capabilityArgs: Record<string, JsonObject[string]> = {};
@@ -76,18 +107,20 @@ export function attachmentFor(choice: NetworkChoice, list: NetworkList, index: n
     if (declared.has("mac")) capabilityArgs["mac"] = choice.mac;
     else args.push(["MAC", choice.mac]);
   }
+  if (choice.aliases.length > 0) capabilityArgs["aliases"] = choice.aliases;
   return {
     network: list.name,
-    ifName: choice.interfaceName ?? `eth${index}`,
+    ifName: choice.interfaceName ?? ifName,
     // Plugins that do not know an argument refuse it without this.
     args: args.length === 0 ? [] : [["IgnoreUnknown", "1"], ...args],
     capabilityArgs,
+    gatewayPriority: choice.gatewayPriority,
   };
 }
 
-function parseInterfaceName(value: string, text: string): string {
+function parseInterfaceName(value: string, flag: string): string {
   const problem = ifNameProblem(value);
-  if (problem !== undefined) throw new UsageFailure(`Cannot use --network ${text}: ${problem.message}`);
+  if (problem !== undefined) throw new UsageFailure(`Cannot use ${flag}: ${problem.message}`);
   return value;
 }
 

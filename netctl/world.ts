@@ -11,6 +11,7 @@ import type { ChainHost } from "#runtime/chain.ts";
 import { ConfDirectory } from "#runtime/conf-dir.ts";
 import { Sandboxes } from "#runtime/sandbox.ts";
 import type { Io } from "./io.ts";
+import { sandboxRouting } from "./sandbox-routes.ts";
 import { readSettings, type Settings } from "./settings.ts";
 
 /** Everything a command can act on: it is a function of this and its flags, so tests need no process. */
@@ -24,7 +25,7 @@ export interface World {
   readonly journal: Journal;
   /** What the operator has set for this host; read when a command asks for it, once. @throws {Failure} */
   settings(): Promise<Settings>;
-  /** For reading: what netctl changes, it changes through plugins. */
+  /** For reading: what netctl changes, it changes through plugins, but for the routes of sandboxes. */
   readonly kernel: HostKernel;
 }
 
@@ -68,6 +69,7 @@ export function openWorld(
   };
   const settingsFile = absolute(flags.config || environment["NETCTL_CONFIG"]);
   let settings: Promise<Settings> | undefined;
+  const kernel = HostKernel.open();
   return {
     io,
     settings: () => (settings ??= readSettings(settingsFile)),
@@ -75,9 +77,9 @@ export function openWorld(
     directories,
     networks,
     chain,
-    sandboxes: new Sandboxes(directories, networks, chain),
+    sandboxes: new Sandboxes(directories, networks, chain, sandboxRouting(kernel)),
     journal: new Journal({ directory: `${directories.state}/journal`, bootId: readBootId() }),
-    kernel: HostKernel.open(),
+    kernel,
   };
 }
 

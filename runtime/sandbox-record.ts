@@ -4,10 +4,19 @@ import { isJsonObject, type JsonObject } from "#cni/json.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { createDurably, removeDurably, writeDurably } from "./durable-file.ts";
 import type { AttachmentTarget } from "./plugin-call.ts";
+import { type PortRequest, parsePortRequest } from "./port-request.ts";
 
 /** One network of a sandbox: the parameters of its ADD, which its DEL repeats. */
 export interface SandboxAttachment extends Pick<AttachmentTarget, "ifName" | "args" | "capabilityArgs"> {
   readonly network: string;
+  /** The higher, the rather its gateway is the default one; 0 where nothing was said. */
+  readonly gatewayPriority: number;
+}
+
+/** A change of a live sandbox that has begun. */
+export interface SandboxChange {
+  readonly verb: "connect" | "disconnect";
+  readonly ifName: string;
 }
 
 /**
@@ -22,7 +31,10 @@ export interface SandboxRecord {
   /** ISO 8601, UTC */
   readonly createdAt: string;
   readonly phase: "creating" | "ready" | "removing";
+  /** Set while the attachment that it names is being made or removed; it is in `attachments` all the while. */
+  readonly change?: SandboxChange;
   readonly attachments: readonly SandboxAttachment[];
+  readonly ports: readonly PortRequest[];
 }
 
 /** The file of a sandbox is there and says nothing usable. */
@@ -113,18 +125,39 @@ function parse(text: string, name: string, file: string): SandboxRecord {
   const parsed = (attachments as readonly unknown[]).map(parseAttachment);
   const whole = parsed.filter((attachment) => attachment !== undefined);
   if (whole.length !== parsed.length) throw damage("an attachment lacks network or ifName");
-  return { name, containerId, netns, createdAt, phase, attachments: whole };
+  const { change, ports } = json;
+  const begun = parseChange(change);
+  return {
+    name,
+    containerId,
+    netns,
+    createdAt,
+    phase,
+    ...(begun === undefined ? {} : { change: begun }),
+    attachments: whole,
+    ports: Array.isArray(ports)
+      ? (ports as readonly unknown[]).flatMap((port) => parsePortRequest(port) ?? [])
+      : [],
+  };
+}
+
+function parseChange(value: unknown): SandboxChange | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { verb, ifName } = value;
+  if ((verb !== "connect" && verb !== "disconnect") || typeof ifName !== "string") return undefined;
+  return { verb, ifName };
 }
 
 function parseAttachment(value: unknown): SandboxAttachment | undefined {
   if (!isJsonObject(value)) return undefined;
-  const { network, ifName, args, capabilityArgs } = value;
+  const { network, ifName, args, capabilityArgs, gatewayPriority } = value;
   if (typeof network !== "string" || typeof ifName !== "string") return undefined;
   return {
     network,
     ifName,
     args: Array.isArray(args) ? (args as readonly unknown[]).flatMap(parsePair) : [],
     capabilityArgs: isJsonObject(capabilityArgs) ? capabilityArgs : ({} satisfies JsonObject),
+    gatewayPriority: typeof gatewayPriority === "number" ? gatewayPriority : 0,
   };
 }
 

@@ -1,28 +1,27 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type NetworkList, parseConfList } from "#cni/conflist.ts";
-import type { NamespaceIdentity } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import type { Directories } from "#machine/directories.ts";
-import { errorCode } from "#machine/io-error.ts";
-import { withFileLock } from "#machine/lock.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { native } from "#native/addon.ts";
-import type { CachedAttachment } from "./cache.ts";
-import { addNetworkList, ChainFailure, type ChainHost, delNetworkList, targetOf } from "./chain.ts";
-import { type ConfDirectory, UnknownNetwork } from "./conf-dir.ts";
-import { writeDurably } from "./durable-file.ts";
-import { type NamespaceProcess, ProcessTable } from "./namespace-processes.ts";
+import { hostNetns, loopbackNetwork } from "./builtin-networks.ts";
+import { addNetworkList, ChainFailure, type ChainHost } from "./chain.ts";
+import type { ConfDirectory } from "./conf-dir.ts";
 import { sandboxContainerId } from "./network-id.ts";
 import { requireExecutables } from "./plugin-call.ts";
-import { renderHosts, renderResolvConf } from "./sandbox-files.ts";
+import type { PortRequest } from "./port-request.ts";
+import { type ChangedSandbox, SandboxChanges } from "./sandbox-changes.ts";
+import { SandboxFailure } from "./sandbox-failure.ts";
+import { SandboxParts, type SandboxRouting, targetIn } from "./sandbox-parts.ts";
+import { emptyOfProcesses, isOwnNamespace } from "./sandbox-processes.ts";
 import {
   type SandboxAttachment,
+  type SandboxChange,
   type SandboxRecord,
   SandboxRecordDamage,
-  SandboxRecords,
 } from "./sandbox-record.ts";
+import { settleSandbox } from "./sandbox-settling.ts";
 
 /** A sandbox as it is found. */
 export interface Sandbox {
@@ -31,40 +30,34 @@ export interface Sandbox {
   readonly netns: string;
   readonly createdAt: string;
   /**
-   * `ready`, or what is wrong: its creation or removal was cut off (`unfinished`), its namespace is not there
-   * (`lost`, as after a reboot), or its record can't be read (`damaged`).
+   * `ready`, or what is wrong: a connect or disconnect has begun and may have been cut off (`changing`), its creation or
+   * removal was cut off (`unfinished`), its namespace is not there (`lost`, as after a reboot), or its record can't be
+   * read (`damaged`).
    */
-  readonly state: "ready" | "unfinished" | "lost" | "damaged";
+  readonly state: "ready" | "changing" | "unfinished" | "lost" | "damaged";
+  /** What was begun, in state `changing`. */
+  readonly change?: SandboxChange;
   readonly attachments: readonly SandboxAttachment[];
+  /** Asked for; those that were published have a `hostPort`. */
+  readonly ports: readonly PortRequest[];
 }
 
 export interface CreatedSandbox extends Sandbox {
   /** By network, in the order of `attachments`. */
   readonly results: readonly CniResult[];
-}
-
-/** The request can't be served as the sandboxes are now. */
-export class SandboxFailure extends Error {
-  override readonly name = "SandboxFailure";
+  /** Ports that no network of it publishes. */
+  readonly unpublished: readonly PortRequest[];
 }
 
 /** Names are file names, host names and parts of CNI's identifiers at once. */
 const namePattern = /^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$/;
 
-const lockTimeoutMs = 120_000;
-
-/**
- * Loopback is up in every sandbox, as in every container: runtimes do that by this plugin too. The version is one
- * that every loopback plugin still in use knows.
- */
-const loopback = parseConfList(
-  JSON.stringify({ cniVersion: "0.4.0", name: "netctl-loopback", plugins: [{ type: "loopback" }] }),
-);
 const loopbackAttachment: SandboxAttachment = {
-  network: loopback.name,
+  network: loopbackNetwork,
   ifName: "lo",
   args: [],
   capabilityArgs: {},
+  gatewayPriority: 0,
 };
 
 /**
@@ -73,63 +66,107 @@ const loopbackAttachment: SandboxAttachment = {
  * another was cut off; operations on one sandbox wait for each other.
  */
 export class Sandboxes {
-  readonly #directories: Directories;
-  readonly #networks: ConfDirectory;
-  readonly #host: ChainHost;
-  readonly #records: SandboxRecords;
+  readonly #parts: SandboxParts;
+  readonly #changes: SandboxChanges;
 
-  constructor(directories: Directories, networks: ConfDirectory, host: ChainHost) {
-    this.#directories = directories;
-    this.#networks = networks;
-    this.#host = host;
-    this.#records = new SandboxRecords(join(directories.state, "sandboxes"));
+  constructor(directories: Directories, networks: ConfDirectory, host: ChainHost, routing: SandboxRouting) {
+    this.#parts = new SandboxParts(directories, networks, host, routing);
+    this.#changes = new SandboxChanges(this.#parts);
   }
 
   /**
    * Makes a namespace and attaches it to the networks in order. Every network and executable is looked up before
-   * anything is made; if an ADD fails, everything is taken back.
+   * anything is made; if an ADD fails, or a port is taken, everything is taken back. A sandbox of the network `host`
+   * has the host's namespace.
    * @throws {SandboxFailure} the name is taken or none
    * @throws {UnknownNetwork}
    * @throws {ChainFailure} a plugin failed
    */
-  async create(name: string, attachments: readonly SandboxAttachment[]): Promise<CreatedSandbox> {
+  async create(
+    name: string,
+    attachments: readonly SandboxAttachment[],
+    ports: readonly PortRequest[] = [],
+  ): Promise<CreatedSandbox> {
     requireName(name);
-    return await this.#exclusively(name, async () => {
-      const lists = [
-        loopback,
-        ...(await Promise.all(attachments.map(({ network }) => this.#listOf(network)))),
-      ];
-      for (const list of lists) requireExecutables(list, this.#host);
+    const { host, directories, records } = this.#parts;
+    return await this.#parts.exclusively(name, async () => {
+      const isOnHost = attachments.some(({ network }) => network === "host");
+      const wanted = isOnHost ? attachments : [loopbackAttachment, ...attachments];
+      const lists = await Promise.all(wanted.map(({ network }) => this.#parts.listOf(network)));
+      for (const list of lists) requireExecutables(list, host);
       const record: SandboxRecord = {
         name,
         containerId: sandboxContainerId(name),
-        netns: join(this.#directories.run, "netns", name),
+        netns: isOnHost ? hostNetns : join(directories.run, "netns", name),
         createdAt: new Date().toISOString(),
         phase: "creating",
         attachments,
+        ports,
       };
       await this.#claim(record);
-      const attached: SandboxAttachment[] = [];
+      const made: SandboxAttachment[] = [];
       try {
         await this.#makeNamespace(record);
         const results: CniResult[] = [];
-        for (const [index, attachment] of [loopbackAttachment, ...attachments].entries()) {
-          const list = lists[index] ?? loopback;
-          const result = await addNetworkList(list, targetIn(record, attachment), this.#host);
-          attached.push(attachment);
-          if (list !== loopback) results.push(result);
+        for (const [index, attachment] of wanted.entries()) {
+          const list = lists[index];
+          if (list === undefined) continue;
+          const result = await addNetworkList(list, targetIn(record, attachment), host);
+          made.push(attachment);
+          if (attachment !== loopbackAttachment) results.push(result);
         }
-        await this.#writeFiles(name, results);
-        await this.#records.update({ ...record, phase: "ready" });
-        return { ...record, state: "ready", results };
+        const settled = await this.#settle(record);
+        if (!isOnHost) await this.#parts.writeFiles(name, results);
+        const ready: SandboxRecord = { ...record, phase: "ready", ports: settled.ports };
+        await records.update(ready);
+        return { ...ready, state: "ready", results, unpublished: settled.unpublished };
       } catch (error) {
         // A failed ADD has taken itself back. Where it could not, the record stays for another try.
         const isLeft = error instanceof ChainFailure && error.errors.length > 1;
-        const left = await this.#takeBack(record, attached, isLeft);
+        const left = await this.#takeBack(record, made, isLeft);
         if (left.length === 0) throw error;
         throw new ChainFailure(`Cannot create sandbox "${name}"`, [error, ...left], error);
       }
     });
+  }
+
+  /** One network without ports is as its plugins have left it. */
+  async #settle(record: SandboxRecord) {
+    if (record.attachments.length < 2 && record.ports.length === 0) return { ports: [], unpublished: [] };
+    return await settleSandbox(this.#parts, record, await this.#parts.attachedOf(record));
+  }
+
+  /**
+   * Attaches a sandbox to one more network while it runs. The default gateway is elected anew, and published ports move
+   * with it. If it fails, the sandbox is as it was.
+   * @param attachment with an empty `ifName` it is called by the prefix and the first number that is free
+   * @throws {SandboxFailure} it is not ready, or attached to that network already
+   * @throws {UnknownNetwork}
+   * @throws {ChainFailure}
+   */
+  async connect(name: string, attachment: SandboxAttachment, prefix = "eth"): Promise<ChangedSandbox> {
+    requireName(name);
+    return await this.#changes.connect(name, attachment, prefix);
+  }
+
+  /**
+   * Detaches a running sandbox from a network; default gateway and published ports move to what is left.
+   * @throws {SandboxFailure} it is not attached to that network
+   * @throws {ChainFailure} a plugin failed; the sandbox is `changing` then, and both this and `repair` go on with it
+   */
+  async disconnect(name: string, network: string): Promise<ChangedSandbox> {
+    requireName(name);
+    return await this.#changes.disconnect(name, network);
+  }
+
+  /**
+   * Finishes or takes back a change that was cut off, and makes routes and published ports what they have to be.
+   * @throws {SandboxFailure} it can only be removed
+   * @throws {ChainFailure}
+   */
+  async repair(name: string): Promise<ChangedSandbox> {
+    requireName(name);
+    return await this.#changes.repair(name);
   }
 
   /**
@@ -142,17 +179,19 @@ export class Sandboxes {
    */
   async remove(name: string, options: { readonly kill?: boolean } = {}): Promise<void> {
     requireName(name);
-    await this.#exclusively(name, async () => {
+    await this.#parts.exclusively(name, async () => {
       const { record, isDamaged } = await this.#readForRemoval(name);
-      const namespace = identifyNamespace(record.netns);
+      const isOnHost = record.netns === hostNetns;
+      const namespace = isOnHost ? "missing" : identifyNamespace(record.netns);
       if (typeof namespace === "object" && isOwnNamespace(namespace)) {
         throw new SandboxFailure(
           `Cannot remove sandbox ${name}: the host's own network is mounted on ${record.netns}; "umount ${record.netns}" first`,
         );
       }
       if (typeof namespace === "object") await emptyOfProcesses(name, namespace, options.kill === true);
-      if (!isDamaged) await this.#records.update({ ...record, phase: "removing" });
-      const left = await this.#takeBack(record, [loopbackAttachment, ...record.attachments], false);
+      if (!isDamaged) await this.#parts.records.update({ ...record, phase: "removing" });
+      const made = isOnHost ? record.attachments : [loopbackAttachment, ...record.attachments];
+      const left = await this.#takeBack(record, made, false);
       if (left.length > 0) throw new ChainFailure(`Cannot remove sandbox "${name}" wholly`, left);
     });
   }
@@ -160,28 +199,30 @@ export class Sandboxes {
   /** @throws {SandboxFailure} there is none of that name */
   async get(name: string): Promise<Sandbox> {
     requireName(name);
-    if (!(await this.#records.names()).includes(name)) throw new SandboxFailure(`sandbox ${name} not found`);
+    if (!(await this.#parts.records.names()).includes(name))
+      throw new SandboxFailure(`sandbox ${name} not found`);
     return await this.#describe(name);
   }
 
   /** All sandboxes by name, whatever their state. */
   async list(): Promise<readonly Sandbox[]> {
-    return await Promise.all((await this.#records.names()).map((name) => this.#describe(name)));
+    return await Promise.all((await this.#parts.records.names()).map((name) => this.#describe(name)));
   }
 
   /** Folder with the `hosts` and, if a network named servers, `resolv.conf` that a sandbox's commands see. */
   filesDirectory(name: string): string {
-    return join(this.#directories.run, "sandboxes", name);
+    return this.#parts.filesDirectory(name);
   }
 
   async #describe(name: string): Promise<Sandbox> {
     try {
-      const record = await this.#records.read(name);
+      const record = await this.#parts.records.read(name);
       if (record === undefined) throw new SandboxFailure(`sandbox ${name} not found`);
-      const { containerId, netns, createdAt, attachments, phase } = record;
-      const isThere = typeof identifyNamespace(netns) === "object";
-      const state = phase !== "ready" ? "unfinished" : isThere ? "ready" : "lost";
-      return { name, containerId, netns, createdAt, state, attachments };
+      const { phase, change, ...found } = record;
+      const isThere = typeof identifyNamespace(found.netns) === "object";
+      const isChanging = change !== undefined;
+      const state = phase !== "ready" ? "unfinished" : !isThere ? "lost" : isChanging ? "changing" : "ready";
+      return { ...found, state, ...(isChanging ? { change } : {}) };
     } catch (error) {
       if (error instanceof SandboxRecordDamage) return { ...(await this.#rebuild(name)), state: "damaged" };
       throw error;
@@ -192,7 +233,7 @@ export class Sandboxes {
     name: string,
   ): Promise<{ readonly record: SandboxRecord; readonly isDamaged: boolean }> {
     try {
-      const record = await this.#records.read(name);
+      const record = await this.#parts.records.read(name);
       if (record === undefined) throw new SandboxFailure(`sandbox ${name} not found`);
       return { record, isDamaged: false };
     } catch (error) {
@@ -204,43 +245,43 @@ export class Sandboxes {
   /** What a lost record must have said: names follow from the name, attachments are in the cache of results. */
   async #rebuild(name: string): Promise<SandboxRecord> {
     const containerId = sandboxContainerId(name);
-    const attachments = (await this.#cached(containerId))
-      .filter(({ network }) => network !== loopback.name)
-      .map(({ network, ifName, args, capabilityArgs }) => ({ network, ifName, args, capabilityArgs }));
-    const netns = join(this.#directories.run, "netns", name);
-    return { name, containerId, netns, createdAt: "", phase: "removing", attachments };
+    const attachments = (await this.#parts.cachedOf(containerId))
+      .filter(({ network }) => network !== loopbackNetwork)
+      .map(({ network, ifName, args, capabilityArgs }) => ({
+        network,
+        ifName,
+        args,
+        capabilityArgs,
+        gatewayPriority: 0,
+      }));
+    const isOnHost = attachments.some(({ network }) => network === "host");
+    const netns = isOnHost ? hostNetns : join(this.#parts.directories.run, "netns", name);
+    return { name, containerId, netns, createdAt: "", phase: "removing", attachments, ports: [] };
   }
 
   /** Takes the name. Nothing of somebody else's is touched: neither a sandbox nor a namespace of that name. */
   async #claim(record: SandboxRecord): Promise<void> {
     const { name, netns } = record;
-    if ((await this.#records.names()).includes(name)) {
+    if ((await this.#parts.records.names()).includes(name)) {
       const { state } = await this.#describe(name);
       const remedy = state === "ready" ? "" : `; it is ${state}, "netctl sandbox rm ${name}" clears it away`;
       throw new SandboxFailure(`sandbox with name ${name} already exists${remedy}`);
     }
-    if (typeof identifyNamespace(netns) === "object") {
+    if (netns !== hostNetns && typeof identifyNamespace(netns) === "object") {
       throw new SandboxFailure(
         `Cannot make namespace ${netns}: there is one of no sandbox; "umount ${netns}" if nobody needs it`,
       );
     }
-    await this.#records.create(record);
+    await this.#parts.records.create(record);
   }
 
   async #makeNamespace({ netns, name }: SandboxRecord): Promise<void> {
-    makeDirectory(join(this.#directories.run, "netns"), 0o755);
+    if (netns === hostNetns) return;
+    makeDirectory(join(this.#parts.directories.run, "netns"), 0o755);
     // Left by a crash or a reboot: the file on which a namespace was mounted, and files for a sandbox of this name.
     native().removeNamespace(netns);
     await rm(this.filesDirectory(name), { recursive: true, force: true });
     native().createNamespace(netns);
-  }
-
-  async #writeFiles(name: string, results: readonly CniResult[]): Promise<void> {
-    const directory = this.filesDirectory(name);
-    const permissions = { mode: 0o644, directoryMode: 0o755 };
-    await writeDurably(join(directory, "hosts"), renderHosts(name, results), permissions);
-    const resolvConf = renderResolvConf(results);
-    if (resolvConf !== undefined) await writeDurably(join(directory, "resolv.conf"), resolvConf, permissions);
   }
 
   /**
@@ -261,57 +302,16 @@ export class Sandboxes {
       }
     };
     const netns = typeof identifyNamespace(record.netns) === "object" ? record.netns : "";
-    const cached = await this.#cached(record.containerId).catch(() => []);
+    const cached = await this.#parts.cachedOf(record.containerId).catch(() => []);
     for (const attachment of [...attachments].reverse()) {
-      await attempt(() => this.#detach(record, attachment, netns, cached));
+      await attempt(() => this.#parts.detach(record, attachment, netns, cached));
     }
     await attempt(() => {
-      native().removeNamespace(record.netns);
+      if (record.netns !== hostNetns) native().removeNamespace(record.netns);
     });
     await attempt(() => rm(this.filesDirectory(record.name), { recursive: true, force: true }));
-    if (errors.length === 0 && !isRecordKept) await attempt(() => this.#records.remove(record.name));
+    if (errors.length === 0 && !isRecordKept) await attempt(() => this.#parts.records.remove(record.name));
     return errors;
-  }
-
-  /** DEL with the network as it was at the ADD; as it is configured now where nothing is cached. */
-  async #detach(
-    record: SandboxRecord,
-    attachment: SandboxAttachment,
-    netns: string,
-    cached: readonly CachedAttachment[],
-  ): Promise<void> {
-    const entry = cached.find(
-      ({ network, ifName }) => network === attachment.network && ifName === attachment.ifName,
-    );
-    const list =
-      (entry === undefined ? undefined : listAtAdd(entry)) ??
-      (await this.#listIfConfigured(attachment.network));
-    // Neither cached nor configured: its ADD never succeeded, and removing the network has cleared the rest away.
-    if (list === undefined) return;
-    const target = entry === undefined ? targetIn(record, attachment) : targetOf(entry);
-    await delNetworkList(list, { ...target, netns }, this.#host);
-  }
-
-  async #listIfConfigured(network: string): Promise<NetworkList | undefined> {
-    try {
-      return await this.#listOf(network);
-    } catch (error) {
-      if (error instanceof UnknownNetwork && error.problems.length === 0) return undefined;
-      throw error;
-    }
-  }
-
-  async #cached(containerId: string): Promise<readonly CachedAttachment[]> {
-    return (await this.#host.cache.list()).filter((attachment) => attachment.containerId === containerId);
-  }
-
-  async #listOf(network: string): Promise<NetworkList> {
-    return network === loopback.name ? loopback : (await this.#networks.find(network)).list;
-  }
-
-  async #exclusively<Value>(name: string, action: () => Promise<Value>): Promise<Value> {
-    const path = join(this.#directories.run, "locks", `sandbox-${name}`);
-    return await withFileLock(path, action, { timeoutMs: lockTimeoutMs });
   }
 }
 
@@ -320,54 +320,4 @@ function requireName(name: string): void {
   throw new SandboxFailure(
     `Cannot use sandbox name ${JSON.stringify(name)}: expected 1 to 64 letters, digits and _ . -, with a letter or digit at both ends`,
   );
-}
-
-function targetIn(record: SandboxRecord, { ifName, args, capabilityArgs }: SandboxAttachment) {
-  return { containerId: record.containerId, netns: record.netns, ifName, args, capabilityArgs };
-}
-
-function listAtAdd(cached: CachedAttachment): NetworkList | undefined {
-  try {
-    return parseConfList(cached.config);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Every process of the host would count as one that runs in the sandbox. */
-function isOwnNamespace({ dev, ino }: NamespaceIdentity): boolean {
-  const own = identifyNamespace("/proc/self/ns/net");
-  return typeof own === "object" && own.dev === dev && own.ino === ino;
-}
-
-/** Ends what runs in the namespace, or refuses: a process would keep it alive, unseen and without a network. */
-async function emptyOfProcesses(name: string, namespace: NamespaceIdentity, kill: boolean): Promise<void> {
-  const deadlineMs = performance.now() + 5000;
-  for (;;) {
-    const processes = ProcessTable.read().in(namespace);
-    if (processes.length === 0) return;
-    if (!kill) {
-      throw new SandboxFailure(
-        `sandbox ${name} is in use by ${describe(processes)}; stop it, or remove with --force`,
-      );
-    }
-    if (performance.now() > deadlineMs) {
-      throw new SandboxFailure(`Cannot end the processes of sandbox ${name}: ${describe(processes)}`);
-    }
-    for (const { pid } of processes) endProcess(pid);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-function endProcess(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    if (errorCode(error) !== "ESRCH") throw error;
-  }
-}
-
-function describe(processes: readonly NamespaceProcess[]): string {
-  const shown = processes.slice(0, 5).map(({ pid, command }) => `${command} (pid ${pid})`);
-  return processes.length > 5 ? `${shown.join(", ")} and ${processes.length - 5} more` : shown.join(", ");
 }

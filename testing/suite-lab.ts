@@ -63,6 +63,11 @@ export class SuiteLab {
     return join(this.directory, ...parts);
   }
 
+  /** The namespace of a sandbox, to look into it and to run things there. */
+  namespace(path: string): TestNamespace {
+    return TestNamespace.at(path);
+  }
+
   /** The variables that keep the programs off the machine's own directories. */
   get environment(): Readonly<Record<string, string>> {
     return {

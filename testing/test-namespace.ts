@@ -10,9 +10,14 @@ export class TestNamespace {
   readonly name: string;
   readonly path: string;
 
-  private constructor(name: string) {
+  private constructor(name: string, path = `/run/netns/${name}`) {
     this.name = name;
-    this.path = `/run/netns/${name}`;
+    this.path = path;
+  }
+
+  /** One that somebody else has made, and removes. */
+  static at(path: string): TestNamespace {
+    return new TestNamespace(path, path);
   }
 
   /** A namespace with `lo` up. `hint` helps to recognise one that was left over. */

@@ -275,6 +275,9 @@ function viewSandbox(sandbox: Sandbox, sources: Sources, world: World): SandboxV
   const remedy = `; "netctl sandbox rm ${name}" clears it away`;
   const differences = {
     ready: [],
+    changing: [
+      `a connect or disconnect has begun; if it was cut off, "netctl sandbox repair ${name}" mends it`,
+    ],
     unfinished: [`its creation or removal was cut off${remedy}`],
     lost: [`its namespace ${netns} is gone${remedy}`],
     damaged: [`its record is damaged${remedy}`],

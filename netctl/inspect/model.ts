@@ -106,7 +106,7 @@ export interface SandboxView {
   readonly name: string;
   readonly containerId: string;
   readonly netns: string;
-  readonly state: "ready" | "unfinished" | "lost" | "damaged";
+  readonly state: "ready" | "changing" | "unfinished" | "lost" | "damaged";
   readonly createdAt: string;
   /** Networks by interface; their attachments are with the networks. */
   readonly networks: readonly { readonly network: string; readonly ifName: string }[];

@@ -1,0 +1,132 @@
+import { join } from "node:path";
+import { type NetworkList, parseConfList } from "#cni/conflist.ts";
+import type { CniResult } from "#cni/result.ts";
+import { decodeResult } from "#cni/result-versions.ts";
+import type { Directories } from "#machine/directories.ts";
+import { withFileLock } from "#machine/lock.ts";
+import { builtinNetwork } from "./builtin-networks.ts";
+import type { CachedAttachment } from "./cache.ts";
+import { type ChainHost, delNetworkList, targetOf } from "./chain.ts";
+import { type ConfDirectory, UnknownNetwork } from "./conf-dir.ts";
+import { writeDurably } from "./durable-file.ts";
+import type { AttachmentTarget } from "./plugin-call.ts";
+import { renderHosts, renderResolvConf } from "./sandbox-files.ts";
+import type { RoutePlan } from "./sandbox-plan.ts";
+import { type SandboxAttachment, type SandboxRecord, SandboxRecords } from "./sandbox-record.ts";
+
+/** Changes how a sandbox's namespace routes; no verb of CNI does that for an attachment that is made. */
+export interface SandboxRouting {
+  /** Idempotent. Interfaces that are not there are passed over. */
+  apply(netns: string, plan: RoutePlan): void;
+}
+
+const lockTimeoutMs = 120_000;
+
+/** An attachment of a sandbox that is made, as it was recorded. */
+export interface Attached {
+  readonly attachment: SandboxAttachment;
+  readonly cached: CachedAttachment;
+  /** Its network as it was at the ADD. */
+  readonly list: NetworkList;
+  readonly result: CniResult;
+}
+
+/** What the operations on sandboxes share: where things are, and how one of them is locked, read and detached. */
+export class SandboxParts {
+  readonly directories: Directories;
+  readonly networks: ConfDirectory;
+  readonly host: ChainHost;
+  readonly routing: SandboxRouting;
+  readonly records: SandboxRecords;
+
+  constructor(directories: Directories, networks: ConfDirectory, host: ChainHost, routing: SandboxRouting) {
+    this.directories = directories;
+    this.networks = networks;
+    this.host = host;
+    this.routing = routing;
+    this.records = new SandboxRecords(join(directories.state, "sandboxes"));
+  }
+
+  /** Folder with the `hosts` and, if a network named servers, `resolv.conf` that a sandbox's commands see. */
+  filesDirectory(name: string): string {
+    return join(this.directories.run, "sandboxes", name);
+  }
+
+  async exclusively<Value>(name: string, action: () => Promise<Value>): Promise<Value> {
+    const path = join(this.directories.run, "locks", `sandbox-${name}`);
+    return await withFileLock(path, action, { timeoutMs: lockTimeoutMs });
+  }
+
+  /** @throws {UnknownNetwork} */
+  async listOf(network: string): Promise<NetworkList> {
+    return builtinNetwork(network) ?? (await this.networks.find(network)).list;
+  }
+
+  async cachedOf(containerId: string): Promise<readonly CachedAttachment[]> {
+    return (await this.host.cache.list()).filter((attachment) => attachment.containerId === containerId);
+  }
+
+  /** The attachments of a sandbox that are made, in their order. */
+  async attachedOf({ containerId, attachments }: SandboxRecord): Promise<readonly Attached[]> {
+    const found: Attached[] = [];
+    for (const attachment of attachments) {
+      const { network, ifName } = attachment;
+      const cached = await this.host.cache.read({ network, ifName, containerId });
+      if (cached === undefined) continue;
+      const list = listAtAdd(cached) ?? (await this.listOf(network));
+      found.push({ attachment, cached, list, result: decodeResult(cached.result, list.cniVersion) });
+    }
+    return found;
+  }
+
+  /** DEL with the network as it was at the ADD; as it is configured now where nothing is cached. */
+  async detach(
+    record: SandboxRecord,
+    attachment: SandboxAttachment,
+    netns: string,
+    cached: readonly CachedAttachment[],
+  ): Promise<void> {
+    const entry = cached.find(
+      ({ network, ifName }) => network === attachment.network && ifName === attachment.ifName,
+    );
+    const list =
+      (entry === undefined ? undefined : listAtAdd(entry)) ??
+      (await this.#listIfConfigured(attachment.network));
+    // Neither cached nor configured: its ADD never succeeded, and removing the network has cleared the rest away.
+    if (list === undefined) return;
+    const target = entry === undefined ? targetIn(record, attachment) : targetOf(entry);
+    await delNetworkList(list, { ...target, netns }, this.host);
+  }
+
+  async writeFiles(name: string, results: readonly CniResult[]): Promise<void> {
+    const directory = this.filesDirectory(name);
+    const permissions = { mode: 0o644, directoryMode: 0o755 };
+    await writeDurably(join(directory, "hosts"), renderHosts(name, results), permissions);
+    const resolvConf = renderResolvConf(results);
+    if (resolvConf !== undefined) await writeDurably(join(directory, "resolv.conf"), resolvConf, permissions);
+  }
+
+  async #listIfConfigured(network: string): Promise<NetworkList | undefined> {
+    try {
+      return await this.listOf(network);
+    } catch (error) {
+      if (error instanceof UnknownNetwork && error.problems.length === 0) return undefined;
+      throw error;
+    }
+  }
+}
+
+export function targetIn(
+  record: SandboxRecord,
+  { ifName, args, capabilityArgs }: SandboxAttachment,
+): AttachmentTarget {
+  return { containerId: record.containerId, netns: record.netns, ifName, args, capabilityArgs };
+}
+
+function listAtAdd(cached: CachedAttachment): NetworkList | undefined {
+  try {
+    return parseConfList(cached.config);
+  } catch {
+    return undefined;
+  }
+}
