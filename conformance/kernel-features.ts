@@ -12,6 +12,7 @@ const probes = {
   iptables: "iptables -t nat -A POSTROUTING -s 192.0.2.1 -m comment --comment probe -j MASQUERADE",
   ip6tables: "ip6tables -t nat -A POSTROUTING -s 2001:db8::1 -m comment --comment probe -j MASQUERADE",
   IPv6: "ip link set lo up && ip -6 addr add 2001:db8::1/128 dev lo",
+  "tap device": "ip tuntap add mode tap probe",
   tmpfs: "unshare --mount sh -c 'mount -t tmpfs -o size=64k conformance /mnt'",
 } as const;
 
