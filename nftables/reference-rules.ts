@@ -1,0 +1,131 @@
+/**
+ * Rules that the Go reference plugins have made, for a DEL that comes to us instead of them: found by the names and the
+ * comments that they give them, which no one else's rules have.
+ *
+ * | plugin | iptables | nftables |
+ * |---|---|---|
+ * | bridge, ptp: `ipMasq` | chain CNI-HASH, jumps to it in POSTROUTING | comments in the table inet cni_plugins_masquerade |
+ * | portmap | chain CNI-DN-HASH, jumps to it in CNI-HOSTPORT-DNAT | comments in the tables ip and ip6 cni_hostport |
+ * | bridge: `macspoofchk` | | chains cni-br-iface-ID-IFNAME in the table bridge nat |
+ *
+ * What many share (the tables, CNI-HOSTPORT-DNAT and the like) stays. Every step is a run of a program.
+ */
+import { createHash } from "node:crypto";
+import { masqueradeChain } from "./iptables-masquerade.ts";
+import { publishingChain } from "./iptables-ports.ts";
+import type { NftRule } from "./json.ts";
+import { Nft } from "./nft.ts";
+import { ProgramError, type ProgramOptions, runProgram } from "./program.ts";
+
+/** The words that an attachment's rules are named after. */
+export interface ReferenceAttachment {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/** The programs of one network namespace. Those that are missing have made nothing. */
+export class ReferenceRules {
+  readonly #options: ProgramOptions;
+  readonly #nft: Nft;
+
+  constructor(options: ProgramOptions = {}) {
+    this.#options = options;
+    this.#nft = new Nft(options);
+  }
+
+  /** What `ipMasq` has made. @throws {ProgramError} */
+  async removeMasquerade({ network, containerId, ifName }: ReferenceAttachment): Promise<void> {
+    await this.#removeChain(masqueradeChain(network, containerId), "POSTROUTING");
+    const mark = `${shortHash(network)}-${shortHash(`${ifName}:${containerId}`)}`;
+    await this.#removeRules("inet", "cni_plugins_masquerade", ({ comment }) => comment?.startsWith(mark));
+  }
+
+  /** What portmap has made. Newer ones write the container's id alone on their rules. @throws {ProgramError} */
+  async removePorts({ network, containerId }: ReferenceAttachment): Promise<void> {
+    await this.#removeChain(publishingChain(network, containerId), "CNI-HOSTPORT-DNAT");
+    for (const family of ["ip", "ip6"])
+      await this.#removeRules(family, "cni_hostport", ({ comment }) => comment === containerId);
+  }
+
+  /** What `macspoofchk` has made. @throws {ProgramError} */
+  async removeSpoofCheck({ containerId, ifName }: ReferenceAttachment): Promise<void> {
+    const mark = `macspoofchk-${containerId}-${ifName}`;
+    const chains = [`cni-br-iface-${containerId}-${ifName}`, `cni-br-iface-${containerId}-${ifName}-mac`];
+    const listing = await this.#listTable("bridge", "nat");
+    if (!listing) return;
+    const own = listing.chains.filter(({ name }) => chains.includes(name));
+    const rules = listing.rules.filter(({ comment, chain }) => comment === mark || chains.includes(chain));
+    const commands = [...rules.map(deleteRule), ...own.map(({ name }) => `delete chain bridge nat ${name}`)];
+    if (commands.length > 0) await this.#nft.run(commands.join("\n"));
+  }
+
+  async #removeRules(
+    family: string,
+    table: string,
+    isOwn: (rule: NftRule) => boolean | undefined,
+  ): Promise<void> {
+    const rules = (await this.#listTable(family, table))?.rules.filter(isOwn) ?? [];
+    if (rules.length > 0) await this.#nft.run(rules.map(deleteRule).join("\n"));
+  }
+
+  async #listTable(family: string, table: string) {
+    try {
+      return await this.#nft.listTable(family, table);
+    } catch (error) {
+      if (cannotList(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** A chain of the table nat, of both families, and every rule of `entry` that leads to it. */
+  async #removeChain(chain: string, entry: string): Promise<void> {
+    for (const program of ["iptables", "ip6tables"]) {
+      if ((await this.#rulesOf(program, chain)) === undefined) continue;
+      for (const rule of (await this.#rulesOf(program, entry)) ?? []) {
+        if (rule.at(-2) === "-j" && rule.at(-1) === chain) await this.#run(program, ["-D", ...rule.slice(1)]);
+      }
+      await this.#run(program, ["-F", chain]);
+      await this.#run(program, ["-X", chain]);
+    }
+  }
+
+  /** As words, the first of which is `-A`; undefined where there is no such chain. */
+  async #rulesOf(program: string, chain: string): Promise<readonly (readonly string[])[] | undefined> {
+    try {
+      const text = await this.#run(program, ["-S", chain]);
+      return text
+        .split("\n")
+        .filter((line) => line.startsWith("-A "))
+        .map(splitWords);
+    } catch (error) {
+      if (cannotList(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<string> {
+    return await runProgram(program, ["-w", "10", "-t", "nat", ...args], this.#options);
+  }
+}
+
+/** The reference's utils.MustFormatHashWithPrefix(16, "", …) */
+function shortHash(text: string): string {
+  return createHash("sha512").update(text).digest("hex").slice(0, 16);
+}
+
+function deleteRule({ family, table, chain, handle }: NftRule): string {
+  return `delete rule ${family} ${table} ${chain} handle ${handle}`;
+}
+
+/** Not there, or of no use on this kernel: then nobody has made anything by it. Not one that was killed. */
+function cannotList(error: unknown): boolean {
+  return error instanceof ProgramError && (error.missing || error.exitCode !== undefined);
+}
+
+/** Words as `iptables -S` prints them: one with blanks stands in double quotes, in which a backslash escapes. */
+export function splitWords(line: string): readonly string[] {
+  return [...line.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/gu)].map(([, quoted, bare]) =>
+    quoted === undefined ? (bare ?? "") : quoted.replace(/\\(.)/gu, "$1"),
+  );
+}
