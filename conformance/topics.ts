@@ -20,7 +20,9 @@ import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts"
 import { environmentCases } from "./topics/protocol-environment.ts";
 import { stdinCases } from "./topics/protocol-stdin.ts";
 import { versionCases } from "./topics/protocol-versions.ts";
+import { ptpCases } from "./topics/ptp.ts";
 import { staticCases } from "./topics/static.ts";
+import { tapCases } from "./topics/tap.ts";
 import { tuningCases } from "./topics/tuning.ts";
 
 /** Everything the kit checks, in the order of the table. */
@@ -56,6 +58,8 @@ export const topics: readonly Topic[] = [
   },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
+  { name: "ptp", executables: ["ptp", "host-local"], cases: ptpCases },
+  { name: "tap", executables: ["tap", "host-local"], cases: tapCases },
   { name: "host-device", executables: ["host-device", "host-local"], cases: hostDeviceCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },

@@ -35,17 +35,21 @@ export function readAllAddresses(namespace: NetworkNamespace): InterfaceAddress[
   return namespace.dump(getAddresses()).map(decodeAddress);
 }
 
-/** Request for one address, with the broadcast address that an IPv4 subnet has. */
+/**
+ * Request for one address, with the broadcast address that an IPv4 subnet has.
+ * @param options.noPrefixRoute the rest of the subnet is not on the link: no route says so
+ */
 export function addressRequest(
   ifindex: number,
   address: Cidr,
-  options: { readonly noDad: boolean },
+  options: { readonly noDad: boolean; readonly noPrefixRoute?: boolean },
 ): Request {
   return newAddress({
     ifindex,
     address,
     broadcast: broadcastOf(address),
     noDad: address.address.family === 6 && options.noDad,
+    noPrefixRoute: options.noPrefixRoute,
   });
 }
 

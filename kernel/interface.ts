@@ -20,6 +20,8 @@ export interface InterfaceSpec {
   readonly duplicateAddressDetection: boolean;
   /** False: nobody is taken for a router who says so; routes are those of `routes` alone. Undefined: as it is. */
   readonly routerAdvertisements?: boolean;
+  /** True: nobody of the addresses' subnets is on the link, but for those that `routes` name. */
+  readonly pointToPoint?: boolean;
 }
 
 /**
@@ -36,10 +38,13 @@ export function configureInterface(
   const { ifindex, name } = link;
   prepareSysctls(namespace, name, spec);
   crashPoint("interface-sysctls-set");
-  const noDad = !spec.duplicateAddressDetection;
+  const options = {
+    noDad: !spec.duplicateAddressDetection,
+    ...(spec.pointToPoint ? { noPrefixRoute: true } : {}),
+  };
   const requests = [
     setLink(ifindex, { up: true }),
-    ...spec.addresses.map((address) => addressRequest(ifindex, address, { noDad })),
+    ...spec.addresses.map((address) => addressRequest(ifindex, address, options)),
     ...spec.routes.map((route) => routeRequest(ifindex, route)),
     getLink(ifindex, { statistics: false }),
   ];

@@ -10,6 +10,8 @@ export { type Route, RouteType } from "#netlink/route/route.ts";
 export interface RouteSpec {
   readonly dst: Cidr;
   readonly gw?: IpAddress;
+  /** Address of this host that packets take as their source, unless they have one. */
+  readonly src?: IpAddress;
   readonly mtu?: number;
   readonly advmss?: number;
   /** Metric; the lower is taken. */
@@ -25,11 +27,12 @@ export interface RouteSpec {
  * share the load, in IPv4 the second stands in for the first. Like `ip route append`.
  */
 export function routeRequest(ifindex: number, route: RouteSpec): Request {
-  const { dst, gw, mtu, advmss, priority, table, scope } = route;
+  const { dst, gw, src, mtu, advmss, priority, table, scope } = route;
   return newRoute({
     family: dst.address.family,
     ...(!isDefaultRoute(dst) && { destination: networkOf(dst) }),
     gateway: gw,
+    source: src,
     ifindex,
     metric: priority,
     // 0 is "unspecified", which is main too.

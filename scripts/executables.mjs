@@ -7,6 +7,8 @@ export const plugins = [
   "loopback",
   "host-local",
   "static",
+  "ptp",
+  "tap",
   "host-device",
   "portmap",
   "tuning",

@@ -6,9 +6,9 @@ import { formatCidr, parseCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 import { formatIp } from "#net/ip.ts";
 import { parseMac } from "#net/mac.ts";
+import { hostVethName } from "#plugins/host-veth.ts";
 import { type Attachment, contradicting, describeAttachment } from "./attachment.ts";
 import { parseBridgeConfig } from "./config.ts";
-import { hostVethName } from "./names.ts";
 
 const key = { network: "net1", containerId: "c1", ifName: "eth0" };
 

@@ -10,13 +10,13 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { equalCidr, formatCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { hostVethName } from "#plugins/host-veth.ts";
 import { checkedInterface, interfaceProblems } from "#plugins/interface-problems.ts";
 import { iptablesOf } from "#plugins/masquerade.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
 import { attachmentElements } from "./elements.ts";
 import { decodeMade, type Made, madeOf } from "./made.ts";
-import { hostVethName } from "./names.ts";
 
 /** @throws {CniError} 999 with everything that is not as it should be */
 export async function check(request: CheckRequest, host: PluginHost): Promise<void> {

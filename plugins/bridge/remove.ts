@@ -10,6 +10,7 @@ import type { IfName } from "#net/ifname.ts";
 import { ProgramError } from "#nftables/program.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { Attempts, type Departing } from "#plugins/departing.ts";
+import { hostVethName } from "#plugins/host-veth.ts";
 import { parsedMac } from "#plugins/interface-problems.ts";
 import { iptablesOf, removeAllElements } from "#plugins/masquerade.ts";
 import { deviceOf } from "./attachment.ts";
@@ -17,7 +18,6 @@ import { parseBridgeConfig } from "./config.ts";
 import { ownedSets, removeElements } from "./elements.ts";
 import { removeUnusedVlanGateway } from "./gateway.ts";
 import { decodeMade, type Made } from "./made.ts";
-import { hostVethName } from "./names.ts";
 
 /**
  * Takes everything away that belongs to the attachment. What is gone already is fine; what can't be removed does not

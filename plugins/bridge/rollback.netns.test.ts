@@ -7,10 +7,10 @@ import { Journal } from "#journal/journal.ts";
 import type { JournalRecord } from "#journal/record.ts";
 import { decodeRecord } from "#journal/record-lines.ts";
 import { Nftables } from "#nftables/nftables.ts";
+import { hostVethName } from "#plugins/host-veth.ts";
 import { BridgeRig } from "#testing/bridge-rig.ts";
 import { testWith } from "#testing/requires.ts";
 import { bridge } from "./main.ts";
-import { hostVethName } from "./names.ts";
 
 let rig: BridgeRig;
 let intercept: ((type: string, call: Call) => Outcome | undefined) | undefined;
