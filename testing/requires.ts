@@ -14,6 +14,10 @@ const probes = {
   ifb: "ip link add probe type ifb",
   tun: "ip tuntap add mode tap probe",
   tbf: "tc qdisc add dev up0 root tbf rate 1mbit burst 20000 limit 30000",
+  htb: "tc qdisc add dev up0 root htb",
+  u32: "tc qdisc add dev up0 ingress && tc filter add dev up0 ingress u32 match u32 0 0 flowid 1:1",
+  mirred:
+    "tc qdisc add dev up0 ingress && tc filter add dev up0 ingress u32 match u32 0 0 action mirred egress redirect dev down0",
   "bridge-vlan-filtering": "ip link add probe type bridge vlan_filtering 1",
   multipath: "ip link set up0 up && ip route add 10.9.0.0/16 nexthop dev up0 nexthop dev down0",
 } as const;

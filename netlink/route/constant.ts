@@ -19,6 +19,11 @@ export const RouteMessage = {
   NewQdisc: 36,
   DeleteQdisc: 37,
   GetQdisc: 38,
+  NewTrafficClass: 40,
+  GetTrafficClass: 42,
+  NewTrafficFilter: 44,
+  DeleteTrafficFilter: 45,
+  GetTrafficFilter: 46,
   NewNamespaceId: 88,
   GetNamespaceId: 90,
 } as const;

@@ -4,6 +4,13 @@ import { bytes, type Codec, expectAtLeast, text, u8, u32, u64 } from "#netlink/c
 import { type Message, MessageFlag, type Request } from "#netlink/message.ts";
 import { Writer } from "#netlink/writer.ts";
 import { creationFlags, RouteMessage } from "./constant.ts";
+import {
+  bytesIn,
+  type TrafficHeader,
+  ticksFor,
+  trafficHeaderBytes,
+  writeTrafficHeader,
+} from "./traffic-header.ts";
 
 /** TC_H_*: include/uapi/linux/pkt_sched.h. A handle is major << 16 | minor. */
 export const QdiscParent = { root: 0xffffffff, ingress: 0xfffffff1 } as const;
@@ -65,7 +72,20 @@ const attributes = attributeTable({
   hardwareOffload: [12, u8],
 });
 
-const headerBytes = 20;
+/** struct tc_htb_glob */
+const hierarchyParameters: Codec<{ readonly defaultClass: number }> = {
+  write(into, value) {
+    // Version 3 of the protocol; a quantum is a tenth of the rate where a class says none.
+    into.u32(3).u32(10).u32(value.defaultClass).zeros(8);
+  },
+  read(payload) {
+    expectAtLeast(payload, 20);
+    return { defaultClass: viewOf(payload).getUint32(8, hostLittleEndian) };
+  },
+};
+
+/** TCA_HTB_* */
+const hierarchy = attributeTable({ parameters: [2, hierarchyParameters] });
 
 /** Token bucket filter: lets `bytesPerSecond` through, after a burst. */
 export interface TokenBucket {
@@ -74,6 +94,12 @@ export interface TokenBucket {
   readonly burstBytes: number;
   /** What may wait for tokens; more is dropped */
   readonly limitBytes: number;
+}
+
+/** Hierarchical token bucket: what shapes is its classes (`traffic-class.ts`). */
+export interface Hierarchy {
+  /** Minor number of the class for packets that no filter gives to one; 0 lets them pass unshaped. */
+  readonly defaultClass: number;
 }
 
 export interface QdiscKey {
@@ -87,6 +113,10 @@ export interface NewQdisc extends QdiscKey {
   /** "tbf", "ingress", "clsact", "fq_codel", "noqueue" … */
   readonly kind: string;
   readonly tokenBucket?: TokenBucket | undefined;
+  /** With kind "htb". */
+  readonly hierarchy?: Hierarchy | undefined;
+  /** With kind "bfifo". */
+  readonly fifo?: { readonly limitBytes: number } | undefined;
   /** Overwrite the one that is there instead of EEXIST */
   readonly replace?: boolean | undefined;
 }
@@ -99,6 +129,7 @@ export interface Qdisc {
   readonly parent: number;
   /** With kind "tbf". Burst is what the kernel's ticks of 64 ns make of it, so it may differ by a few bytes. */
   readonly tokenBucket?: TokenBucket | undefined;
+  readonly hierarchy?: Hierarchy | undefined;
 }
 
 /** `tc qdisc add|replace dev … root|ingress KIND …` */
@@ -106,12 +137,12 @@ export function newQdisc(qdisc: NewQdisc): Request {
   const { kind } = qdisc;
   const isIngress = kind === "ingress" || kind === "clsact";
   const writer = new Writer(128);
-  writeHeader(writer, {
+  writeTrafficHeader(writer, {
     ifindex: qdisc.ifindex,
     parent: qdisc.parent ?? (isIngress ? QdiscParent.ingress : QdiscParent.root),
     handle: qdisc.handle ?? (isIngress ? ingressHandle : 0),
   });
-  attributes.write(writer, { kind, options: qdisc.tokenBucket && encodeTokenBucket(qdisc.tokenBucket) });
+  attributes.write(writer, { kind, options: encodeOptions(qdisc) });
   return {
     op: `add ${kind} qdisc to link ${qdisc.ifindex}`,
     type: RouteMessage.NewQdisc,
@@ -147,46 +178,43 @@ export function getQdiscs(): Request {
 
 /** Reads RTM_NEWQDISC or RTM_DELQDISC. @throws {DecodeError} */
 export function decodeQdisc({ body }: Message): Qdisc {
-  expectAtLeast(body, headerBytes);
+  expectAtLeast(body, trafficHeaderBytes);
   const view = viewOf(body);
-  const { kind = "", options } = attributes.decode(body.subarray(headerBytes));
+  const { kind = "", options } = attributes.decode(body.subarray(trafficHeaderBytes));
   return {
     ifindex: view.getInt32(4, hostLittleEndian),
     handle: view.getUint32(8, hostLittleEndian),
     parent: view.getUint32(12, hostLittleEndian),
     kind,
     tokenBucket: kind === "tbf" && options ? decodeTokenBucket(options) : undefined,
+    hierarchy: kind === "htb" && options ? hierarchy.decode(options).parameters : undefined,
   };
 }
 
-function encodeKey(key: QdiscKey): Uint8Array {
-  const writer = new Writer(headerBytes);
-  writeHeader(writer, key);
+function encodeOptions({ tokenBucket, hierarchy: parameters, fifo }: NewQdisc): Uint8Array | undefined {
+  if (tokenBucket) return encodeTokenBucket(tokenBucket);
+  if (parameters) return hierarchy.encode({ parameters });
+  // struct tc_fifo_qopt, which is no attribute.
+  return fifo && new Writer(4).u32(fifo.limitBytes).finish();
+}
+
+function encodeKey({ ifindex, handle, parent = QdiscParent.root }: TrafficHeader): Uint8Array {
+  const writer = new Writer(trafficHeaderBytes);
+  writeTrafficHeader(writer, { ifindex, handle, parent });
   return writer.finish();
 }
 
-function writeHeader(into: Writer, key: QdiscKey): void {
-  into.zeros(4).i32(key.ifindex);
-  into
-    .u32(key.handle ?? 0)
-    .u32(key.parent ?? QdiscParent.root)
-    .u32(0);
-}
-
-const nanosecondsPerTick = 64n;
-const second = 1_000_000_000n;
 const maxU32 = 0xffffffffn;
 
 function encodeTokenBucket({ bytesPerSecond, burstBytes, limitBytes }: TokenBucket): Uint8Array {
   if (bytesPerSecond <= 0n)
     throw new RangeError(`Cannot limit to ${bytesPerSecond} bytes per second: must be above 0`);
-  const ticks = (BigInt(burstBytes) * second) / bytesPerSecond / nanosecondsPerTick;
   return tokenBucket.encode({
     parameters: {
       rate: Number(bytesPerSecond < maxU32 ? bytesPerSecond : maxU32),
       peakRate: 0,
       limit: limitBytes,
-      bufferTicks: Number(ticks < maxU32 ? ticks : maxU32),
+      bufferTicks: ticksFor(burstBytes, bytesPerSecond),
       mtuTicks: 0,
     },
     rate64: bytesPerSecond > maxU32 ? bytesPerSecond : undefined,
@@ -198,6 +226,6 @@ function decodeTokenBucket(options: Uint8Array): TokenBucket | undefined {
   const { parameters, rate64 } = tokenBucket.decode(options);
   if (!parameters) return undefined;
   const bytesPerSecond = rate64 ?? BigInt(parameters.rate);
-  const burst = (BigInt(parameters.bufferTicks) * nanosecondsPerTick * bytesPerSecond) / second;
-  return { bytesPerSecond, burstBytes: Number(burst), limitBytes: parameters.limit };
+  const burstBytes = bytesIn(parameters.bufferTicks, bytesPerSecond);
+  return { bytesPerSecond, burstBytes, limitBytes: parameters.limit };
 }
