@@ -1,5 +1,6 @@
 import type { Topic } from "./case.ts";
 import { badInputCases } from "./topics/bad-input.ts";
+import { bandwidthCases } from "./topics/bandwidth.ts";
 import { checkCases } from "./topics/bridge-check.ts";
 import { collectionCases } from "./topics/bridge-collection.ts";
 import { interfaceCases } from "./topics/bridge-interfaces.ts";
@@ -57,6 +58,7 @@ export const topics: readonly Topic[] = [
     cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
   },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
+  { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "ptp", executables: ["ptp", "host-local"], cases: ptpCases },
   { name: "tap", executables: ["tap", "host-local"], cases: tapCases },

@@ -12,6 +12,7 @@ export const plugins = [
   "host-device",
   "portmap",
   "tuning",
+  "bandwidth",
 ];
 export const executables = [...plugins, "netctl"];
 

@@ -15,6 +15,7 @@ const attaching: Readonly<Record<string, Load>> = {
   "host-device": async () => (await import("#plugins/host-device/main.ts")).hostDevice,
   macvlan: async () => (await import("#plugins/macvlan/main.ts")).macvlan,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
+  bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
 };
 
