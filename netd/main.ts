@@ -15,6 +15,7 @@ import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog } from "./log.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
+import { OverlayHost } from "./overlay-host.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
 import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
 import { RequestServer } from "./server.ts";
@@ -126,6 +127,8 @@ async function main(): Promise<void> {
 
   const keeper = new Keeper({ host });
   keeper.start();
+  const overlay = new OverlayHost(host.kernel, host.directories, log);
+  overlay.tick();
 
   let stopping = false;
   const stop = async (reason: string) => {
@@ -134,14 +137,17 @@ async function main(): Promise<void> {
     log.info("stopping", { reason, served: requests.served });
     file?.remove();
     // One that never ends would keep it for ever; its caller has given up by then.
-    await Promise.race([Promise.all([requests.close(), keeper.close()]), sleep(stopLimitMs)]);
+    await Promise.race([
+      Promise.all([requests.close(), keeper.close(), overlay.close()]),
+      sleep(stopLimitMs),
+    ]);
     await host.close();
     process.exit(0);
   };
   const reasonToStop = (): string | undefined => {
     const isIdle = options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs;
     // While there are attachments it stays: nobody else would put back what is taken away of them.
-    if (isIdle && !hasAttachments(host)) return "idle";
+    if (isIdle && !overlay.isRunning && !hasAttachments(host)) return "idle";
     if (file && !file.isThere()) return "the socket was taken away";
     return programIdentity(program) === programAtStart ? undefined : "another version was installed";
   };
@@ -149,7 +155,10 @@ async function main(): Promise<void> {
   setInterval(() => {
     const reason = reasonToStop();
     if (reason !== undefined) void stop(reason);
-    else keeper.tick();
+    else {
+      keeper.tick();
+      overlay.tick();
+    }
   }, watchIntervalMs);
 
   if (options.lockFd !== undefined) {

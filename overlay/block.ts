@@ -5,7 +5,7 @@ import { type Cidr, firstIp } from "#net/cidr.ts";
 import { addToIp, ipBits } from "#net/ip.ts";
 import { OverlayError } from "./error.ts";
 import type { Keys } from "./keys.ts";
-import { type BlockRecord, formatRecord, type NetworkRecord } from "./record.ts";
+import { type BlockRecord, formatRecord, type NetworkRecord, readBlock } from "./record.ts";
 
 /** How many blocks are tried one after the other before the list of all is asked for. */
 const tries = 8;
@@ -22,6 +22,11 @@ export interface ClaimOptions {
   readonly taken: ReadonlySet<string>;
 }
 
+export interface ClaimedBlock {
+  readonly record: BlockRecord;
+  readonly entry: Entry;
+}
+
 /**
  * Claims the next free block of one subnet of a network for this host.
  * @throws {OverlayError} "exhausted": all blocks are taken; "conflict": the network or the session has changed
@@ -30,7 +35,7 @@ export interface ClaimOptions {
 export async function claimBlock(
   options: ClaimOptions,
   subnet: NetworkRecord["subnets"][number],
-): Promise<BlockRecord> {
+): Promise<ClaimedBlock> {
   const { engine, keys, hostId, fence, network } = options;
   let { taken } = options;
   for (let round = 0; round < 3; round++) {
@@ -39,12 +44,13 @@ export async function claimBlock(
       const key = keys.block(network.record.name, cidr);
       if (taken.has(key)) continue;
       const record: BlockRecord = { v: 1, cidr, host: hostId, nonce: randomBytes(6).toString("hex") };
+      const value = formatRecord(record);
       const outcome = await engine.commit([
         fence,
         { kind: "unchanged", key: network.entry.key, revision: network.entry.revision },
-        { kind: "create", key, value: formatRecord(record) },
+        { kind: "create", key, value },
       ]);
-      if (outcome.committed) return record;
+      if (outcome.committed) return { record, entry: { key, value, revision: outcome.revision } };
       if (!outcome.found.has(key))
         throw new OverlayError(
           "conflict",
@@ -60,6 +66,28 @@ export async function claimBlock(
     "exhausted",
     `Network ${JSON.stringify(network.record.name)} has no block of addresses left`,
   );
+}
+
+/**
+ * Claims one block again that this host has addresses of, as after its entry was lost.
+ * @returns undefined if it is another host's by now
+ * @throws {OverlayError} "conflict": the network or the session has changed
+ * @throws {EngineError}
+ */
+export async function reclaimBlock(
+  { engine, keys, hostId, fence, network }: Omit<ClaimOptions, "taken">,
+  cidr: Cidr,
+): Promise<ClaimedBlock | undefined> {
+  const key = keys.block(network.record.name, cidr);
+  const record: BlockRecord = { v: 1, cidr, host: hostId, nonce: randomBytes(6).toString("hex") };
+  const value = formatRecord(record);
+  const outcome = await engine.commit([fence, { kind: "create", key, value }]);
+  if (outcome.committed) return { record, entry: { key, value, revision: outcome.revision } };
+  const entry = outcome.found.get(key);
+  if (!entry)
+    throw new OverlayError("conflict", `Cannot claim ${key} again: this host's session has changed`);
+  const present = readBlock(key, entry.value);
+  return present.host === hostId ? { record: present, entry } : undefined;
 }
 
 /** Gives a block back, if it is still this host's as it was claimed. @returns whether it was @throws {EngineError} */

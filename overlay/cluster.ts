@@ -11,6 +11,7 @@ import {
   type Pool,
   type PoolsRecord,
   readCluster,
+  readHost,
   readNetwork,
   readPools,
 } from "./record.ts";
@@ -34,6 +35,9 @@ export interface NetworkSpec {
 
 /** Others that write at the same moment: each try means that one of them got on. */
 const maxTries = 64;
+
+/** etcd takes 128. */
+const stepsAtOnce = 100;
 
 /** What an operator does to a cluster as a whole. Safe from any host, and from several at once. */
 export class Cluster {
@@ -149,6 +153,35 @@ export class Cluster {
       "conflict",
       `Cannot remove network ${JSON.stringify(name)}: others keep changing it`,
     );
+  }
+
+  /**
+   * Takes a host out, with its addresses. What others forward to it goes with that.
+   * @throws {OverlayError} "missing"; "conflict" while it is live, or if it comes back in between
+   * @throws {EngineError}
+   */
+  async removeHost(id: string): Promise<void> {
+    const entry = await this.#engine.read(this.keys.host(id));
+    if (!entry) throw new OverlayError("missing", `No such host: ${JSON.stringify(id)}`);
+    const record = readHost(entry.key, entry.value);
+    const absent: Step = { kind: "absent", key: this.keys.live(id) };
+    const isStill = () => new OverlayError("conflict", `Cannot remove host ${id}: it is live`);
+    const { entries } = await this.#engine.list(this.keys.blocks);
+    const blocks = entries.filter((block) => hostOf(block) === id);
+    // In parts, each only while it is away: a host that comes back keeps what is left.
+    for (let at = 0; at < blocks.length; at += stepsAtOnce) {
+      const steps = blocks
+        .slice(at, at + stepsAtOnce)
+        .map(({ key, revision }) => ({ kind: "remove", key, revision }) as const);
+      if (!(await this.#engine.commit([absent, ...steps])).committed) throw isStill();
+    }
+    const addresses = [record.underlay.v4, record.underlay.v6].filter((ip) => ip !== undefined);
+    const outcome = await this.#engine.commit([
+      absent,
+      { kind: "remove", key: entry.key, revision: entry.revision },
+      ...addresses.map((ip) => ({ kind: "clear", key: this.keys.vtep(ip) }) as const),
+    ]);
+    if (!outcome.committed) throw isStill();
   }
 
   async #dropNetwork(entry: Entry, record: NetworkRecord): Promise<boolean> {

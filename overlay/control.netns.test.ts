@@ -142,7 +142,7 @@ describe("hosts and their blocks", () => {
       }),
     );
     const claimed = outcomes.flatMap((outcome) =>
-      outcome.status === "fulfilled" ? [formatCidr(outcome.value.cidr)] : [],
+      outcome.status === "fulfilled" ? [formatCidr(outcome.value.record.cidr)] : [],
     );
     expect(claimed).toHaveLength(8);
     expect(new Set(claimed).size).toBe(8);
@@ -161,7 +161,7 @@ describe("hosts and their blocks", () => {
     const block = await claimBlock({ ...claim, network: web }, subnet);
     expect(await cluster.removeNetwork("web")).toEqual(["h1"]);
     await expect(claimBlock({ ...claim, network: web }, subnet)).rejects.toMatchObject({ fault: "conflict" });
-    const entry = (await engine.read(cluster.keys.block("web", block.cidr))) as Entry;
+    const entry = (await engine.read(cluster.keys.block("web", block.record.cidr))) as Entry;
     expect(await releaseBlock(engine, fence, entry)).toBe(true);
     expect(await cluster.removeNetwork("web")).toEqual([]);
     expect(await cluster.networks()).toEqual([]);

@@ -31,6 +31,7 @@ import {
   RouteType,
 } from "#netlink/route/route.ts";
 import type { Peer, Tunnel } from "./desired.ts";
+import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
 
 /** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
 export const routeProtocol = 201;
@@ -132,6 +133,26 @@ export function reconcile(
     [Errno.ENODEV],
   );
   return { changes, failures };
+}
+
+/**
+ * Removes the bridges of networks that have gone, once nothing is connected to them.
+ * @param vnis of the networks that there are
+ */
+export function removeStaleBridges(namespace: NetworkNamespace, vnis: readonly number[]): readonly string[] {
+  const kept = new Set<string>(vnis.map(overlayBridgeName));
+  const links = listLinks(namespace);
+  const stale = links.filter(
+    ({ name, kind, ifindex }) =>
+      kind === "bridge" &&
+      isOverlayBridgeName(name) &&
+      !kept.has(name) &&
+      !links.some(({ master }) => master === ifindex),
+  );
+  return stale.flatMap(({ ifindex, name }) => {
+    const [outcome] = namespace.attempt([deleteLink(ifindex)]);
+    return outcome?.errno === 0 ? [`remove bridge ${name}`] : [];
+  });
 }
 
 /** Requests in one datagram: well below a socket's buffer for the answers. */

@@ -12,6 +12,10 @@ export function overlayBridgeName(vni: number): IfName {
   return parseIfName(`nvb${vni.toString(36)}`);
 }
 
+export function isOverlayBridgeName(name: string): boolean {
+  return /^nvb[0-9a-z]{1,5}$/.test(name);
+}
+
 /**
  * MAC address of a host's end of a network's tunnel: the same after each start, and known to all others by the host's
  * id alone. Locally administered unicast (IEEE 802 section 8.4).

@@ -1,0 +1,101 @@
+import { mkdirSync, renameSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { HostKernel } from "#kernel/host-kernel.ts";
+import type { Directories } from "#machine/directories.ts";
+import type { Log } from "#machine/log.ts";
+import { OverlayAgent } from "#overlay/agent.ts";
+import { type HostSettings, overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
+import { openEngine } from "#overlay/open-engine.ts";
+import { overlayStatusPath } from "#overlay/status-file.ts";
+
+/** Runs the overlay's agent while this host is a member of a cluster, and tells others how it is. */
+export class OverlayHost {
+  readonly #kernel: HostKernel;
+  readonly #directories: Directories;
+  readonly #log: Log;
+  #agent: OverlayAgent | undefined;
+  /** What the agent was started with. */
+  #settings: string | undefined;
+  #turn: Promise<void> = Promise.resolve();
+  #told = "";
+  #problem: string | undefined;
+
+  constructor(kernel: HostKernel, directories: Directories, log: Log) {
+    this.#kernel = kernel;
+    this.#directories = directories;
+    this.#log = log;
+  }
+
+  /** While it is true, netd has work whether or not anybody asks it. */
+  get isRunning(): boolean {
+    return this.#agent !== undefined;
+  }
+
+  /** To be called every second or so. */
+  tick(): void {
+    this.#turn = this.#turn.then(() => this.#compare()).catch((error: unknown) => this.#complain(error));
+    this.#tell();
+  }
+
+  async close(): Promise<void> {
+    await this.#turn;
+    await this.#agent?.stop();
+    this.#agent = undefined;
+  }
+
+  /** Starts, stops or restarts the agent as the settings on disk want it. */
+  async #compare(): Promise<void> {
+    const directory = overlayDirectory(this.#directories.state);
+    const settings = readHostSettings(directory);
+    const text = settings && JSON.stringify(settings);
+    if (text === this.#settings) return;
+    if (settings) await this.#agent?.stop();
+    else await this.#agent?.leave();
+    this.#agent = undefined;
+    this.#settings = text;
+    if (settings) this.#agent = await this.#start(settings, directory);
+    this.#problem = undefined;
+  }
+
+  async #start(settings: HostSettings, directory: string): Promise<OverlayAgent> {
+    const engine = await openEngine(settings.engine, directory);
+    const agent = new OverlayAgent({
+      settings,
+      engine,
+      namespace: this.#kernel.namespace,
+      directory,
+      confDirectory: this.#directories.conf,
+      log: this.#log,
+    });
+    agent.start();
+    this.#log.info("the overlay's agent has started", { cluster: settings.cluster, host: settings.hostId });
+    return agent;
+  }
+
+  #complain(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    if (message === this.#problem) return;
+    this.#problem = message;
+    this.#log.error("cannot run the overlay's agent", { error: message });
+  }
+
+  #tell(): void {
+    if (!this.#agent) return;
+    const text = JSON.stringify(this.#agent.status());
+    const path = overlayStatusPath(this.#directories.run);
+    try {
+      if (text === this.#told) {
+        // Its age says whether anybody is there who would say something else.
+        const now = new Date();
+        utimesSync(path, now, now);
+        return;
+      }
+      this.#told = text;
+      mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
+      writeFileSync(`${path}.new`, text, { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+}
