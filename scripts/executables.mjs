@@ -10,6 +10,7 @@ export const plugins = [
   "ptp",
   "tap",
   "host-device",
+  "overlay-vxlan",
   "portmap",
   "tuning",
   "bandwidth",

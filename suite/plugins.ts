@@ -14,6 +14,7 @@ const attaching: Readonly<Record<string, Load>> = {
   tap: async () => (await import("#plugins/tap/main.ts")).tap,
   "host-device": async () => (await import("#plugins/host-device/main.ts")).hostDevice,
   macvlan: async () => (await import("#plugins/macvlan/main.ts")).macvlan,
+  "overlay-vxlan": async () => (await import("#plugins/overlay-vxlan/main.ts")).overlayVxlan,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,

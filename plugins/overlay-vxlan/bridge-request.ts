@@ -1,0 +1,57 @@
+import type { JsonObject } from "#cni/json.ts";
+import type { AnyRequest } from "#cni/plugin.ts";
+import { type Cidr, firstIp, parseCidr } from "#net/cidr.ts";
+import { addToIp, formatIp } from "#net/ip.ts";
+import { overlayBridgeName, vtepName } from "#overlay/identity.ts";
+import type { LocalNetwork } from "#overlay/local-network.ts";
+
+/**
+ * What an attachment of an overlay network is on its host: one of a bridge, with addresses out of the blocks that this
+ * host has. All that the request says beside (mac, ips, labels, prevResult) stays.
+ * @param network undefined where it is no longer known: enough for DEL and GC, which go by their records
+ * @param leaseDirectory host-local's dataDir
+ */
+export function bridgeRequest<R extends AnyRequest>(
+  request: R,
+  network: LocalNetwork | undefined,
+  leaseDirectory: string,
+): R {
+  const json: JsonObject = {
+    ...request.config.json,
+    ...(network ? bridgeFields(network) : {}),
+    ipam: { type: "host-local", dataDir: leaseDirectory, ...(network ? ranges(network) : {}) },
+  };
+  return { ...request, stdin: JSON.stringify(json), config: { ...request.config, json } };
+}
+
+function bridgeFields(network: LocalNetwork): JsonObject {
+  return {
+    bridge: overlayBridgeName(network.vni),
+    mtu: network.mtu,
+    isGateway: true,
+    ipMasq: !network.internal,
+    hairpinMode: true,
+    internal: network.internal,
+    networkIsolation: true,
+    // The other hosts' packets come by these; nobody else's do.
+    trustedInterfaces: [vtepName(network.vni, 4), vtepName(network.vni, 6)],
+  };
+}
+
+function ranges({ blocks, internal, subnets }: LocalNetwork): JsonObject {
+  const byFamily = ([4, 6] as const)
+    .map((family) => blocks.map((text) => parseCidr(text)).filter(({ address }) => address.family === family))
+    .filter((set) => set.length > 0);
+  // An internal network has no way to the world, but one to its other hosts.
+  const routes = internal
+    ? subnets.map((dst) => ({ dst }))
+    : byFamily.map(([first]) => ({ dst: first?.address.family === 6 ? "::/0" : "0.0.0.0/0" }));
+  return { ranges: byFamily.map((set) => set.map(range)), routes };
+}
+
+/** The first address is that of the tunnel, the second the gateway's, which is the bridge's. */
+function range(block: Cidr): JsonObject {
+  const first = firstIp(block);
+  const text = `${formatIp(first)}/${block.prefixLength}`;
+  return { subnet: text, gateway: formatIp(addToIp(first, 1)), rangeStart: formatIp(addToIp(first, 2)) };
+}
