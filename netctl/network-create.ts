@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { errorCode } from "#machine/io-error.ts";
 import { withFileLock } from "#machine/lock.ts";
+import { formatRecord } from "#overlay/record.ts";
 import { gather, type Register } from "./command.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { readHostLink } from "./host-networks.ts";
@@ -13,6 +14,7 @@ import {
   predefinedNames,
 } from "./network-definition.ts";
 import { listNetworks, type Network } from "./network-listing.ts";
+import { createOverlayNetwork } from "./overlay-network.ts";
 import { chooseSubnets } from "./subnet-choice.ts";
 import type { World } from "./world.ts";
 
@@ -40,7 +42,7 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
       "Create a network: write its configuration, which every CNI runtime on this host can use at once.",
     )
     .argument("<name>", "name of the network")
-    .option("-d, --driver <driver>", `one of ${drivers.join(", ")}`, "bridge")
+    .option("-d, --driver <driver>", `one of ${[...drivers, "overlay-vxlan"].join(", ")}`, "bridge")
     .option("--subnet <cidr>", "subnet of a family; may be given once for IPv4 and once for IPv6", gather, [])
     .option("--gateway <ip>", "address of the host in a subnet; the first of it by default", gather, [])
     .option("--ip-range <cidr>", "part of a subnet from which containers get addresses", gather, [])
@@ -77,6 +79,12 @@ export async function networkCreate(
 ): Promise<ExitCode> {
   if (predefinedNames.includes(name))
     throw new Failure(`operation is not permitted on predefined ${name} network`);
+  if (flags.driver === "overlay-vxlan") {
+    const record = await createOverlayNetwork(name, flags, world);
+    if (flags.json === true) writeJson(world.io, JSON.parse(formatRecord(record)));
+    else world.io.stdout(`${name}\n`);
+    return ExitCode.Ok;
+  }
   refuseForeign(flags);
   const { networkOptions } = await world.settings();
   const definition = parseNetworkDefinition({

@@ -6,6 +6,7 @@ import { removeOwnBridge } from "./host-networks.ts";
 import { writeJson } from "./io.ts";
 import { predefinedNames } from "./network-definition.ts";
 import { attachmentsOf, findNetwork } from "./network-listing.ts";
+import { removeOverlayNetwork } from "./overlay-network.ts";
 import type { World } from "./world.ts";
 
 export interface NetworkRmFlags {
@@ -67,6 +68,14 @@ async function removeNetwork(nameOrId: string, world: World): Promise<string> {
   }
   if (notes?.ownsBridge === true) {
     for (const bridge of bridges) await removeOwnBridge(world.kernel.namespace, bridge);
+  }
+  if (notes?.driver === "overlay-vxlan") {
+    const holders = await removeOverlayNetwork(name, world);
+    if (holders.length > 0)
+      throw new Failure(
+        `network ${name} is in use on ${holders.join(", ")}: it goes when the last container there has gone`,
+      );
+    return name;
   }
   await world.networks.remove(configured);
   return name;

@@ -1,5 +1,12 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
+import {
+  registerClusterHosts,
+  registerClusterInit,
+  registerClusterJoin,
+  registerClusterLeave,
+  registerClusterStatus,
+} from "./cluster-commands.ts";
 import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
@@ -32,6 +39,17 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
       registerNetworkRm,
       registerNetworkConnect,
       registerNetworkDisconnect,
+    ],
+  ],
+  [
+    "cluster",
+    "Manage the hosts over which overlay networks reach",
+    [
+      registerClusterInit,
+      registerClusterJoin,
+      registerClusterLeave,
+      registerClusterStatus,
+      registerClusterHosts,
     ],
   ],
   [

@@ -1,0 +1,223 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { hostname } from "node:os";
+import type { Engine } from "#engine/engine.ts";
+import { EngineError } from "#engine/error.ts";
+import { readAllAddresses } from "#kernel/address.ts";
+import { listLinks } from "#kernel/link.ts";
+import { readAllRoutes } from "#kernel/route.ts";
+import { type Cidr, parseCidr } from "#net/cidr.ts";
+import { tryParseIp } from "#net/ip.ts";
+import { Cluster, type ClusterSpec } from "#overlay/cluster.ts";
+import { OverlayError } from "#overlay/error.ts";
+import {
+  type HostSettings,
+  hostSettingsPath,
+  overlayDirectory,
+  readHostSettings,
+} from "#overlay/host-settings.ts";
+import { openEngine } from "#overlay/open-engine.ts";
+import type { Pool } from "#overlay/record.ts";
+import { writeDurably } from "#runtime/durable-file.ts";
+import { Failure, UsageFailure } from "./failure.ts";
+import type { World } from "./world.ts";
+
+/** Networks of a cluster come from these where `cluster init` is told no others. */
+const defaultPools: readonly Pool[] = [
+  { base: parseCidr("10.128.0.0/10"), size: 16, blockLength: 26 },
+  { base: parseCidr("fd6e:6574:6374::/48"), size: 64, blockLength: 112 },
+];
+
+export interface EngineFlags {
+  readonly etcd: readonly string[];
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly user?: string;
+  readonly passwordFile?: string;
+}
+
+export interface MemberFlags extends EngineFlags {
+  readonly hostName?: string;
+  readonly underlay?: string;
+}
+
+/** What this host is told of the engine, on the command line of `cluster init` and `cluster join`. */
+export function engineSettings(flags: EngineFlags): HostSettings["engine"] {
+  const { etcd, ca, cert, key, user, passwordFile } = flags;
+  if (etcd.length === 0)
+    throw new UsageFailure(
+      "Cannot reach a cluster without its engine: give --etcd http://HOST:PORT for each member",
+    );
+  if ((user === undefined) !== (passwordFile === undefined))
+    throw new UsageFailure("--user and --password-file go together");
+  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  return {
+    kind: "etcd",
+    endpoints: [...etcd],
+    ...(Object.keys(tls).length > 0 ? { tls } : {}),
+    ...(user !== undefined && passwordFile !== undefined
+      ? { user: { name: user, password: readPassword(passwordFile) } }
+      : {}),
+  };
+}
+
+function readPassword(path: string): string {
+  try {
+    return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+  } catch (cause) {
+    throw new Failure(`Cannot read the password in ${JSON.stringify(path)}: ${String(cause)}`, { cause });
+  }
+}
+
+/** `BASE,SIZE[,BLOCK]`: 10.32.0.0/12,16,26 */
+export function parsePool(text: string): Pool {
+  const [base = "", size = "", block] = text.split(",");
+  const bad = (reason: string) =>
+    new UsageFailure(
+      `Cannot use pool ${JSON.stringify(text)}: ${reason}; expected BASE,SIZE[,BLOCK] as in 10.32.0.0/12,16,26`,
+    );
+  let cidr: Cidr;
+  try {
+    cidr = parseCidr(base);
+  } catch (error) {
+    throw bad(error instanceof Error ? error.message : String(error));
+  }
+  const bits = cidr.address.family === 4 ? 32 : 128;
+  const sizeNumber = Number(size);
+  const blockNumber = block === undefined ? (cidr.address.family === 4 ? 26 : 112) : Number(block);
+  if (!(Number.isInteger(sizeNumber) && sizeNumber >= cidr.prefixLength && sizeNumber < bits))
+    throw bad("SIZE is no prefix length within BASE");
+  if (!(Number.isInteger(blockNumber) && blockNumber >= sizeNumber && blockNumber <= bits - 3))
+    throw bad("BLOCK is no prefix length within SIZE that leaves eight addresses");
+  return { base: cidr, size: sizeNumber, blockLength: blockNumber };
+}
+
+export interface Founding {
+  readonly pools: readonly Pool[];
+  readonly udpPort: number;
+}
+
+/**
+ * Makes this host a member, and founds the cluster where `founding` is given and there is none.
+ * @throws {Failure}
+ */
+export async function becomeMember(
+  world: World,
+  name: string,
+  flags: MemberFlags,
+  founding: Founding | undefined,
+): Promise<HostSettings> {
+  const directory = overlayDirectory(world.directories.state);
+  const present = readHostSettings(directory);
+  if (present)
+    throw new Failure(
+      `This host is a member of cluster ${present.cluster} already; "netctl cluster leave" ends that`,
+    );
+  const engine = engineSettings(flags);
+  const underlay = chooseUnderlay(world, flags.underlay);
+  const record = await withEngine(engine, directory, async (opened) => {
+    const cluster = new Cluster(opened, name);
+    if (!founding && !(await opened.read(cluster.keys.cluster)))
+      throw new Failure(
+        `There is no cluster ${JSON.stringify(name)} at ${flags.etcd.join(", ")}; "netctl cluster init" founds one`,
+      );
+    const spec: ClusterSpec = {
+      udpPort: founding?.udpPort ?? 4789,
+      vniMin: 4096,
+      vniMax: 0xffffff,
+      pools: founding && founding.pools.length > 0 ? founding.pools : defaultPools,
+    };
+    return await cluster.open(spec);
+  });
+  const settings: HostSettings = {
+    v: 1,
+    cluster: name,
+    uuid: record.uuid,
+    hostId: randomBytes(8).toString("hex"),
+    nonce: randomBytes(16).toString("hex"),
+    name: flags.hostName ?? hostname(),
+    engine,
+    underlay,
+  };
+  await writeDurably(hostSettingsPath(directory), `${JSON.stringify(settings, undefined, 2)}\n`, {
+    mode: 0o600,
+    directoryMode: 0o700,
+  });
+  return settings;
+}
+
+/** Ends this host's membership on disk; its agent stops within a second. */
+export function forgetMembership(world: World): void {
+  rmSync(hostSettingsPath(overlayDirectory(world.directories.state)), { force: true });
+}
+
+/** @throws {Failure} if this host is in no cluster */
+export function requireMembership(world: World): HostSettings {
+  const settings = readHostSettings(overlayDirectory(world.directories.state));
+  if (!settings)
+    throw new Failure(
+      'This host is in no cluster; "netctl cluster init" founds one, "netctl cluster join" joins one',
+    );
+  return settings;
+}
+
+/** Opens the engine of this host's cluster for one command. @throws {Failure} in its words */
+export async function withCluster<T>(
+  world: World,
+  action: (cluster: Cluster, engine: Engine, settings: HostSettings) => Promise<T>,
+): Promise<T> {
+  const settings = requireMembership(world);
+  const directory = overlayDirectory(world.directories.state);
+  return await withEngine(
+    settings.engine,
+    directory,
+    async (engine) => await action(new Cluster(engine, settings.cluster), engine, settings),
+  );
+}
+
+async function withEngine<T>(
+  settings: HostSettings["engine"],
+  directory: string,
+  action: (engine: Engine) => Promise<T>,
+): Promise<T> {
+  const engine = await openEngine(settings, directory);
+  try {
+    return await action(engine);
+  } catch (error) {
+    if (error instanceof EngineError || error instanceof OverlayError)
+      throw new Failure(error.message, { cause: error });
+    throw error;
+  } finally {
+    await engine.close();
+  }
+}
+
+/** A device, an address, or what the default route leaves by. */
+function chooseUnderlay(world: World, asked: string | undefined): HostSettings["underlay"] {
+  const { namespace } = world.kernel;
+  const links = listLinks(namespace);
+  if (asked !== undefined) {
+    const ip = tryParseIp(asked);
+    if (ip) {
+      const isOurs = readAllAddresses(namespace).some(
+        ({ address }) => address.address.family === ip.family && address.address.value === ip.value,
+      );
+      if (!isOurs) throw new Failure(`Cannot use underlay ${asked}: this host has no such address`);
+      return ip.family === 4 ? { v4: asked } : { v6: asked };
+    }
+    if (!links.some((link) => link.name === asked))
+      throw new Failure(
+        `Cannot use underlay ${JSON.stringify(asked)}: neither an address nor a device of this host`,
+      );
+    return { device: asked };
+  }
+  const routes = readAllRoutes(namespace).filter((route) => !route.destination && route.table === 254);
+  const route = routes.find(({ family }) => family === 4) ?? routes[0];
+  const device = links.find((link) => link.ifindex === route?.ifindex);
+  if (!device)
+    throw new Failure(
+      "Cannot tell by which device the other hosts are reached, as there is no default route: give --underlay DEVICE or ADDRESS",
+    );
+  return { device: device.name };
+}

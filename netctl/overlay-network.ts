@@ -1,0 +1,105 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseCidr } from "#net/cidr.ts";
+import type { NetworkRecord } from "#overlay/record.ts";
+import { withCluster } from "./cluster.ts";
+import { UsageFailure } from "./failure.ts";
+import type { NetworkCreateFlags } from "./network-create.ts";
+import type { World } from "./world.ts";
+
+/** How long to wait until the agent of this host knows of a network, or has forgotten it. */
+const agentTimeoutMs = 10_000;
+
+/** Creates a network that reaches over all hosts of the cluster. Its conflist appears on each of them. */
+export async function createOverlayNetwork(
+  name: string,
+  flags: NetworkCreateFlags,
+  world: World,
+): Promise<NetworkRecord> {
+  for (const [flag, values] of [
+    ["--gateway", flags.gateway],
+    ["--ip-range", flags.ipRange],
+    ["--aux-address", flags.auxAddress],
+    ["--label", flags.label],
+  ] as const)
+    if (values.length > 0)
+      throw new UsageFailure(
+        `Cannot use ${flag} with driver overlay-vxlan: each host has a block of its own`,
+      );
+  const options = parseOptions(flags.opt);
+  const record = await withCluster(
+    world,
+    async (cluster) =>
+      await cluster.createNetwork({
+        name,
+        subnets: flags.subnet.map(parseSubnet),
+        families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
+        internal: flags.internal === true,
+        ...options,
+      }),
+  );
+  await untilConflist(world, name, true);
+  return record;
+}
+
+/** @returns hosts that still have containers in it */
+export async function removeOverlayNetwork(name: string, world: World): Promise<readonly string[]> {
+  return await withCluster(world, async (cluster) => {
+    const deadlineMs = performance.now() + agentTimeoutMs;
+    for (;;) {
+      const holders = await cluster.removeNetwork(name).catch((error: unknown) => {
+        // An agent was faster.
+        if (error instanceof Error && error.message.startsWith("No such network")) return [];
+        throw error;
+      });
+      if (holders.length === 0) {
+        await untilConflist(world, name, false);
+        return [];
+      }
+      if (performance.now() > deadlineMs) return holders;
+      await sleep(200);
+    }
+  });
+}
+
+function parseSubnet(text: string) {
+  try {
+    return { cidr: parseCidr(text) };
+  } catch (error) {
+    throw new UsageFailure(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function parseOptions(texts: readonly string[]): { readonly vni?: number; readonly mtu?: number } {
+  const known: Record<string, "vni" | "mtu"> = {
+    vni: "vni",
+    mtu: "mtu",
+    "com.docker.network.driver.mtu": "mtu",
+  };
+  const options: { vni?: number; mtu?: number } = {};
+  for (const text of texts) {
+    const [key = "", value = ""] = text.split("=", 2);
+    const name = known[key];
+    if (!name)
+      throw new UsageFailure(
+        `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected vni or mtu`,
+      );
+    const number = Number(value);
+    const [min, max] = name === "vni" ? [1, 0xffffff] : [1280, 65_535];
+    if (!Number.isInteger(number) || number < min || number > max)
+      throw new UsageFailure(`Cannot use ${key}=${value}: expected ${min} to ${max}`);
+    options[name] = number;
+  }
+  return options;
+}
+
+async function untilConflist(world: World, name: string, isThere: boolean): Promise<void> {
+  const deadlineMs = performance.now() + agentTimeoutMs;
+  while (performance.now() < deadlineMs) {
+    const { networks } = await world.networks.load();
+    if (networks.some(({ list }) => list.name === name) === isThere) return;
+    await sleep(100);
+  }
+  world.io.stderr(
+    `netctl: warning: this host's agent has not ${isThere ? "taken up" : "dropped"} network ${name} yet; is netd running?\n`,
+  );
+}
