@@ -22,6 +22,11 @@ export interface InterfaceSpec {
   readonly routerAdvertisements?: boolean;
   /** True: nobody of the addresses' subnets is on the link, but for those that `routes` name. */
   readonly pointToPoint?: boolean;
+  /**
+   * The interface comes up with its addresses, so that it announces those of IPv4 by itself: for links whose MAC
+   * address can't be set, on which `announce()` can do nothing.
+   */
+  readonly addressesFirst?: boolean;
 }
 
 /**
@@ -42,9 +47,10 @@ export function configureInterface(
     noDad: !spec.duplicateAddressDetection,
     ...(spec.pointToPoint ? { noPrefixRoute: true } : {}),
   };
+  const up = setLink(ifindex, { up: true });
+  const addresses = spec.addresses.map((address) => addressRequest(ifindex, address, options));
   const requests = [
-    setLink(ifindex, { up: true }),
-    ...spec.addresses.map((address) => addressRequest(ifindex, address, options)),
+    ...(spec.addressesFirst === true ? [...addresses, up] : [up, ...addresses]),
     ...spec.routes.map((route) => routeRequest(ifindex, route)),
     getLink(ifindex, { statistics: false }),
   ];

@@ -64,7 +64,7 @@ export class ParentRefusedError extends Error {
 
   constructor(kind: string, parentName: string, reason: string, cause?: unknown) {
     super(
-      `Cannot create a ${kind} on ${JSON.stringify(parentName)}: ${reason}`,
+      `Cannot create ${kind} on ${JSON.stringify(parentName)}: ${reason}`,
       cause === undefined ? undefined : { cause },
     );
     this.name = "ParentRefusedError";

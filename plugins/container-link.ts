@@ -37,6 +37,8 @@ export async function setUpContainerLink(
     readonly ipamType: string | undefined;
     readonly duplicateAddressDetection: boolean;
     readonly dns: CniResult["dns"];
+    /** See `configureInterface()`. */
+    readonly addressesFirst?: boolean;
   },
 ): Promise<CniResult> {
   const { path: sandbox } = request.netns;
@@ -55,7 +57,12 @@ export async function setUpContainerLink(
   const link = configureInterface(
     container,
     { ifindex: before.ifindex, name: ifName },
-    { addresses, routes: kernelRoutes, duplicateAddressDetection },
+    {
+      addresses,
+      routes: kernelRoutes,
+      duplicateAddressDetection,
+      addressesFirst: options.addressesFirst === true,
+    },
   );
   crashPoint("interface-configured");
   try {

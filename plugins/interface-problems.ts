@@ -9,6 +9,8 @@ import { type Cidr, equalCidr, formatCidr, isDefaultRoute, networkOf } from "#ne
 import type { IfName } from "#net/ifname.ts";
 import { equalIp, formatIp } from "#net/ip.ts";
 import { type MacAddress, parseMac } from "#net/mac.ts";
+import type { Checking, InterfaceConfig } from "./interface-driver.ts";
+import { describeIpConfiguration } from "./ip-configuration.ts";
 
 /** The container's interface in the result that CHECK is given. */
 export interface CheckedInterface {
@@ -82,6 +84,29 @@ export function interfaceProblems(
     else if (found.dadFailed) problems.push(`address ${formatCidr(wanted)} is a duplicate`);
   }
   return { link, problems: [...problems, ...routeProblems(container, link.ifindex, expected.routes)] };
+}
+
+/**
+ * The same for an attachment whose interface has what the IPAM plugin gave and no more.
+ * @param kind of the link
+ */
+export function attachmentProblems(
+  { config, ifName, container, checked }: Checking<InterfaceConfig, unknown>,
+  kind: string,
+): ReturnType<typeof interfaceProblems> {
+  const { ipamType } = config;
+  const hasAddresses = ipamType !== undefined || checked.own.ips.length > 0;
+  const configuration = hasAddresses
+    ? describeIpConfiguration(checked.own, { interfaceIndex: 0, ipamType })
+    : undefined;
+  return interfaceProblems(container, {
+    name: ifName,
+    kind,
+    up: true,
+    mac: checked.inside?.mac,
+    addresses: configuration?.addresses ?? [],
+    routes: configuration?.kernelRoutes ?? [],
+  });
 }
 
 /** Which of the routes through a link are missing. */

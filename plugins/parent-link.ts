@@ -10,13 +10,8 @@ import type { Undo } from "#kernel/undo.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import { type IfName, ifNameProblem, parseIfName } from "#net/ifname.ts";
 import type { PluginHost } from "./context.ts";
-import {
-  ensureSharedLink,
-  isShared,
-  type LinkUser,
-  releaseSharedLink,
-  sharedLinkAlias,
-} from "./shared-link.ts";
+import { ensureSharedLink, isShared, releaseSharedLink, sharedLinkAlias } from "./shared-link.ts";
+import type { User } from "./users.ts";
 
 /** Fields by which macvlan and ipvlan are told what to stand on, for their schemas. */
 export const parentFields = {
@@ -27,7 +22,7 @@ export const parentFields = {
 
 export interface ParentConfig {
   /** Absent: the device of the default route, or of an internal network the network's own. */
-  readonly master?: IfName;
+  readonly master?: IfName | undefined;
   /** The master is in the container's namespace. */
   readonly linkInContainer: boolean;
   /** The network has no way out: its master is a link of its own that leads nowhere. */
@@ -149,7 +144,7 @@ export function internalParentName(network: string): IfName {
  */
 export async function ensureParent(
   parent: Parent,
-  work: ParentSurroundings & { readonly user: LinkUser; readonly undo: Undo },
+  work: ParentSurroundings & { readonly user: User; readonly undo: Undo },
 ): Promise<Link> {
   const { host, container, user, undo } = work;
   const { origin, name } = parent;
@@ -187,7 +182,7 @@ function make(namespace: NetworkNamespace, name: IfName, origin: ParentOrigin): 
 }
 
 /** The attachment stands on it no more. */
-export async function releaseParent(parent: Parent, host: PluginHost, user: LinkUser): Promise<void> {
+export async function releaseParent(parent: Parent, host: PluginHost, user: User): Promise<void> {
   if (parent.origin) await releaseSharedLink(host, parent.name, user);
 }
 

@@ -2,6 +2,9 @@
 export const plugins = [
   "bridge",
   "macvlan",
+  "ipvlan",
+  "vlan",
+  "dummy",
   "host",
   "none",
   "loopback",

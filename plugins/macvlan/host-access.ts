@@ -13,7 +13,8 @@ import { formatIp, type IpAddress, isLinkLocal } from "#net/ip.ts";
 import { type MacAddress, parseMac } from "#net/mac.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Making } from "#plugins/interface-driver.ts";
-import { ensureSharedLink, type LinkUser, releaseSharedLink, sharedLinkAlias } from "#plugins/shared-link.ts";
+import { ensureSharedLink, releaseSharedLink, sharedLinkAlias } from "#plugins/shared-link.ts";
+import type { User } from "#plugins/users.ts";
 import type { MacvlanConfig } from "./config.ts";
 import type { Made } from "./made.ts";
 
@@ -114,7 +115,7 @@ export function introduceHost(work: Making<MacvlanConfig, Made>, ips: readonly C
 }
 
 /** Takes the routes away, and the host's macvlan after the last of them. */
-export async function revokeHostAccess(access: HostAccess, host: PluginHost, user: LinkUser): Promise<void> {
+export async function revokeHostAccess(access: HostAccess, host: PluginHost, user: User): Promise<void> {
   const { namespace } = host.kernel;
   const link = readLink(namespace, access.link);
   for (const { address } of link ? access.addresses : []) {

@@ -1,8 +1,7 @@
 import { MacvlanMode } from "#kernel/child-link.ts";
 import { readLinkDetails } from "#kernel/link.ts";
 import type { Checking } from "#plugins/interface-driver.ts";
-import { interfaceProblems } from "#plugins/interface-problems.ts";
-import { describeIpConfiguration } from "#plugins/ip-configuration.ts";
+import { attachmentProblems } from "#plugins/interface-problems.ts";
 import { parentProblems, planParent } from "#plugins/parent-link.ts";
 import type { MacvlanConfig } from "./config.ts";
 import { hostAccessProblems } from "./host-access.ts";
@@ -10,25 +9,14 @@ import type { Made } from "./made.ts";
 
 /** What of an attachment is not as ADD has made it. */
 export function problems(work: Checking<MacvlanConfig, Made>): readonly string[] {
-  const { config, key, ifName, container, host, made, checked } = work;
-  const { ipamType } = config;
-  const configuration =
-    ipamType === undefined
-      ? undefined
-      : describeIpConfiguration(checked.own, { interfaceIndex: 0, ipamType });
-  const { link, problems: differences } = interfaceProblems(container, {
-    name: ifName,
-    kind: "macvlan",
-    up: true,
-    mac: checked.inside?.mac,
-    addresses: configuration?.addresses ?? [],
-    routes: configuration?.kernelRoutes ?? [],
-  });
-  const parent = made?.parent ?? planParent(config.parent, { host, container, network: key.network });
+  const { config, key, container, host, made } = work;
+  const { link, problems: differences } = attachmentProblems(work, "macvlan");
+  const surroundings = { host, container, network: key.network };
+  const parent = made?.parent ?? planParent(config.parent, surroundings);
   return [
     ...differences,
     ...(link?.kind === "macvlan" ? modeProblems(work) : []),
-    ...parentProblems(parent, link, { host, container, network: key.network }),
+    ...parentProblems(parent, link, surroundings),
     ...(made?.hostAccess ? hostAccessProblems(made.hostAccess, host.kernel.namespace) : []),
   ];
 }
