@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   unlinkSync,
   utimesSync,
   writeSync,
@@ -50,6 +51,11 @@ export class LeaseDirectory {
       if (errorCode(cause) === "ENOENT") return undefined;
       throw new IoError("read lease", file, cause);
     }
+  }
+
+  /** When the lease was given, in milliseconds since 1970; undefined if there is none. */
+  givenAtMs(ip: IpAddress): number | undefined {
+    return statSync(this.#file(ip), { throwIfNoEntry: false })?.mtimeMs;
   }
 
   isOwnedBy(ip: IpAddress, owner: LeaseOwner): boolean {

@@ -113,6 +113,27 @@ export class LeaseStore {
     });
   }
 
+  /**
+   * Takes back one address, if that owner has it still.
+   * @returns false if it has not
+   */
+  async releaseAddress(ip: IpAddress, owner: LeaseOwner): Promise<boolean> {
+    if (!this.#exists()) return false;
+    return await this.#exclusively(() => {
+      if (!this.#leases.isOwnedBy(ip, owner)) return false;
+      this.#leases.discard(ip);
+      for (const record of this.#index.find(ownerName(owner))) this.#index.release(record, ip);
+      this.#index.markCurrent(this.#leases);
+      return true;
+    });
+  }
+
+  /** Removes lease files that are nobody's, as a power loss leaves them behind. Reads all leases. */
+  async sweep(): Promise<void> {
+    if (!this.#exists()) return;
+    await this.#locked(() => this.#index.rebuild(this.#leases));
+  }
+
   /** The addresses that an owner has now. */
   async addressesOf(owner: LeaseOwner): Promise<IpAddress[]> {
     if (!this.#exists()) return [];

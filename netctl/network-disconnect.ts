@@ -1,7 +1,7 @@
-import { delNetworkList, targetOf } from "#runtime/chain.ts";
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure } from "./failure.ts";
+import { forgetAttachment } from "./forget-attachment.ts";
 import { report } from "./network-connect.ts";
 import { attachmentsOf, findNetwork, type Network } from "./network-listing.ts";
 import type { World } from "./world.ts";
@@ -87,13 +87,5 @@ async function forget(
   if (flags.force !== true) {
     throw new Failure(`container ${container} has gone; --force removes what it has left in ${network.name}`);
   }
-  const cached = await world.chain.cache.list(network.name);
-  for (const { containerId, ifName } of found) {
-    const entry = cached.find((each) => each.containerId === containerId && each.ifName === ifName);
-    const target =
-      entry === undefined
-        ? { containerId, ifName, netns: "", args: [], capabilityArgs: {} }
-        : { ...targetOf(entry), netns: "" };
-    await delNetworkList(network.configured.list, target, world.chain);
-  }
+  for (const attachment of found) await forgetAttachment(network, attachment, world);
 }

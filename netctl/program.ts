@@ -11,6 +11,10 @@ import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
 import type { Io } from "./io.ts";
+import { registerIpamGc } from "./ipam-gc.ts";
+import { registerIpamLs } from "./ipam-ls.ts";
+import { registerIpamRelease } from "./ipam-release.ts";
+import { registerIpamShow } from "./ipam-show.ts";
 import { registerNetworkConnect } from "./network-connect.ts";
 import { registerNetworkCreate } from "./network-create.ts";
 import { registerNetworkDisconnect } from "./network-disconnect.ts";
@@ -56,6 +60,11 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
     "sandbox",
     "Manage sandboxes: namespaces with a name, standing for containers",
     [registerSandboxCreate, registerSandboxExec, registerSandboxLs, registerSandboxRm, registerSandboxRepair],
+  ],
+  [
+    "ipam",
+    "Manage addresses: pools, use, owners, leaks",
+    [registerIpamLs, registerIpamShow, registerIpamRelease, registerIpamGc],
   ],
 ];
 const single: readonly Register[] = [registerPort, registerInspect, registerRepair];
