@@ -127,7 +127,7 @@ async function main(): Promise<void> {
 
   const keeper = new Keeper({ host });
   keeper.start();
-  const overlay = new OverlayHost(host.kernel, host.directories, log);
+  const overlay = new OverlayHost(host, log);
   overlay.tick();
 
   let stopping = false;

@@ -1,16 +1,16 @@
 import { mkdirSync, renameSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { HostKernel } from "#kernel/host-kernel.ts";
 import type { Directories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { OverlayAgent } from "#overlay/agent.ts";
 import { type HostSettings, overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import { overlayStatusPath } from "#overlay/status-file.ts";
+import type { PluginHost } from "#plugins/context.ts";
 
 /** Runs the overlay's agent while this host is a member of a cluster, and tells others how it is. */
 export class OverlayHost {
-  readonly #kernel: HostKernel;
+  readonly #host: Pick<PluginHost, "kernel" | "nftables" | "directories">;
   readonly #directories: Directories;
   readonly #log: Log;
   #agent: OverlayAgent | undefined;
@@ -20,9 +20,9 @@ export class OverlayHost {
   #told = "";
   #problem: string | undefined;
 
-  constructor(kernel: HostKernel, directories: Directories, log: Log) {
-    this.#kernel = kernel;
-    this.#directories = directories;
+  constructor(host: Pick<PluginHost, "kernel" | "nftables" | "directories">, log: Log) {
+    this.#host = host;
+    this.#directories = host.directories;
     this.#log = log;
   }
 
@@ -62,7 +62,8 @@ export class OverlayHost {
     const agent = new OverlayAgent({
       settings,
       engine,
-      namespace: this.#kernel.namespace,
+      namespace: this.#host.kernel.namespace,
+      nftables: this.#host.nftables,
       directory,
       confDirectory: this.#directories.conf,
       log: this.#log,

@@ -10,6 +10,7 @@ import {
   mark,
 } from "./field.ts";
 import { forwardSets } from "./forward-sets.ts";
+import { overlaySets } from "./overlay-sets.ts";
 import type { Owner, OwnerTag } from "./owner.ts";
 import type { SetDefinition } from "./set-definition.ts";
 import { spoofSets } from "./spoof-sets.ts";
@@ -107,6 +108,7 @@ export const sets = table({
   hairpinAll6: { family: "inet", name: "hairpin_all6", key: [ipv6], life: "attachment" },
 
   ...forwardSets,
+  ...overlaySets,
   ...spoofSets,
 });
 

@@ -18,11 +18,12 @@ import { type SetDefinition, type TableFamily, tableName } from "./set-definitio
 import type { Chain } from "./skeleton-chain.ts";
 import { forwardChains } from "./skeleton-forward.ts";
 import { masqueradeChains, masqueradeRules } from "./skeleton-masquerade.ts";
+import { overlayChains } from "./skeleton-overlay.ts";
 import { hairpinRules, portChains } from "./skeleton-ports.ts";
 import { spoofChains } from "./skeleton-spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 3;
+export const skeletonVersion = 4;
 
 /**
  * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
@@ -32,6 +33,7 @@ const chains: Readonly<Record<TableFamily, readonly Chain[]>> = {
   inet: [
     ...portChains,
     ...forwardChains,
+    ...overlayChains,
     ...masqueradeChains,
     {
       name: "postrouting",

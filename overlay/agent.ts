@@ -10,13 +10,16 @@ import type { Log } from "#machine/log.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 import { equalIp, type IpAddress, isLinkLocal, parseIp } from "#net/ip.ts";
+import type { Nftables } from "#nftables/nftables.ts";
+import { applyOverlayRules } from "#nftables/overlay-rules.ts";
 import { AddressKeeper } from "./address-keeper.ts";
 import { Cluster } from "./cluster.ts";
 import { keepConflists } from "./conflist-files.ts";
 import { reconcile, removeStaleBridges } from "./dataplane.ts";
-import { desiredTunnels, mtuOf } from "./desired.ts";
+import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
 import { OverlayError } from "./error.ts";
 import type { HostSettings } from "./host-settings.ts";
+import { overlayBridgeName } from "./identity.ts";
 import { Keys } from "./keys.ts";
 import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
 import { formatRecord, type HostRecord } from "./record.ts";
@@ -38,6 +41,7 @@ export interface AgentOptions {
   readonly namespace: NetworkNamespace;
   /** The overlay's: settings, networks, leases, what was known last. */
   readonly directory: string;
+  readonly nftables: Nftables;
   /** Where runtimes look for conflists: the cluster's networks are put there. */
   readonly confDirectory: string;
   readonly log: Log;
@@ -75,6 +79,7 @@ export class OverlayAgent {
   #failures: readonly string[] = [];
   readonly #problems = new Map<string, string>();
   #savedRevision = 0;
+  #guarding: Promise<void> | undefined;
   #passQueued = false;
   #upkeepRunning: Promise<void> | undefined;
   #upkeepAgain = false;
@@ -119,16 +124,19 @@ export class OverlayAgent {
     this.#stopping.abort();
     await Promise.all(this.#tasks);
     await this.#upkeepRunning;
+    await this.#guarding;
     this.#save();
     await this.#options.engine.close();
   }
 
   /** For a host that leaves the cluster: takes its tunnels and the cluster's networks away, and ends its session. */
   async leave(): Promise<void> {
-    const { namespace, confDirectory, settings, directory, log } = this.#options;
+    const { namespace, nftables, confDirectory, settings, directory, log } = this.#options;
     this.#stopping.abort();
     await Promise.all(this.#tasks);
     await this.#upkeepRunning;
+    await this.#guarding;
+    await applyOverlayRules(nftables, undefined).catch((error: unknown) => this.#note("rules", error));
     const { failures } = reconcile(namespace, [], () => undefined);
     for (const failure of failures) log.warn("cannot change the kernel", { failure });
     removeStaleBridges(namespace, []);
@@ -338,6 +346,7 @@ export class OverlayAgent {
       for (const failure of failures)
         if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
       this.#failures = failures;
+      this.#guard(tunnels);
       this.#writeNetworks(
         self,
         tunnels.map(({ name, network }) => [network, name] as const),
@@ -346,6 +355,32 @@ export class OverlayAgent {
       this.#failures = [messageOf(error)];
       log.error("cannot compare the kernel with what it should be", { error: messageOf(error) });
     }
+  }
+
+  /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
+  #guard(tunnels: readonly Tunnel[]): void {
+    const { nftables, log } = this.#options;
+    if (this.#guarding || !this.#view.cluster) return;
+    const vteps = [...this.#view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
+    const rules = {
+      udpPort: this.#view.cluster.udpPort,
+      vteps: vteps.filter((ip) => ip !== undefined),
+      tunnels: tunnels.map(({ name, vni, network }) => ({
+        tunnel: name,
+        bridge: overlayBridgeName(vni),
+        internal: this.#view.networks.get(network)?.record.internal === true,
+      })),
+    };
+    this.#guarding = applyOverlayRules(nftables, rules)
+      .then((changes) => {
+        this.#problems.delete("rules");
+        if (changes.length > 0)
+          log.info("changed the rules", { changes: changes.slice(0, 20), count: changes.length });
+      })
+      .catch((error: unknown) => this.#note("rules", error))
+      .finally(() => {
+        this.#guarding = undefined;
+      });
   }
 
   #writeNetworks(self: HostRecord, tunnels: readonly (readonly [network: string, device: string])[]): void {

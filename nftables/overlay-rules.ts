@@ -1,0 +1,90 @@
+import type { IfName } from "#net/ifname.ts";
+import type { IpAddress } from "#net/ip.ts";
+import { type ElementRef, formatElement, type HostSetId, type Operation } from "./element.ts";
+import type { Nftables } from "./nftables.ts";
+
+/** The tunnel of one network, and the bridge that its containers on this host are behind. */
+export interface TunnelRules {
+  readonly tunnel: IfName;
+  readonly bridge: IfName;
+  /** Nothing is forwarded between the network and the world. */
+  readonly internal: boolean;
+}
+
+export interface OverlayRules {
+  readonly udpPort: number;
+  /** Underlay addresses of all hosts. */
+  readonly vteps: readonly IpAddress[];
+  readonly tunnels: readonly TunnelRules[];
+}
+
+/** Sets in which everything is the overlay's. */
+const ownSets = ["vxlanPorts", "vteps4", "vteps6", "tunnels"] as const satisfies readonly HostSetId[];
+
+/**
+ * Makes the elements of the overlay those of `rules`, in one transaction, and does nothing where they are.
+ * @param rules undefined where this host is in no cluster any more
+ * @returns what was changed, in nft's words
+ * @throws {NetlinkError} @throws {ProgramError}
+ */
+export async function applyOverlayRules(
+  nftables: Nftables,
+  rules: OverlayRules | undefined,
+): Promise<readonly string[]> {
+  const wanted = rules ? overlayElements(rules) : [];
+  const names = new Set(wanted.map(formatElement));
+  let words: readonly string[] = [];
+  await nftables.change((view) => {
+    const present = ownSets.flatMap((set) =>
+      view.list(set).map(({ key }): ElementRef => ({ set, key }) as ElementRef),
+    );
+    const stale = present.filter((ref) => !names.has(formatElement(ref)));
+    const leaving = stale.flatMap((ref) =>
+      ref.set === "tunnels" ? tunnelRefs(ref.key[0], view.list("sameBridge")) : [],
+    );
+    const found = view.read([...wanted, ...leaving]);
+    const add = wanted.filter((_, index) => found[index] === undefined);
+    const remove = [...stale, ...leaving.filter((_, index) => found[wanted.length + index] !== undefined)];
+    words = [
+      ...add.map((each) => `add ${formatElement(each)}`),
+      ...remove.map((each) => `remove ${formatElement(each)}`),
+    ];
+    return { add, remove };
+  });
+  return words;
+}
+
+function overlayElements({ udpPort, vteps, tunnels }: OverlayRules): readonly Operation[] {
+  return [
+    { set: "vxlanPorts", key: [udpPort] },
+    ...vteps.map((ip): Operation => ({ set: ip.family === 4 ? "vteps4" : "vteps6", key: [ip] })),
+    ...tunnels.flatMap(tunnelElements),
+  ];
+}
+
+/** The tunnel is of the network as the bridge is: what goes between them stays within, and nothing else goes in or out. */
+function tunnelElements({ tunnel, bridge, internal }: TunnelRules): readonly Operation[] {
+  return [
+    { set: "tunnels", key: [tunnel] },
+    { set: "bridges", key: [tunnel] },
+    { set: "isolatedNetworks", key: [tunnel] },
+    { set: "sameBridge", key: [tunnel, bridge] },
+    { set: "sameBridge", key: [bridge, tunnel] },
+    ...(internal ? [{ set: "internal", key: [tunnel] } as const] : []),
+  ];
+}
+
+/** Everything of a tunnel in sets that others have a share in; some of it may not be there. */
+function tunnelRefs(
+  tunnel: IfName,
+  pairs: readonly { readonly key: readonly [IfName, IfName] }[],
+): readonly ElementRef[] {
+  return [
+    { set: "bridges", key: [tunnel] },
+    { set: "isolatedNetworks", key: [tunnel] },
+    { set: "internal", key: [tunnel] },
+    ...pairs
+      .filter(({ key }) => key.includes(tunnel))
+      .map(({ key }): ElementRef => ({ set: "sameBridge", key: [key[0], key[1]] })),
+  ];
+}

@@ -1,0 +1,13 @@
+import { inetPort, interfaceName, ipv4, ipv6 } from "./field.ts";
+import type { SetDefinition } from "./set-definition.ts";
+
+/** What `skeleton-overlay.ts` looks up. The overlay's agent alone writes it; empty on a host that is in no cluster. */
+export const overlaySets = {
+  /** UDP ports on which this host takes VXLAN. */
+  vxlanPorts: { family: "inet", name: "vxlan_ports", key: [inetPort], life: "host" },
+  /** Underlay addresses of the cluster's hosts: who may send VXLAN to this one. */
+  vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host" },
+  vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host" },
+  /** Tunnels to the other hosts. */
+  tunnels: { family: "inet", name: "tunnels", key: [interfaceName], life: "host" },
+} as const satisfies Readonly<Record<string, SetDefinition>>;
