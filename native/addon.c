@@ -1033,6 +1033,8 @@ static napi_value CreateTap(napi_env env, napi_callback_info info) {
   return error ? fail(env, failed, error) : NULL;
 }
 
+#include "poller.inc.c"
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -1060,6 +1062,22 @@ NAPI_MODULE_INIT() {
       {"createNamespace", CreateNamespace},
       {"removeNamespace", RemoveNamespace},
       {"createTap", CreateTap},
+      {"pollerCreate", PollerCreate},
+      {"pollerAdd", PollerAdd},
+      {"pollerWatch", PollerWatch},
+      {"pollerClose", PollerClose},
+      {"pollerDisown", PollerDisown},
+      {"pollerWait", PollerWait},
+      {"datagramsSend", DatagramsSend},
+      {"socketBind", SocketBind},
+      {"socketConnect", SocketConnect},
+      {"socketListen", SocketListen},
+      {"socketAccept", SocketAccept},
+      {"socketReceive", SocketReceive},
+      {"socketSend", SocketSend},
+      {"socketOption", SocketOption},
+      {"namespaceCookie", NamespaceCookie},
+      {"eventFd", EventFd},
   };
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
     napi_value function;

@@ -88,7 +88,67 @@ export interface Native {
    * @param owner user id that may attach to it without privileges, -1 for none; the same for `group`
    */
   createTap(namespaceFd: number, name: string, flags: number, owner: number, group: number): void;
+  /**
+   * An epoll of its own. It owns what is added to it, and closes that when the thread ends that made it, however it ends.
+   */
+  pollerCreate(): Poller;
+  /** @param tag at most 2^30; comes back in every record about the descriptor */
+  pollerAdd(poller: Poller, fd: number, tag: number, isDatagrams: boolean): void;
+  /** Says which `PollEvent`s of a descriptor are waited for. Not for one that is read as datagrams. */
+  pollerWatch(poller: Poller, fd: number, tag: number, events: number): void;
+  /** Closes a descriptor that was added. */
+  pollerClose(poller: Poller, fd: number): void;
+  /** Leaves a descriptor that was added to whoever else has it. */
+  pollerDisown(poller: Poller, fd: number): void;
+  /**
+   * Waits, and reads what has come: at most 16 datagrams of each socket, so that none keeps the others waiting.
+   * @param timeoutMs -1 for ever
+   * @param buffer cut into one slot for each record
+   * @param records four numbers for each: tag; what (`PollRecord`, or `PollEvent`s); offset into the buffer, or the
+   *   descriptor; length (-1 for a datagram longer than a slot), or the errno
+   * @param addresses 24 bytes for each record: `SocketAddress`
+   * @returns the number of records
+   */
+  pollerWait(
+    poller: Poller,
+    timeoutMs: number,
+    buffer: Uint8Array,
+    records: Int32Array,
+    addresses: Uint8Array,
+  ): number;
+  /**
+   * Sends datagrams, those of one socket in a row with one call of the kernel. What can't be sent at once is lost.
+   * @param records four numbers for each: descriptor, offset, length, index of the address (-1: it is connected)
+   */
+  datagramsSend(buffer: Uint8Array, records: Int32Array, count: number, addresses: Uint8Array): number;
+  /** bind(2). An address is 24 bytes: family and port as in a sockaddr, 16 of address, scope. */
+  socketBind(fd: number, address: Uint8Array): void;
+  /** connect(2); one that is under way is no error. */
+  socketConnect(fd: number, address: Uint8Array): void;
+  socketListen(fd: number, backlog: number): void;
+  /** accept4(2), not blocking; a negative errno where there is none. */
+  socketAccept(fd: number): number;
+  /** recv(2), not blocking: 0 at the end, a negative errno for all else. */
+  socketReceive(fd: number, into: Uint8Array): number;
+  /** send(2), not blocking: how many bytes were taken, or a negative errno. */
+  socketSend(fd: number, bytes: Uint8Array): number;
+  socketOption(fd: number, level: number, name: number, value: number): void;
+  /** The number of a socket's namespace, which no other gets in this boot; undefined before Linux 5.14. */
+  namespaceCookie(socketFd: number): bigint | undefined;
+  /** eventfd(2), not blocking. */
+  eventFd(): number;
 }
+
+/** Made by `pollerCreate()`. */
+export interface Poller {
+  readonly poller: unique symbol;
+}
+
+/** EPOLL* */
+export const PollEvent = { In: 1, Out: 4, Error: 8, HangUp: 16 } as const;
+
+/** What a record of `pollerWait()` is about, where it is not of `PollEvent`. */
+export const PollRecord = { Datagram: -1, Error: -2 } as const;
 
 /** LOCK_* of flock(2) */
 export const LockOperation = { Shared: 1, Exclusive: 2, NonBlocking: 4, Unlock: 8 } as const;

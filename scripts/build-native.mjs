@@ -7,10 +7,11 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const source = join(root, "native/addon.c");
+const parts = [source, join(root, "native/poller.inc.c"), fileURLToPath(import.meta.url)];
 const target = join(root, "dist/lib/native.node");
 const changedMs = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
-if (changedMs(target) <= Math.max(changedMs(source), changedMs(fileURLToPath(import.meta.url)))) {
+if (changedMs(target) <= Math.max(...parts.map(changedMs))) {
   const { include_dir: headers } = createRequire(import.meta.url)("node-api-headers");
   const compiler = process.env.CC || "cc";
   mkdirSync(join(root, "dist/lib"), { recursive: true });
