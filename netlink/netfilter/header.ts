@@ -16,6 +16,8 @@ export const NftMessage = {
   DeleteTable: 2,
   NewChain: 3,
   DeleteChain: 5,
+  NewRule: 6,
+  GetRule: 7,
   DeleteRule: 8,
   DeleteSet: 11,
   NewSetElements: 12,
