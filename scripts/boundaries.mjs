@@ -14,9 +14,22 @@ export const mayImport = {
   engine: ["net", "native", "machine"],
   overlay: ["net", "native", "machine", "netlink", "nftables", "kernel", "engine", "journal"],
   ipam: ["net", "cni", "journal", "native", "machine"],
+  "dns-resolver": ["net", "native", "machine"],
   plugins: ["net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
   runtime: ["net", "cni", "journal", "native", "machine"],
-  suite: ["net", "native", "machine", "cni", "netlink", "nftables", "kernel", "journal", "ipam", "plugins"],
+  suite: [
+    "net",
+    "native",
+    "machine",
+    "cni",
+    "netlink",
+    "nftables",
+    "kernel",
+    "journal",
+    "ipam",
+    "dns-resolver",
+    "plugins",
+  ],
   netd: [
     "net",
     "native",
@@ -27,6 +40,7 @@ export const mayImport = {
     "kernel",
     "journal",
     "ipam",
+    "dns-resolver",
     "plugins",
     "suite",
     "runtime",
@@ -38,9 +52,13 @@ export const mayImport = {
 
 /** Single files, or all that stand in the folder itself, that one folder may import from another beyond the table. */
 const exceptions = {
-  plugins: ["#plugins/*.ts"],
+  plugins: ["#plugins/*.ts", "#dns-resolver/registry.ts"],
+  suite: ["#netd/protocol.ts", "#netd/client.ts"],
   netctl: [
     "#netd/protocol.ts",
+    "#netd/client.ts",
+    "#dns-resolver/messages.ts",
+    "#dns-resolver/wire/numbers.ts",
     "#suite/host.ts",
     "#suite/kept.ts",
     "#suite/repair.ts",

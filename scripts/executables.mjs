@@ -17,6 +17,7 @@ export const plugins = [
   "portmap",
   "tuning",
   "bandwidth",
+  "dns",
 ];
 export const executables = [...plugins, "netctl"];
 
@@ -25,6 +26,7 @@ export const programs = [
   { name: "standalone", entry: "suite/standalone.ts" },
   { name: "netd", entry: "netd/main.ts" },
   { name: "netctl", entry: "netctl/main.ts" },
+  { name: "resolver", entry: "dns-resolver/main.ts" },
 ];
 
 /** What else is bundled into dist. */

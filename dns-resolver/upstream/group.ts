@@ -1,0 +1,54 @@
+import type { NameEntry } from "#dns-resolver/registry.ts";
+import { formatIp, type IpAddress, isLoopback } from "#net/ip.ts";
+import { UpstreamServer } from "./server.ts";
+
+/** Servers that are asked from one network namespace, with what is known of them. */
+export interface UpstreamGroup {
+  /** The same servers in the same place have the same: cached answers belong to it. */
+  readonly key: string;
+  /** Where they are asked from; undefined: from the host. */
+  readonly netns: NameEntry["netns"] | undefined;
+  readonly servers: readonly UpstreamServer[];
+}
+
+const nameServerPort = 53;
+/** As many as resolv.conf(5) takes. */
+const maxServers = 3;
+const resolverAddress = 0x7f00000bn;
+
+/**
+ * @param netns of the container for servers of its own; undefined for the host's
+ * @param addresses in their order; what leads back to the resolver itself is left out
+ */
+export function openGroup(
+  netns: NameEntry["netns"] | undefined,
+  addresses: readonly IpAddress[],
+): UpstreamGroup {
+  const isSelf = (ip: IpAddress) => netns !== undefined && ip.family === 4 && ip.value === resolverAddress;
+  const unique = new Map(addresses.filter((ip) => !isSelf(ip)).map((ip) => [formatIp(ip), ip]));
+  const chosen = [...unique.values()].slice(0, maxServers);
+  const where = netns ? `${netns.dev}:${netns.ino}` : "host";
+  return {
+    key: `${where} ${chosen.map(formatIp).join()}`,
+    netns,
+    servers: chosen.map((ip) => new UpstreamServer(ip, nameServerPort)),
+  };
+}
+
+/** Reads the servers out of a resolv.conf (resolv.conf(5)); what is no address is passed over. */
+export function parseNameServers(
+  text: string,
+  parse: (word: string) => IpAddress | undefined,
+): readonly IpAddress[] {
+  return text.split("\n").flatMap((line) => {
+    const [keyword, value = ""] = line.trim().split(/\s+/);
+    // A scope, as in fe80::1%eth0, can't be asked for without the host's index for it.
+    const address = keyword === "nameserver" ? parse(value.replace(/%.*$/, "")) : undefined;
+    return address ? [address] : [];
+  });
+}
+
+/** Whether a server is one of the namespace's own, as 127.0.0.53 is on a host. */
+export function isOwn(server: UpstreamServer): boolean {
+  return isLoopback(server.ip);
+}
