@@ -3,10 +3,11 @@
 import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
+import { ResolverService } from "#dns-resolver/service.ts";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
-import { openHost, type SuiteHost } from "#suite/host.ts";
+import { openHost, openRegistry, type SuiteHost } from "#suite/host.ts";
 import { hasAttachments } from "#suite/kept.ts";
 import { loadPlugins } from "#suite/plugins.ts";
 import { recover } from "#suite/recover.ts";
@@ -48,9 +49,14 @@ async function cleanUp(host: SuiteHost, environment: NodeJS.ProcessEnv, log: Log
     log.error("cannot clean up", { ...record.key, plugin: record.plugin, reason });
 }
 
-async function openServer(host: SuiteHost, uid: number, log: Log): Promise<RequestServer> {
+async function openServer(
+  host: SuiteHost,
+  resolver: ResolverService,
+  uid: number,
+  log: Log,
+): Promise<RequestServer> {
   const locality = ownLocality();
-  const service = new Service(host, await loadPlugins());
+  const service = new Service(host, await loadPlugins(), resolver);
   const directories = JSON.stringify(host.directories);
   return new RequestServer({
     accepts: (request) =>
@@ -74,13 +80,20 @@ interface Start {
 /** Cleans up, then opens the socket. */
 async function serve({ environment, options, log, network, uid }: Start) {
   const { listenFd, runDirectory } = options;
-  const host = openHost(environment, log);
+  const resolver = new ResolverService({
+    registry: openRegistry(environment),
+    resolvConf: options.resolvConf,
+    log,
+  });
+  // Before all else: containers wait for it, and nobody yet for what comes after.
+  await resolver.start();
+  const host = openHost(environment, log, resolveDirectories(environment), { names: resolver });
   await cleanUp(host, environment, log);
-  const requests = await openServer(host, uid, log);
+  const requests = await openServer(host, resolver, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });
   await file?.place((path) => requests.listen({ path }));
-  return { host, requests, file };
+  return { host, resolver, requests, file };
 }
 
 /** Changes when another version is installed over this one. */
@@ -115,7 +128,7 @@ async function main(): Promise<void> {
     return;
   }
 
-  const { host, requests, file } = await serve({ environment, options, log, network, uid }).catch(
+  const { host, resolver, requests, file } = await serve({ environment, options, log, network, uid }).catch(
     (error: unknown) => {
       lock.markFailed(messageOf(error));
       throw error;
@@ -141,6 +154,8 @@ async function main(): Promise<void> {
       Promise.all([requests.close(), keeper.close(), overlay.close()]),
       sleep(stopLimitMs),
     ]);
+    await Promise.race([Promise.all([requests.close(), keeper.close()]), sleep(stopLimitMs)]);
+    await resolver.close();
     await host.close();
     process.exit(0);
   };

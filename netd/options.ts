@@ -11,6 +11,8 @@ export interface NetdOptions {
   readonly logFile?: string;
   /** An inherited descriptor that holds the lock already: the launcher took it. NETCTL_NETD_LOCK_FD */
   readonly lockFd?: number;
+  /** The host's name servers: resolv.conf(5). NETCTL_RESOLV_CONF, default /etc/resolv.conf. */
+  readonly resolvConf: string;
   /** A socket handed in by systemd. */
   readonly listenFd?: number;
   /** Where a netd that was started on demand goes (own-cgroup.ts). NETCTL_NETD_CGROUP */
@@ -35,6 +37,7 @@ export function readOptions(environment: Environment, pid: number): NetdOptions 
     runDirectory: resolveDirectories(environment).run,
     idleExitMs: (wholeNumber(environment, "NETCTL_IDLE_EXIT_SECONDS") ?? 0) * 1000,
     logLevel,
+    resolvConf: environment["NETCTL_RESOLV_CONF"] || "/etc/resolv.conf",
     ...(logFile ? { logFile } : {}),
     ...(lockFd === undefined ? {} : { lockFd }),
     ...(socket === undefined ? {} : { listenFd: socket }),

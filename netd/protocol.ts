@@ -25,6 +25,9 @@ export const maxEnvironmentBytes = 256 * 1024;
 export const maxStdinBytes = 4 * 1024 * 1024;
 export const maxReplyBytes = 4 * 1024 * 1024;
 
+/** Requests of this name are no plugin's, but for the resolver: from netctl and from plugins that run outside netd. */
+export const namesRequestName = "netctl-names";
+
 /** Where a process is: a request is only carried out by one to which every path means the same. */
 export interface Locality {
   /** Inode numbers of its namespaces. */

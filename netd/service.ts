@@ -1,11 +1,13 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Call, Outcome, Plugin } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
+import type { ResolverService } from "#dns-resolver/service.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
-import type { Request } from "./protocol.ts";
+import { serveNamesRequest } from "./names-request.ts";
+import { namesRequestName, type Request } from "./protocol.ts";
 import type { Caller } from "./server.ts";
 import { type TurnRequest, Turns } from "./turns.ts";
 
@@ -13,12 +15,14 @@ import { type TurnRequest, Turns } from "./turns.ts";
 export class Service {
   readonly #host: PluginHost;
   readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
+  readonly #resolver: ResolverService;
   readonly #turns = new Turns();
 
   /** @param plugins all that there are, loaded: requests take turns in the order in which they come */
-  constructor(host: PluginHost, plugins: ReadonlyMap<string, Plugin<PluginHost>>) {
+  constructor(host: PluginHost, plugins: ReadonlyMap<string, Plugin<PluginHost>>, resolver: ResolverService) {
     this.#host = host;
     this.#plugins = plugins;
+    this.#resolver = resolver;
   }
 
   /** Never throws: whatever happens becomes a CNI error. */
@@ -32,6 +36,7 @@ export class Service {
   }
 
   async #serve(request: Request, caller: Caller): Promise<Outcome> {
+    if (request.name === namesRequestName) return await serveNamesRequest(request.stdin, this.#resolver);
     const plugin = this.#plugins.get(request.name);
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));

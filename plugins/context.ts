@@ -1,5 +1,6 @@
 import type { VerbHost } from "#cni/plugin.ts";
 import type { PluginRunner } from "#cni/plugin-runner.ts";
+import type { NameService } from "#dns-resolver/registry.ts";
 import type { Journal } from "#journal/journal.ts";
 import type { HostKernel } from "#kernel/host-kernel.ts";
 import type { Directories } from "#machine/directories.ts";
@@ -12,6 +13,8 @@ export interface PluginHost extends VerbHost {
   readonly nftables: Nftables;
   readonly journal: Journal;
   readonly runner: PluginRunner;
+  /** Where containers find each other by name. */
+  readonly names: NameService;
   readonly directories: Directories;
   /** /proc/sys/kernel/random/boot_id */
   readonly bootId: string;

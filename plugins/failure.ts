@@ -1,4 +1,5 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
+import { NameServiceError } from "#dns-resolver/registry.ts";
 import { RouteExistsError } from "#kernel/host-route.ts";
 import { DuplicateAddressError } from "#kernel/interface.ts";
 import {
@@ -33,6 +34,7 @@ const codes: readonly (readonly [type: ErrorClass, code: ErrorCode])[] = [
   [NftablesUnavailableError, ErrorCode.PluginNotAvailable],
   [ProgramError, ErrorCode.PluginNotAvailable],
   [UnsupportedByKernelError, ErrorCode.PluginNotAvailable],
+  [NameServiceError, ErrorCode.PluginNotAvailable],
 ];
 
 /** The same for what the kernel or the file system answered: NetlinkError, SysctlError and Node's own errors have it. */

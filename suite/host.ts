@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { InProcessRunner } from "#cni/in-process-runner.ts";
 import { ExecRunner } from "#cni/invoke.ts";
 import type { Environment, NamespaceIdentity } from "#cni/plugin.ts";
+import { NameRegistry, type NameService, registryDirectory } from "#dns-resolver/registry.ts";
 import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
@@ -13,10 +14,23 @@ import { Nftables } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { OwnExecutable } from "./own-executable.ts";
 import { loadPlugin } from "./plugins.ts";
+import { RemoteNames } from "./remote-names.ts";
 
 export interface SuiteHost extends PluginHost {
   /** Finishes what goes on in the background, and closes every handle. */
   close(): Promise<void>;
+}
+
+/** What a service has of its own. */
+export interface HostParts {
+  /** Absent: netd's, which is started where there is none. */
+  readonly names?: NameService;
+}
+
+/** The names of the containers of this host's network namespace. */
+export function openRegistry(environment: Environment): NameRegistry {
+  const { run } = resolveDirectories(environment);
+  return new NameRegistry(registryDirectory(run, statSync("/proc/self/ns/net")));
 }
 
 /**
@@ -27,6 +41,7 @@ export function openHost(
   environment: Environment,
   log: Log,
   directories: Directories = resolveDirectories(environment),
+  parts: HostParts = {},
 ): SuiteHost {
   const bootId = readBootId();
   const kernel = HostKernel.open();
@@ -37,6 +52,9 @@ export function openHost(
   const journal = new Journal({ directory: join(directories.state, "journal"), bootId, hostNamespace });
 
   const host: SuiteHost = {
+    names:
+      parts.names ??
+      new RemoteNames({ registry: openRegistry(environment), runDirectory: directories.run, environment }),
     hostNamespace,
     identifyNamespace,
     kernel,

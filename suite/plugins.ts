@@ -21,6 +21,7 @@ const attaching: Readonly<Record<string, Load>> = {
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
+  dns: async () => (await import("#plugins/dns/main.ts")).dns,
 };
 
 /** IPAM plugins are called from within another plugin's request and have locks of their own. */

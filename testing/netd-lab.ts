@@ -19,7 +19,7 @@ import { compileLauncher, type Ended } from "./launcher-rig.ts";
 import { TestNamespace } from "./test-namespace.ts";
 
 const root = join(import.meta.dirname, "..");
-const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap"];
+const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "dns"];
 const pauseMs = 5;
 
 /**
@@ -60,6 +60,7 @@ export async function buildService(): Promise<BuiltService> {
     entryPoints: [
       { in: join(root, "netd/main.ts"), out: "netd" },
       { in: join(root, "suite/standalone.ts"), out: "standalone" },
+      { in: join(root, "dns-resolver/main.ts"), out: "resolver" },
     ],
     outdir: lib,
     outExtension: { ".js": ".cjs" },

@@ -6,6 +6,7 @@ import type { JsonObject } from "#cni/json.ts";
 import type { Call, Outcome, Plugin, Verb } from "#cni/plugin.ts";
 import type { PluginRunner } from "#cni/plugin-runner.ts";
 import { runVerb } from "#cni/skel.ts";
+import { NameRegistry, registryDirectory } from "#dns-resolver/registry.ts";
 import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
@@ -13,6 +14,7 @@ import { lineLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { RemoteNames } from "#suite/remote-names.ts";
 import { TestNamespace } from "./test-namespace.ts";
 
 export interface TestHostOptions {
@@ -71,6 +73,12 @@ export class TestHost {
       nftables: new Nftables({ namespacePath: path }),
       journal: new Journal({ directory: join(state, "journal"), bootId }),
       runner: this.#runner(),
+      // No test that calls a plugin like this has a resolver: names have tests of their own, with netd.
+      names: new RemoteNames({
+        registry: new NameRegistry(registryDirectory(join(this.directory, "run"), identity)),
+        runDirectory: join(this.directory, "run"),
+        environment: { NETCTL_NETD: "never" },
+      }),
       directories: {
         conf: join(this.directory, "conf"),
         bin: join(this.directory, "bin"),

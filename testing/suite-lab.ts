@@ -15,7 +15,7 @@ export interface BuiltSuite {
 }
 
 const root = join(import.meta.dirname, "..");
-const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap"];
+const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "dns"];
 
 export async function buildSuite(): Promise<BuiltSuite> {
   const directory = mkdtempSync(join(tmpdir(), "netctl-suite-"));

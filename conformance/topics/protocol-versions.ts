@@ -11,7 +11,7 @@ import { list, object, readLink, text } from "#conformance/witness.ts";
 const allVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 const withInterfaces = allVersions.slice(2);
 /** These take every version; firewall, vrf and bandwidth of the reference do not. */
-const fullRange = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap"];
+const fullRange = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "dns"];
 
 const beforeGc = "v1.1.1 ends at specification 1.0.0";
 
