@@ -72,3 +72,9 @@ export interface QueryReport {
 export interface LogReport {
   readonly entries: readonly LogEntry[];
 }
+
+/** What netd answers about the registry as a whole. */
+export interface SyncReport {
+  /** Why an attachment is not served, by `keyText`. */
+  readonly problems: Readonly<Record<string, string>>;
+}

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { formatIp, tryParseIp } from "#net/ip.ts";
-import type { LogReport, QueryReport, ResolverReport } from "./messages.ts";
+import type { LogReport, QueryReport, ResolverReport, SyncReport } from "./messages.ts";
 import {
   keyText,
   type NameEntry,
@@ -37,6 +37,8 @@ export class ResolverService implements NameService {
   readonly #options: ResolverServiceOptions;
   readonly #known = new Map<string, { readonly entry: NameEntry; readonly text: string }>();
   readonly #byNamespace = new Map<string, Map<string, NameEntry>>();
+  /** Why an attachment is not served, by `keyText`. */
+  readonly #problems = new Map<string, string>();
   /** Files that this process has written or removed, whose notices are no news. */
   readonly #own = new Map<string, number>();
   #thread: ResolverThread | undefined;
@@ -102,17 +104,18 @@ export class ResolverService implements NameService {
     await this.#running().give({ op: "list" });
   }
 
-  /** Reads the whole registry, and returns when the resolver answers by it. */
-  async sync(): Promise<void> {
+  /** Reads the whole registry, and returns when the resolver answers by it, with what it can't serve. */
+  async sync(): Promise<SyncReport> {
     const present = new Map(this.#options.registry.list().map((entry) => [keyText(entry), entry]));
     const gone = [...this.#known.values()].filter(({ entry }) => !present.has(keyText(entry)));
     await Promise.all([
-      ...gone.map(({ entry }) => this.#remove(entry)),
+      ...gone.map(({ entry }) => this.#remove(entry).catch(() => undefined)),
       ...[...present.values()].map((entry) =>
         this.#add(entry).catch((error: unknown) => this.#complain(entry, error)),
       ),
     ]);
     await this.#lastChange;
+    return { problems: Object.fromEntries(this.#problems) };
   }
 
   /** What it serves. */
@@ -166,6 +169,7 @@ export class ResolverService implements NameService {
     const known = this.#known.get(key);
     if (!known) return;
     this.#known.delete(key);
+    this.#problems.delete(key);
     const place = namespaceText(known.entry.netns);
     const there = this.#byNamespace.get(place);
     there?.delete(key);
@@ -220,6 +224,7 @@ export class ResolverService implements NameService {
   #complain(entry: NameEntry, error: unknown): void {
     const { network, containerId, ifName } = entry;
     const reason = error instanceof Error ? error.message : String(error);
+    this.#problems.set(keyText(entry), reason);
     this.#options.log.warn("resolver: cannot serve", { network, containerId, ifName, reason });
   }
 

@@ -216,7 +216,9 @@ test("peerUid() tells who connected", async () => {
 
 test("every call refuses arguments of another type instead of guessing", () => {
   const calls = native() as unknown as Record<string, (...values: unknown[]) => unknown>;
+  const withoutArguments = ["pollerCreate", "eventFd"];
   for (const [name, call] of Object.entries(calls)) {
+    if (withoutArguments.includes(name)) continue;
     expect(() => call(), name).toThrow(TypeError);
     expect(() => call({}, {}, {}, {}), name).toThrow(TypeError);
   }

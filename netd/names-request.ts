@@ -12,7 +12,8 @@ interface NamesRequest {
 }
 
 /**
- * Carries one out. `{"op": "sync"}` reads the registry again, `list` says what is served, `query` what a container would
+ * Carries one out. `{"op": "sync"}` reads the registry again and says which
+ * attachments can't be served, `list` says what is served, `query` what a container would
  * get, `log` what was asked. Never throws.
  */
 export async function serveNamesRequest(stdin: string, resolver: ResolverService): Promise<Outcome> {
@@ -28,8 +29,7 @@ export async function serveNamesRequest(stdin: string, resolver: ResolverService
 async function carryOut(request: NamesRequest, resolver: ResolverService): Promise<unknown> {
   switch (request.op) {
     case "sync":
-      await resolver.sync();
-      return {};
+      return await resolver.sync();
     case "list":
       return await resolver.report();
     case "query": {

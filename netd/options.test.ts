@@ -3,7 +3,12 @@ import { readOptions } from "./options.ts";
 
 describe("readOptions()", () => {
   it("has defaults for all", () => {
-    expect(readOptions({}, 1)).toEqual({ runDirectory: "/run/netctl", idleExitMs: 0, logLevel: "info" });
+    expect(readOptions({}, 1)).toEqual({
+      runDirectory: "/run/netctl",
+      idleExitMs: 0,
+      logLevel: "info",
+      resolvConf: "/etc/resolv.conf",
+    });
   });
 
   it("reads what is set", () => {
@@ -14,6 +19,7 @@ describe("readOptions()", () => {
       NETCTL_LOG_FILE: "/l",
       NETCTL_NETD_LOCK_FD: "3",
       NETCTL_NETD_CGROUP: "none",
+      NETCTL_RESOLV_CONF: "/rc",
       LISTEN_PID: "1",
       LISTEN_FDS: "1",
     };
@@ -24,6 +30,7 @@ describe("readOptions()", () => {
       logFile: "/l",
       lockFd: 3,
       cgroup: "none",
+      resolvConf: "/rc",
       listenFd: 3,
     });
   });

@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "#cni/plugin.ts";
+import type { SyncReport } from "#dns-resolver/messages.ts";
 import {
+  keyText,
   type NameEntry,
   type NameKey,
   type NameRegistry,
@@ -38,9 +40,11 @@ export class RemoteNames implements NameService {
     const { registry } = this.#options;
     registry.write(entry);
     try {
-      await this.#ensureRunning();
+      const { problems } = await this.#ensureRunning();
+      const problem = problems[keyText(entry)];
+      if (problem !== undefined) throw new NameServiceError(problem);
     } catch (error) {
-      registry.remove(entry);
+      await this.withdraw(entry);
       throw error;
     }
   }
@@ -63,7 +67,7 @@ export class RemoteNames implements NameService {
     await this.#ensureRunning();
   }
 
-  async #sync(): Promise<void> {
+  async #sync(): Promise<SyncReport> {
     const { runDirectory, environment } = this.#options;
     // Loading it takes time that only requests about names need.
     const { callNetd } = await import("#netd/client.ts");
@@ -75,11 +79,12 @@ export class RemoteNames implements NameService {
       timeoutMs: callTimeoutMs,
     });
     if (exitCode !== 0) throw new NameServiceError(`the resolver does not work: ${stdout}`);
+    return JSON.parse(stdout) as SyncReport;
   }
 
-  async #ensureRunning(): Promise<void> {
+  async #ensureRunning(): Promise<SyncReport> {
     const first = await this.#try();
-    if (!first) return;
+    if (!(first instanceof Error)) return first;
     if (this.#options.environment["NETCTL_NETD"] === "never") {
       throw new NameServiceError(
         `Cannot serve names: ${first.message}, and NETCTL_NETD "never" forbids to start it`,
@@ -88,26 +93,20 @@ export class RemoteNames implements NameService {
     const deadline = performance.now() + startTimeoutMs;
     await this.#start();
     for (;;) {
-      const problem = await this.#try();
-      if (!problem) return;
+      const report = await this.#try();
+      if (!(report instanceof Error)) return report;
       if (performance.now() > deadline) {
-        throw new NameServiceError(
-          `Cannot serve names: netd was started and does not answer: ${problem.message}`,
-          {
-            cause: problem,
-            isTemporary: true,
-          },
-        );
+        const message = `Cannot serve names: netd was started and does not answer: ${report.message}`;
+        throw new NameServiceError(message, { cause: report, isTemporary: true });
       }
       await sleep(pauseMs);
     }
   }
 
-  /** @returns why not; undefined where netd answers by the registry as it is */
-  async #try(): Promise<Error | undefined> {
+  /** @returns an error where no netd answers */
+  async #try(): Promise<SyncReport | Error> {
     try {
-      await this.#sync();
-      return undefined;
+      return await this.#sync();
     } catch (error) {
       if (isUnavailable(error)) return error;
       throw error;
