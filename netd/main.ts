@@ -154,7 +154,6 @@ async function main(): Promise<void> {
       Promise.all([requests.close(), keeper.close(), overlay.close()]),
       sleep(stopLimitMs),
     ]);
-    await Promise.race([Promise.all([requests.close(), keeper.close()]), sleep(stopLimitMs)]);
     await resolver.close();
     await host.close();
     process.exit(0);
