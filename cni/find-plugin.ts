@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { CniError, ErrorCode } from "./error.ts";
 
 /**
@@ -8,6 +8,14 @@ import { CniError, ErrorCode } from "./error.ts";
  * @throws {CniError} 7 for a name that is none, 4 where there is no path or nothing in it
  */
 export function findPlugin(type: string, path: readonly string[]): string {
+  return locatePlugin(type, path).file;
+}
+
+/** The same with what stat(2) says of the file. */
+export function locatePlugin(
+  type: string,
+  path: readonly string[],
+): { readonly file: string; readonly stats: Stats } {
   if (type === "") throw new CniError(ErrorCode.InvalidNetworkConfig, "no plugin name provided");
   if (type.includes("/") || type.includes("\0") || type === "." || type === "..") {
     throw new CniError(ErrorCode.InvalidNetworkConfig, `invalid plugin name: ${JSON.stringify(type)}`);
@@ -21,9 +29,9 @@ export function findPlugin(type: string, path: readonly string[]): string {
   const passedOver: string[] = [];
   for (const directory of path) {
     const file = `${directory}/${type}`;
-    const reason = reasonAgainst(file);
-    if (reason === undefined) return file;
-    if (reason !== "") passedOver.push(`${file} ${reason}`);
+    const found = look(file);
+    if (typeof found !== "string") return { file, stats: found };
+    if (found !== "") passedOver.push(`${file} ${found}`);
   }
   throw new CniError(
     ErrorCode.InvalidEnvironment,
@@ -32,13 +40,13 @@ export function findPlugin(type: string, path: readonly string[]): string {
   );
 }
 
-/** Undefined for a file that can be run, "" where there is none. */
-function reasonAgainst(file: string): string | undefined {
+/** What it is, for a file that can be run; else why not, "" where there is none. */
+function look(file: string): Stats | string {
   try {
     const stats = statSync(file, { throwIfNoEntry: false });
     if (!stats) return "";
     if (!stats.isFile()) return "is no regular file";
-    return (stats.mode & 0o111) === 0 ? "is not executable" : undefined;
+    return (stats.mode & 0o111) === 0 ? "is not executable" : stats;
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     return code === "ENOTDIR" ? "" : `can't be read (${String(code ?? error)})`;

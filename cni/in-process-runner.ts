@@ -1,7 +1,8 @@
+import type { Stats } from "node:fs";
 import { splitPath } from "./environment.ts";
-import { findPlugin } from "./find-plugin.ts";
+import { locatePlugin } from "./find-plugin.ts";
 import type { ExecRunner } from "./invoke.ts";
-import type { Call, Outcome, Plugin, VerbHost } from "./plugin.ts";
+import type { Call, Environment, Outcome, Plugin, VerbHost } from "./plugin.ts";
 import { NoDelegateError, type PluginRunner } from "./plugin-runner.ts";
 import { type RunVerbOptions, runVerb } from "./skel.ts";
 
@@ -13,7 +14,7 @@ export interface InProcessOptions<Host extends VerbHost> extends RunVerbOptions 
    */
   readonly host: () => Host;
   /** True if this file is the suite's own executable of that name, so that running it would run the same code. */
-  readonly isOurs: (file: string) => boolean | Promise<boolean>;
+  readonly isOurs: (file: string, stats: Stats) => boolean | Promise<boolean>;
   /** Runs everything else. */
   readonly fallback: ExecRunner;
   /** Gets what plugins run here would have written on stderr; it is in the outcome as well. */
@@ -33,13 +34,24 @@ export class InProcessRunner<Host extends VerbHost> implements PluginRunner {
 
   /** @throws {CniError} as `ExecRunner.run` @throws {NoDelegateError} */
   async run(type: string, call: Call): Promise<Outcome> {
-    const { load, host, isOurs, fallback, onStderr } = this.#options;
-    const file = findPlugin(type, splitPath(call.environment["CNI_PATH"] ?? ""));
-    const plugin = await load(type);
-    if (!plugin || !(await isOurs(file))) return await fallback.runFile(file, call);
+    const { host, fallback, onStderr } = this.#options;
+    const { file, plugin } = await this.#find(type, call.environment);
+    if (!plugin) return await fallback.runFile(file, call);
     if (plugin.hostNamespace !== "unused") throw new NoDelegateError(type);
     const outcome = await runVerb(plugin, call, host(), this.#options);
     if (outcome.stderr !== "") onStderr?.(outcome.stderr);
     return outcome;
+  }
+
+  async runsHere(type: string, environment: Environment): Promise<boolean> {
+    return (await this.#find(type, environment)).plugin !== undefined;
+  }
+
+  /** The file that the name stands for, and the plugin where it is the suite's own. */
+  async #find(type: string, environment: Environment) {
+    const { load, isOurs } = this.#options;
+    const { file, stats } = locatePlugin(type, splitPath(environment["CNI_PATH"] ?? ""));
+    const plugin = await load(type);
+    return { file, plugin: plugin && (await isOurs(file, stats)) ? plugin : undefined };
   }
 }

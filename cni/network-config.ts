@@ -11,9 +11,11 @@ const firstVersion: { readonly [V in Verb]?: CniVersion } = { CHECK: "0.4.0", GC
 
 /**
  * Reads a request configuration as JSON.
+ * @param parsed the same parsed already, if it is JSON
  * @throws {CniError} 6 if it is no JSON object
  */
-export function parseStdin(stdin: string): JsonObject {
+export function parseStdin(stdin: string, parsed?: unknown): JsonObject {
+  if (isJsonObject(parsed)) return parsed;
   let json: unknown;
   try {
     json = JSON.parse(stdin);

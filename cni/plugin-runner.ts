@@ -1,5 +1,5 @@
 import { CniError, ErrorCode } from "./error.ts";
-import type { Call, Outcome } from "./plugin.ts";
+import type { Call, Environment, Outcome } from "./plugin.ts";
 
 /**
  * A plugin that makes interfaces was named where another plugin delegates to one that hands out addresses. Running it
@@ -26,4 +26,9 @@ export interface PluginRunner {
    * @throws {NoDelegateError}
    */
   run(type: string, call: Call): Promise<Outcome>;
+  /**
+   * Whether `run` would run code of this suite, in this process. Without this method it never would.
+   * @throws {CniError} as `run`
+   */
+  runsHere?(type: string, environment: Environment): Promise<boolean>;
 }

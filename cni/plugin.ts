@@ -11,6 +11,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface Call {
   readonly environment: Environment;
   readonly stdin: string;
+  /** What `JSON.parse(stdin)` gives, where somebody has parsed it already; undefined where nobody has, or it is no JSON. */
+  readonly json?: unknown;
+  /** What is at CNI_NETNS, where somebody has looked already within this call. */
+  readonly netns?: NamespaceRef | undefined;
   /** Set when the caller has gone or a deadline has passed; checked before each side effect. */
   readonly signal?: AbortSignal;
 }

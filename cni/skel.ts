@@ -38,7 +38,7 @@ export async function runVerb<Host extends VerbHost>(
   try {
     const environment = readEnvironment(call.environment);
     if (environment.verb === "VERSION") return succeed(versionReport(plugin, call.stdin), stderr);
-    const json = parseStdin(call.stdin);
+    const json = parseStdin(call.stdin, call.json);
     version = knownVersion(json);
     const config = readNetworkConfig(json, environment.verb, plugin.versions, (line) => stderr.push(line));
     const signal = call.signal ?? neverAborted;
@@ -66,7 +66,7 @@ async function callVerb<Host extends VerbHost>(
     case "ADD":
       return await add(plugin, source, host);
     case "CHECK":
-      await plugin.check(checkRequest(source, openNamespace(plugin, environment, host)), host);
+      await plugin.check(checkRequest(source, openNamespace(plugin, source, host)), host);
       return "";
     case "DEL":
       await del(plugin, source, host);
@@ -87,7 +87,7 @@ async function add<Host extends VerbHost>(
   source: RequestSource,
   host: Host,
 ): Promise<string> {
-  const netns = openNamespace(plugin, source.environment, host);
+  const netns = openNamespace(plugin, source, host);
   const result = await plugin.add(addRequest(source, netns), host);
   try {
     return print(encodeResult(result, source.config.cniVersion));
@@ -115,7 +115,7 @@ async function del<Host extends VerbHost>(
   host: Host,
 ): Promise<void> {
   const { netns: path } = source.environment;
-  const identity = path === "" ? "missing" : host.identifyNamespace(path);
+  const identity = path === "" ? "missing" : identify(path, source, host);
   const netns = typeof identity === "string" ? undefined : { path, ...identity };
   if (netns && plugin.hostNamespace === "refused" && isRefused(netns, source.environment, host)) {
     await plugin.del(delRequest(source, undefined), host);
@@ -124,14 +124,21 @@ async function del<Host extends VerbHost>(
   await plugin.del(delRequest(source, netns), host);
 }
 
+/** What is at CNI_NETNS; a plugin that delegates has looked. */
+function identify(path: string, { call }: RequestSource, host: VerbHost) {
+  const { netns } = call;
+  return netns?.path === path ? { dev: netns.dev, ino: netns.ino } : host.identifyNamespace(path);
+}
+
 /** @throws {CniError} 8 */
 function openNamespace<Host extends VerbHost>(
   plugin: Plugin<Host>,
-  environment: CniEnvironment,
+  source: RequestSource,
   host: Host,
 ): NamespaceRef {
+  const { environment } = source;
   const path = environment.netns;
-  const identity = host.identifyNamespace(path);
+  const identity = identify(path, source, host);
   if (plugin.hostNamespace === "unused") {
     return { path, ...(typeof identity === "string" ? { dev: 0, ino: 0 } : identity) };
   }

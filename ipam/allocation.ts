@@ -29,6 +29,8 @@ export interface AllocationContext {
 
 /** The leases that an owner has, as far as its records say and the lease files confirm. */
 export interface OwnLeases {
+  /** Its records as they are. */
+  readonly records: readonly OwnerRecord[];
   /** Of this very attachment. */
   readonly live: readonly IpAddress[];
   /** Of a namespace that is gone: they can be taken over. */
@@ -42,7 +44,8 @@ export interface OwnLeases {
 export function readOwnLeases({ leases, index, owner, netns }: AllocationContext): OwnLeases {
   const live: IpAddress[] = [];
   const dead: { ip: IpAddress; record: OwnerRecord }[] = [];
-  for (const record of index.find(ownerName(owner))) {
+  const records = index.find(ownerName(owner));
+  for (const record of records) {
     const isDead = index.isEarlier(record) || (!index.isForeign(record) && isOther(record.netns, netns));
     for (const ip of record.addresses) {
       if (!leases.isOwnedBy(ip, owner)) continue;
@@ -55,7 +58,7 @@ export function readOwnLeases({ leases, index, owner, netns }: AllocationContext
   for (const ip of index.findForeign(ownerName(container))?.addresses ?? []) {
     if (leases.isOwnedBy(ip, container)) live.push(ip);
   }
-  return { live, dead };
+  return { records, live, dead };
 }
 
 function isOther(recorded: RecordedNamespace | undefined, asked: RecordedNamespace | undefined): boolean {

@@ -72,6 +72,20 @@ export class IpamDelegate {
     }
   }
 
+  /**
+   * Whether what an ADD hands out is noted by somebody else than this suite, in whichever way; false where no plugin is
+   * named. A plugin that can't be found counts: `add` says what is wrong with it.
+   */
+  async isForeign(request: AddRequest): Promise<boolean> {
+    const type = ipamType(request.config.json);
+    if (type === undefined) return false;
+    try {
+      return (await this.#runner.runsHere?.(type, request.environment)) !== true;
+    } catch {
+      return true;
+    }
+  }
+
   async del(request: DelRequest | AddRequest): Promise<void> {
     const type = ipamType(request.config.json);
     if (type === undefined) return;
@@ -107,7 +121,13 @@ export class IpamDelegate {
     // What is given back is given back even where the caller has gone meanwhile.
     const signal = verb === "DEL" ? {} : { signal: request.signal };
     const environment = { ...request.environment, CNI_COMMAND: verb };
-    const outcome = await this.#runner.run(type, { environment, stdin: request.stdin, ...signal });
+    const outcome = await this.#runner.run(type, {
+      environment,
+      stdin: request.stdin,
+      json: request.config.json,
+      netns: "netns" in request ? request.netns : undefined,
+      ...signal,
+    });
     if (outcome.stderr !== "") request.onStderr(outcome.stderr);
     return interpretOutcome(outcome, type);
   }

@@ -5,7 +5,6 @@ import {
   ftruncateSync,
   openSync,
   readdirSync,
-  readFileSync,
   statSync,
   unlinkSync,
   utimesSync,
@@ -46,9 +45,9 @@ export class LeaseDirectory {
   ownerOf(ip: IpAddress): LeaseOwner | undefined {
     const file = this.#file(ip);
     try {
-      return parseLease(readFileSync(file, "utf8"));
+      const text = native().readText(file);
+      return text === undefined ? undefined : parseLease(text);
     } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return undefined;
       throw new IoError("read lease", file, cause);
     }
   }
@@ -111,7 +110,7 @@ export class LeaseDirectory {
   /** `undefined` too for a file that a crash has left without a whole address. */
   lastReserved(setIndex: number): IpAddress | undefined {
     try {
-      const ip = tryParseIp(readFileSync(this.#lastReservedFile(setIndex), "latin1").trim());
+      const ip = tryParseIp(native().readText(this.#lastReservedFile(setIndex))?.trim() ?? "");
       return ip && unmapped(ip);
     } catch {
       // It only says where to begin.

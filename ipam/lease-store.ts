@@ -262,7 +262,7 @@ export class LeaseStore {
   #write(context: AllocationContext, own: OwnLeases, choices: readonly Choice[]): void {
     const { leases, index, owner, netns } = context;
     const name = ownerName(owner);
-    const before = index.find(name);
+    const before = own.records;
     const made: IpAddress[] = [];
     try {
       index.put(name, [...own.live, ...choices.map(({ ip }) => ip)], netns);

@@ -19,7 +19,8 @@ import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { isRunning, type ProcessIdentity, readProcessIdentity } from "#machine/process-identity.ts";
 import { Trash } from "#machine/trash.ts";
-import type { AttachmentKey, IntactRecord, Intent, JournalRecord, Json } from "./record.ts";
+import { native } from "#native/addon.ts";
+import type { AttachmentKey, BeginOptions, IntactRecord, Intent, JournalRecord, Json } from "./record.ts";
 import { decodeRecord, encodeFirstLine, encodeLaterLine, type LaterLine } from "./record-lines.ts";
 import { parseRecordName, type RecordWords, recordName } from "./record-name.ts";
 
@@ -32,12 +33,12 @@ const trashName = ".trash";
 
 /**
  * Write-ahead records on disk, one file per (network, containerId, ifName, plugin) below `<directory>/<network>/`: what
- * an ADD is about to make, written and synced before it makes it. DEL, GC and the start of a service remove by them
+ * an ADD is about to make, written before it makes it. DEL, GC and the start of a service remove by them
  * what is left, with neither the namespace nor the runtime's memory. Safe to use by several processes at once; two must
  * not work on one attachment (`attachment-lock.ts`).
  *
- * What happens after the intent is appended without a sync: kernel objects do not survive a power loss either, and the
- * page cache survives the death of the process.
+ * Nothing is synced but what is asked to be: kernel objects do not survive a power loss either, and the page cache
+ * survives the death of the process (docs/decisions/0006-what-is-synced.md).
  * All methods throw `IoError` where the disk refuses.
  */
 export class Journal {
@@ -65,10 +66,11 @@ export class Journal {
   }
 
   /**
-   * Records what is about to be made. When it returns, the record is on the disk.
+   * Records what is about to be made. When it returns, the record survives the death of this process, and unless
+   * `durable` is false that of the machine.
    * @throws {IoError} EEXIST if this attachment has a record of this plugin: `read()` it, and clean up or refuse
    */
-  async begin(intent: Intent): Promise<JournalEntry> {
+  async begin(intent: Intent, { durable = true }: BeginOptions = {}): Promise<JournalEntry> {
     const path = this.#path(intent.key, intent.plugin);
     this.#writer ??= readProcessIdentity("self") ?? { pid: 0, startTicks: 0 };
     const text = encodeFirstLine({
@@ -80,17 +82,19 @@ export class Journal {
     });
     let made = false;
     try {
-      const fd = this.#createFile(path);
+      const fd = this.#createFile(path, durable);
       made = true;
       crashPoint("journal-file-made");
       try {
         writeFileSync(fd, text);
         crashPoint("journal-intent-written");
         // Journalling file systems put the new directory entry on disk with it.
-        await this.#syncing.run(
-          () => fsyncSync(fd),
-          () => fsyncAsync(fd),
-        );
+        if (durable) {
+          await this.#syncing.run(
+            () => fsyncSync(fd),
+            () => fsyncAsync(fd),
+          );
+        }
       } finally {
         closeSync(fd);
       }
@@ -235,7 +239,7 @@ export class Journal {
     return `${this.#directory}/${key.network}/${recordName(key, plugin)}`;
   }
 
-  #createFile(path: string): number {
+  #createFile(path: string, durable: boolean): number {
     try {
       return openSync(path, "wx", 0o600);
     } catch (error) {
@@ -243,19 +247,14 @@ export class Journal {
     }
     const firstMade = makeDirectory(dirname(path), 0o700);
     const fd = openSync(path, "wx", 0o600);
-    if (firstMade !== undefined) syncParents(dirname(path), dirname(firstMade));
+    if (durable && firstMade !== undefined) syncParents(dirname(path), dirname(firstMade));
     return fd;
   }
 
   #readFile(network: string, name: string, words: RecordWords): JournalRecord | undefined {
     const path = `${this.#directory}/${network}/${name}`;
-    let bytes: Buffer;
-    try {
-      bytes = readFileSync(path);
-    } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return undefined;
-      throw new IoError("read journal record", path, cause);
-    }
+    const bytes = readIfThere(path);
+    if (!bytes) return undefined;
     const record = decodeRecord(bytes);
     if (record && isNamed(record, network, name)) return record;
     const { containerId, ifName, plugin } = words;
@@ -270,6 +269,17 @@ export class Journal {
       if (errorCode(cause) === "ENOENT") return [];
       throw new IoError("list journal directory", path, cause);
     }
+  }
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    // As a rule there is none, when an ADD looks.
+    if (native().modificationTime(path) === undefined) return undefined;
+    return readFileSync(path);
+  } catch (cause) {
+    if (errorCode(cause) === "ENOENT") return undefined;
+    throw new IoError("read journal record", path, cause);
   }
 }
 

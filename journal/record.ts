@@ -26,6 +26,15 @@ export interface Intent {
   readonly made: Json;
 }
 
+export interface BeginOptions {
+  /**
+   * Whether to wait until the record is on the disk; true if absent. False where nothing that is made after it outlives
+   * a power loss: the kernel's objects do not, and leases of this suite carry the boot in which they were given out. What
+   * a foreign IPAM plugin notes elsewhere may.
+   */
+  readonly durable?: boolean;
+}
+
 /** A record whose first line is whole. Lines after it that are not whole count as never written. */
 export interface IntactRecord extends Intent {
   /**

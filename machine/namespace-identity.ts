@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { errorCode, IoError } from "./io-error.ts";
 
@@ -31,10 +30,7 @@ export function isSameNamespace(recorded: RecordedNamespace, now: RecordedNamesp
 export function identifyNamespace(path: string): { dev: number; ino: number } | "missing" | "invalid" {
   if (path.includes("\0")) return "invalid";
   try {
-    const namespace = native().openNetworkNamespace(path);
-    if (!namespace) return "invalid";
-    closeSync(namespace.fd);
-    return { dev: namespace.dev, ino: namespace.ino };
+    return native().identifyNetworkNamespace(path) ?? "invalid";
   } catch (cause) {
     const code = errorCode(cause) ?? "";
     if (["ENOENT", "ENOTDIR", "ESRCH"].includes(code)) return "missing";

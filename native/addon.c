@@ -151,9 +151,24 @@ static napi_value boolean(napi_env env, bool value) {
 // thread-self and not self: in a Worker, self is the main thread's namespace.
 #define OWN_NAMESPACE "/proc/thread-self/ns/net"
 
-// Enters the namespace; returns the fd of the way back, or -1 with errno. A `namespace` below 0 is the own one: -2.
+static struct stat own_namespace;
+static pthread_once_t own_namespace_read = PTHREAD_ONCE_INIT;
+
+// All threads of the process are in one namespace, that of its start: see the rule at the top.
+static void read_own_namespace(void) {
+  if (stat(OWN_NAMESPACE, &own_namespace) < 0) memset(&own_namespace, 0, sizeof own_namespace);
+}
+
+static bool is_own(int namespace) {
+  struct stat file;
+  pthread_once(&own_namespace_read, read_own_namespace);
+  return own_namespace.st_ino != 0 && fstat(namespace, &file) == 0 && file.st_ino == own_namespace.st_ino &&
+         file.st_dev == own_namespace.st_dev;
+}
+
+// Enters the namespace; returns the fd of the way back, or -1 with errno. The own one, or a `namespace` below 0: -2.
 static int enter(int namespace) {
-  if (namespace < 0) return -2;
+  if (namespace < 0 || is_own(namespace)) return -2;
   int back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
   if (back < 0) return -1;
   if (setns(namespace, CLONE_NEWNET) < 0) {
@@ -765,6 +780,24 @@ static napi_value OpenNetworkNamespace(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// identifyNetworkNamespace(path) -> { dev, ino }; undefined for what is there and is no network namespace
+static napi_value IdentifyNetworkNamespace(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES];
+  if (!text_argument(env, argument[0], path, sizeof path, "open")) return NULL;
+  struct stat file;
+  int fd = open_network_namespace(path, &file);
+  if (fd < 0) return fd == -1 ? fail(env, "open", errno) : NULL;
+  close(fd);
+  napi_value result, dev, ino;
+  napi_create_object(env, &result);
+  napi_create_double(env, (double)file.st_dev, &dev);
+  napi_create_double(env, (double)file.st_ino, &ino);
+  napi_set_named_property(env, result, "dev", dev);
+  napi_set_named_property(env, result, "ino", ino);
+  return result;
+}
+
 // socketIn(namespaceFd | -1, domain, type, protocol) -> fd
 static napi_value SocketIn(napi_env env, napi_callback_info info) {
   ARGUMENTS(4)
@@ -915,6 +948,39 @@ static napi_value ReadLink(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// readText(path) -> all of a file, as UTF-8; undefined where there is none
+static napi_value ReadText(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  char path[PATH_BYTES], small[FILE_BYTES / 8];
+  if (!text_argument(env, argument[0], path, sizeof path, "open")) return NULL;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT ? NULL : fail(env, "open", errno);
+  struct bytes text = {0};
+  napi_value result = NULL;
+  for (;;) {
+    ssize_t got = read(fd, small, sizeof small);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 || !reserve(&text, (size_t)got)) {
+      fail(env, "read", got < 0 ? errno : ENOMEM);
+      break;
+    }
+    // One read tells all of a small file; the second one, that there is no more of it, is for the others.
+    if (text.length == 0 && got < (ssize_t)sizeof small) {
+      napi_create_string_utf8(env, small, (size_t)got, &result);
+      break;
+    }
+    if (got == 0) {
+      napi_create_string_utf8(env, (char *)text.data, text.length, &result);
+      break;
+    }
+    memcpy(text.data + text.length, small, (size_t)got);
+    text.length += (size_t)got;
+  }
+  close(fd);
+  free(text.data);
+  return result;
+}
+
 // crc32(bytes), as in gzip (RFC 1952 section 8)
 static napi_value Crc32(napi_env env, napi_callback_info info) {
   // Remainders of the reflected polynomial 0xedb88320 for each four bits.
@@ -933,6 +999,57 @@ static napi_value Crc32(napi_env env, napi_callback_info info) {
   }
   napi_value result;
   napi_create_uint32(env, ~crc, &result);
+  return result;
+}
+
+// sha256(bytes) -> 64 hexadecimal digits (FIPS 180-4)
+static const uint32_t sha256_round[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
+    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
+    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
+    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
+    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
+    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static uint32_t rotate(uint32_t word, int bits) { return word >> bits | word << (32 - bits); }
+
+static void sha256_block(uint32_t state[8], const uint8_t *block) {
+  uint32_t w[64], s[8];
+  for (int t = 0; t < 16; t++, block += 4)
+    w[t] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 | (uint32_t)block[2] << 8 | block[3];
+  for (int t = 16; t < 64; t++)
+    w[t] = w[t - 16] + (rotate(w[t - 15], 7) ^ rotate(w[t - 15], 18) ^ w[t - 15] >> 3) + w[t - 7] +
+           (rotate(w[t - 2], 17) ^ rotate(w[t - 2], 19) ^ w[t - 2] >> 10);
+  memcpy(s, state, sizeof s);
+  for (int t = 0; t < 64; t++) {
+    uint32_t first = s[7] + (rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) +
+                     sha256_round[t] + w[t];
+    uint32_t second = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+    memmove(s + 1, s, 7 * sizeof *s);
+    s[4] += first;
+    s[0] = first + second;
+  }
+  for (int i = 0; i < 8; i++) state[i] += s[i];
+}
+
+static napi_value Sha256(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  uint8_t *data, last[128] = {0};
+  size_t length;
+  if (!bytes_argument(env, argument[0], &data, &length)) return NULL;
+  uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  size_t whole = length / 64 * 64, rest = length - whole, end = rest < 56 ? 64 : 128;
+  for (size_t at = 0; at < whole; at += 64) sha256_block(state, data + at);
+  // Section 5.1.1: a one bit, zeros, and the length in bits.
+  if (rest > 0) memcpy(last, data + whole, rest);
+  last[rest] = 0x80;
+  for (int i = 0; i < 8; i++) last[end - 1 - i] = (uint8_t)((uint64_t)length * 8 >> 8 * i);
+  for (size_t at = 0; at < end; at += 64) sha256_block(state, last + at);
+  char digits[65];
+  for (int i = 0; i < 8; i++) snprintf(digits + 8 * i, 9, "%08x", state[i]);
+  napi_value result;
+  napi_create_string_latin1(env, digits, 64, &result);
   return result;
 }
 
@@ -960,6 +1077,33 @@ static napi_value HasHungUp(napi_env env, napi_callback_info info) {
   while (found < 0 && errno == EINTR);
   if (found < 0) return fail(env, "poll", errno);
   return boolean(env, (socket.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0);
+}
+
+// sendNow(fd, bytes) -> how many of them a socket has taken at once
+static napi_value SendNow(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd;
+  uint8_t *data;
+  size_t length;
+  if (!int_argument(env, argument[0], &fd) || !bytes_argument(env, argument[1], &data, &length)) return NULL;
+  ssize_t sent;
+  do sent = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  // Whatever is wrong with it shows with the rest, which goes the ordinary way.
+  return number(env, sent < 0 ? 0 : (int32_t)sent);
+}
+
+// receiveNow(fd, bytes) -> how many of them a socket had; 0 where it has none for the moment, or none any more
+static napi_value ReceiveNow(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd;
+  uint8_t *data;
+  size_t length;
+  if (!int_argument(env, argument[0], &fd) || !bytes_argument(env, argument[1], &data, &length)) return NULL;
+  ssize_t got;
+  do got = recv(fd, data, length, MSG_DONTWAIT);
+  while (got < 0 && errno == EINTR);
+  return number(env, got < 0 ? 0 : (int32_t)got);
 }
 
 // createNamespace(path): a new network namespace, kept by a bind mount on the file `path`, which is made here
@@ -1049,6 +1193,7 @@ NAPI_MODULE_INIT() {
       {"netlinkIgnore", NetlinkIgnore},
       {"netlinkWatch", NetlinkWatch},
       {"openNetworkNamespace", OpenNetworkNamespace},
+      {"identifyNetworkNamespace", IdentifyNetworkNamespace},
       {"socketIn", SocketIn},
       {"readFileIn", ReadFileIn},
       {"writeFilesIn", WriteFilesIn},
@@ -1056,9 +1201,13 @@ NAPI_MODULE_INIT() {
       {"lockFile", LockFile},
       {"modificationTime", ModificationTime},
       {"readLink", ReadLink},
+      {"readText", ReadText},
       {"crc32", Crc32},
+      {"sha256", Sha256},
       {"peerUid", PeerUid},
       {"hasHungUp", HasHungUp},
+      {"sendNow", SendNow},
+      {"receiveNow", ReceiveNow},
       {"createNamespace", CreateNamespace},
       {"removeNamespace", RemoveNamespace},
       {"createTap", CreateTap},

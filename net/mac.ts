@@ -20,19 +20,32 @@ export function parseMac(text: string): MacAddress {
 
 /** 6 bytes in the order of transmission. */
 export function macToBytes(mac: MacAddress): Uint8Array {
-  return Uint8Array.from(mac.split(":"), (pair) => Number.parseInt(pair, 16));
+  const bytes = new Uint8Array(6);
+  for (let at = 0; at < 6; at++) bytes[at] = (digit(mac, 3 * at) << 4) | digit(mac, 3 * at + 1);
+  return bytes;
 }
+
+/** Of a hexadecimal digit in lower case. */
+function digit(mac: MacAddress, at: number): number {
+  const code = mac.charCodeAt(at);
+  return code < 0x3a ? code - 0x30 : code - 0x57;
+}
+
+const twoDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** @throws {RangeError} if there are not 6 bytes */
 export function macFromBytes(bytes: Uint8Array): MacAddress {
   if (bytes.length !== 6)
     throw new RangeError(`Cannot read MAC address from ${bytes.length} bytes: must be 6`);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":") as MacAddress;
+  let text = twoDigits[bytes[0] ?? 0] ?? "";
+  for (let at = 1; at < 6; at++) text += `:${twoDigits[bytes[at] ?? 0]}`;
+  return text as MacAddress;
 }
 
 /** A random locally administered unicast address (IEEE 802 section 8.4: second bit set, lowest bit clear). */
 export function randomMac(): MacAddress {
-  const bytes = Uint8Array.from({ length: 6 }, () => Math.floor(Math.random() * 256));
+  const bytes = new Uint8Array(6);
+  for (let at = 0; at < 6; at++) bytes[at] = Math.floor(Math.random() * 256);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);
 }

@@ -1,10 +1,12 @@
 import { readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
+import { decodeHeader, decodeRequest, encodeRequest, headerBytes } from "./protocol.ts";
 
 function request(environment: Readonly<Record<string, string>>, config: unknown = {}) {
   const stdin = typeof config === "string" ? config : JSON.stringify(config);
-  return { name: "bridge", environment, stdin, locality: ownLocality(), timeoutMs: 1 };
+  const bytes = encodeRequest({ name: "bridge", environment, stdin, locality: ownLocality(), timeoutMs: 1 });
+  return decodeRequest(decodeHeader(bytes), bytes.subarray(headerBytes));
 }
 
 describe("hasPathsOfItsOwn()", () => {

@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { field, isJsonObject, type JsonObject } from "#cni/json.ts";
+import { field, isJsonObject } from "#cni/json.ts";
 import type { Locality, Request } from "./protocol.ts";
 
 /** Where this process is. */
@@ -21,29 +21,16 @@ const ownFile = /^\/+(proc\/+(self|thread-self)|dev\/+(fd|stdin|stdout|stderr))(
  * Whether a path in the request means something else to the caller than to any other process: one that starts from
  * its working directory, or leads through its own entry in /proc.
  */
-export function hasPathsOfItsOwn({ environment, stdin }: Request): boolean {
+export function hasPathsOfItsOwn({ environment, json }: Pick<Request, "environment" | "json">): boolean {
   const { CNI_NETNS: netns = "", CNI_PATH: path = "" } = environment;
-  return [netns, ...path.split(":"), ...configuredPaths(stdin)].some(
-    (each) => each !== "" && (!each.startsWith("/") || ownFile.test(each)),
-  );
+  if (isOwn(netns) || path.split(":").some(isOwn)) return true;
+  if (!isJsonObject(json)) return false;
+  // Paths that plugins of the suite take from their configuration.
+  const ipam = field(json, "ipam");
+  if (isJsonObject(ipam) && (isOwn(field(ipam, "dataDir")) || isOwn(field(ipam, "resolvConf")))) return true;
+  return isOwn(field(json, "dataDir"));
 }
 
-/** Paths that plugins of the suite take from their configuration. */
-function configuredPaths(stdin: string): readonly string[] {
-  // Parsing a configuration takes longer than all else here; nearly none of them names a file.
-  if (!/"(dataDir|resolvConf)"/i.test(stdin)) return [];
-  let config: unknown;
-  try {
-    config = JSON.parse(stdin);
-  } catch {
-    return [];
-  }
-  if (!isJsonObject(config)) return [];
-  const ipam = field(config, "ipam");
-  const ofIpam = isJsonObject(ipam) ? textsOf(ipam, ["dataDir", "resolvConf"]) : [];
-  return [...ofIpam, ...textsOf(config, ["dataDir"])];
-}
-
-function textsOf(object: JsonObject, keys: readonly string[]): readonly string[] {
-  return keys.map((key) => field(object, key)).filter((value) => typeof value === "string");
+function isOwn(path: unknown): boolean {
+  return typeof path === "string" && path !== "" && (!path.startsWith("/") || ownFile.test(path));
 }

@@ -46,7 +46,7 @@ describe("a request", () => {
       fc.property(requests, (each) => {
         const bytes = encodeRequest(each);
         expect(bytes.length).toBe(headerBytes + bodyBytes(decodeHeader(bytes)));
-        const read = decode(bytes);
+        const { json: _, ...read } = decode(bytes);
         expect({ ...read, environment: { ...read.environment } }).toEqual(each);
       }),
     );

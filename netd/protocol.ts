@@ -61,6 +61,8 @@ export interface Request {
   readonly name: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly stdin: string;
+  /** What stdin is as JSON; undefined where it is none. */
+  readonly json?: unknown;
   readonly locality: Locality;
   readonly timeoutMs: number;
 }
@@ -122,13 +124,24 @@ export function decodeRequest(header: RequestHeader, body: Buffer): Request {
     // Of two with one name the first counts, as for getenv(3).
     if (equals > 0 && !(key in environment)) environment[key] = entry.slice(equals + 1);
   }
+  const stdin = body.toString("utf8", environmentEnd, environmentEnd + header.stdinBytes);
   return {
     name: body.toString("utf8", 0, header.nameBytes),
     environment,
-    stdin: body.toString("utf8", environmentEnd, environmentEnd + header.stdinBytes),
+    stdin,
+    json: parsed(stdin),
     locality: header.locality,
     timeoutMs: header.timeoutMs,
   };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The plugin says what is wrong with it.
+    return undefined;
+  }
 }
 
 /** The caller's side, for netctl and tests; the plugins' is native/launcher.c. */

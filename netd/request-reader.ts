@@ -18,6 +18,7 @@ export class RequestReader {
   #received = 0;
 
   /**
+   * @param piece the caller's again after this call
    * @returns the request, with the piece that completes it
    * @throws {ProtocolError} for anything that is no request, and for what follows one
    */
@@ -26,7 +27,10 @@ export class RequestReader {
       const bytes = this.#received === 0 ? piece : Buffer.concat([this.#bytes, piece]);
       this.#bytes = bytes;
       this.#received = bytes.length;
-      if (bytes.length < headerBytes) return undefined;
+      if (bytes.length < headerBytes) {
+        this.#bytes = Buffer.from(bytes);
+        return undefined;
+      }
       this.#header = decodeHeader(bytes);
       return this.#request(this.#header) ?? this.#makeRoom(this.#header);
     }

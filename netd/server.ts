@@ -3,7 +3,7 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import type { Log } from "#machine/log.ts";
-import { hasHungUp, peerUid } from "./peer.ts";
+import { hasHungUp, peerUid, receiveNow, sendNow } from "./peer.ts";
 import { accepted, encodeOutcome, type Request, refused } from "./protocol.ts";
 import { RequestReader } from "./request-reader.ts";
 
@@ -16,6 +16,8 @@ const answerAheadMs = 100;
 /** What setTimeout(3) of Node takes. */
 const maxTimeoutMs = 2 ** 31 - 1;
 const backlog = 1024;
+/** What is longer comes in pieces. */
+const inputBytes = 64 * 1024;
 
 /** The process that waits for an answer. */
 export interface Caller {
@@ -48,6 +50,8 @@ export class RequestServer {
   readonly #options: ServerOptions;
   readonly #server: Server;
   readonly #running = new Set<Running>();
+  /** For what a caller has sent by the time that its connection is accepted; read and done with at once. */
+  readonly #input = Buffer.allocUnsafeSlow(inputBytes);
   #closing = false;
   #served = 0;
   #lastActiveMs = performance.now();
@@ -55,7 +59,8 @@ export class RequestServer {
   constructor(options: ServerOptions) {
     this.#options = options;
     // Whoever closes the writing half withdraws its request; the answer is for those who have not.
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#connection(socket));
+    const sockets = { allowHalfOpen: true, pauseOnConnect: true };
+    this.#server = createServer(sockets, (socket) => this.#connection(socket));
     // EMFILE and the like: that caller is gone, others may do.
     this.#server.on("error", (error) => options.log.error("cannot accept a connection", { error }));
   }
@@ -106,34 +111,55 @@ export class RequestServer {
   }
 
   #connection(socket: Socket): void {
-    const { log, allowedUids, requestTimeoutMs = defaultRequestTimeoutMs } = this.#options;
+    const { log, allowedUids } = this.#options;
+    // The caller may go at any time; its request then ends by the signal, not by this error.
+    socket.on("error", (error) => log.debug("connection failed", { error: error.message }));
+    const uid = peerUid(socket);
+    if (uid === undefined || !allowedUids.includes(uid)) {
+      this.#refuse(socket, "refused a caller", { uid });
+      return;
+    }
     const reader = new RequestReader();
+    // As a rule all of it is there by now: to wait for the event would take longer than what most requests do.
+    const size = receiveNow(socket, this.#input);
+    const request = size > 0 ? this.#push(socket, reader, this.#input.subarray(0, size)) : undefined;
+    if (request === "refused") return;
+    if (request) this.#request(socket, request);
+    else this.#readOn(socket, reader);
+  }
+
+  /** For a request that comes in pieces. */
+  #readOn(socket: Socket, reader: RequestReader): void {
+    const { requestTimeoutMs = defaultRequestTimeoutMs } = this.#options;
     const timer = setTimeout(() => socket.destroy(), requestTimeoutMs);
-    const refuse = (reason: string, fields: Readonly<Record<string, unknown>>) => {
-      log.warn(reason, fields);
-      clearTimeout(timer);
-      socket.off("data", onData);
-      end(socket, refused);
-    };
     const onData = (piece: Buffer) => {
-      let request: Request | undefined;
-      try {
-        request = reader.push(piece);
-      } catch (error) {
-        refuse("refused a request", { error: String(error) });
-        return;
-      }
+      const request = this.#push(socket, reader, piece);
       if (!request) return;
       clearTimeout(timer);
       socket.off("data", onData);
-      this.#request(socket, request);
+      if (request !== "refused") this.#request(socket, request);
     };
-    // The caller may go at any time; its request then ends by the signal, not by this error.
-    socket.on("error", (error) => log.debug("connection failed", { error: error.message }));
     socket.once("close", () => clearTimeout(timer));
-    const uid = peerUid(socket);
-    if (uid === undefined || !allowedUids.includes(uid)) refuse("refused a caller", { uid });
-    else socket.on("data", onData).once("end", () => socket.end());
+    socket.on("data", onData).once("end", () => socket.end());
+    socket.resume();
+  }
+
+  #push(socket: Socket, reader: RequestReader, piece: Buffer): Request | undefined | "refused" {
+    try {
+      return reader.push(piece);
+    } catch (error) {
+      this.#refuse(socket, "refused a request", { error: String(error) });
+      return "refused";
+    }
+  }
+
+  #refuse(socket: Socket, reason: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#options.log.warn(reason, fields);
+    // What it still sends is read and dropped: closed over that, the connection would lose the answer.
+    socket.setTimeout(answerTimeoutMs, () => socket.destroy());
+    socket.once("end", () => socket.destroy());
+    socket.resume();
+    socket.end(refused);
   }
 
   #request(socket: Socket, request: Request): void {
@@ -152,11 +178,14 @@ export class RequestServer {
     socket.once("end", withdraw);
     socket.once("close", withdraw);
     socket.on("data", () => socket.destroy());
-    socket.write(accepted);
+    if (sendNow(socket, accepted) === 0) socket.write(accepted);
+    // Whether the caller goes is of no interest before the work waits for something.
+    const listening = setImmediate(() => socket.resume());
     const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
     const { promise: answered, resolve: answer } = withResolver<Outcome>();
     const ended = answered.then((outcome) => {
       clearTimeout(deadline);
+      clearImmediate(listening);
       socket.off("end", withdraw).off("close", withdraw);
       end(socket, encode(outcome));
       return closed;
@@ -197,7 +226,12 @@ function encode(outcome: Outcome): Buffer {
 
 /** Writes the last that there is to say, and closes, whatever the other side does. */
 function end(socket: Socket, bytes: Buffer): void {
+  const sent = sendNow(socket, bytes);
+  if (sent === bytes.length) {
+    socket.destroy();
+    return;
+  }
   socket.setTimeout(answerTimeoutMs, () => socket.destroy());
-  socket.end(bytes);
+  socket.end(bytes.subarray(sent));
   socket.destroySoon();
 }

@@ -41,7 +41,8 @@ export class Service {
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));
     }
-    const call: Call = { environment: request.environment, stdin: request.stdin, signal: caller.signal };
+    const { environment, stdin, json } = request;
+    const call: Call = { environment, stdin, json, signal: caller.signal };
     const run = () => runPlugin(plugin, call, this.#host, { isWanted: () => caller.isWaiting() });
     // An IPAM plugin is called within the turn of another request, if a foreign plugin delegates to it.
     const subject = isAttaching(plugin) ? subjectOf(call) : undefined;

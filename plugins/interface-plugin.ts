@@ -91,14 +91,17 @@ async function attach<Config extends InterfaceConfig, Made>(
   const planned = await driver.plan(addition);
   const ipam = new IpamDelegate(host.runner);
   return await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key,
-      plugin: driver.name,
-      netns: request.netns,
-      config: recordedConfig(request),
-      args: request.args,
-      made: driver.encodeMade(planned),
-    });
+    const entry = await host.journal.begin(
+      {
+        key,
+        plugin: driver.name,
+        netns: request.netns,
+        config: recordedConfig(request),
+        args: request.args,
+        made: driver.encodeMade(planned),
+      },
+      { durable: await ipam.isForeign(request) },
+    );
     undo.push("journal record", (failures) => {
       // What could not be taken back is for the next DEL or GC, which needs the record.
       if (failures.length === 0) entry.remove();

@@ -66,7 +66,7 @@ export function openHost(
     runner: new InProcessRunner<PluginHost>({
       load: loadPlugin,
       host: () => host,
-      isOurs: (file) => own.matches(file),
+      isOurs: (file, stats) => own.matches(file, stats),
       fallback: new ExecRunner(),
     }),
     async close() {

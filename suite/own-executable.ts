@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { libDirectory } from "#native/lib-directory.ts";
 
@@ -12,9 +12,9 @@ export class OwnExecutable {
   readonly #known = new Map<string, boolean>();
   #bytes: Buffer | undefined;
 
-  matches(file: string): boolean {
+  /** @param stats of the file, from just now */
+  matches(file: string, stats: Stats): boolean {
     try {
-      const stats = statSync(file);
       const identity = `${stats.dev}:${stats.ino}:${stats.mtimeMs}:${stats.size}`;
       let ours = this.#known.get(identity);
       if (ours === undefined) {

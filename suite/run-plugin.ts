@@ -66,7 +66,7 @@ async function runWanted(
   const outcome = await runVerb(plugin, call, host);
   if (verb !== "ADD" || outcome.exitCode !== 0 || isWanted()) return outcome;
   // The runtime will never learn of it, so it must not stay.
-  const { signal: _, ...rest } = call;
+  const { signal: _, netns: __, ...rest } = call;
   const undone = await runVerb(
     plugin,
     { ...rest, environment: { ...call.environment, CNI_COMMAND: "DEL" } },
@@ -91,16 +91,19 @@ interface Subject {
 export function subjectOf(call: Call): Subject | undefined {
   const { CNI_COMMAND: verb, CNI_CONTAINERID: containerId, CNI_IFNAME: ifName } = call.environment;
   if (verb !== "ADD" && verb !== "DEL" && verb !== "CHECK" && verb !== "GC") return undefined;
-  let network: unknown;
-  try {
-    const json: unknown = JSON.parse(call.stdin);
-    network = isJsonObject(json) ? field(json, "name") : undefined;
-  } catch {
-    return undefined;
-  }
+  const json = call.json ?? jsonOf(call.stdin);
+  const network = isJsonObject(json) ? field(json, "name") : undefined;
   if (typeof network !== "string" || network === "") return undefined;
   if (verb === "GC") return { verb, network };
   return containerId && ifName ? { verb, network, containerId, ifName } : undefined;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function isIoError(error: unknown): boolean {

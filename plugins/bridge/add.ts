@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import { encodeResult } from "#cni/result-versions.ts";
 import { newestVersion } from "#cni/version.ts";
 import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
-import type { AttachmentKey } from "#journal/record.ts";
+import type { AttachmentKey, BeginOptions, Intent } from "#journal/record.ts";
 import { asBridge } from "#kernel/bridge.ts";
 import { type Link, readEachLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
@@ -34,7 +35,8 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   refuseLayer2InOldVersion(request, config.ipamType);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const ifName = parseIfName(request.ifName);
-  const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, hostVethName(key)]);
+  const derived = hostVethName(key);
+  const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, derived]);
   const present = asBridge(link, config.bridge);
   const container = host.kernel.open(request.netns);
   try {
@@ -48,7 +50,7 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
       remove: (before) => removeAttachment(describeRecord(before, request), host),
     });
     if (standing) return standing;
-    const hostVeth = record || !veth ? hostVethName(key) : await freeHostVeth(key, host);
+    const hostVeth = record || !veth ? derived : await freeHostVeth(key, host);
     return await attach({ config, key, ifName, hostVeth, present, container, request, host });
   } catch (error) {
     if (error instanceof LinkExistsError && error.namespace === container)
@@ -82,7 +84,8 @@ async function attach(work: Work): Promise<CniResult> {
     ipam: undefined,
   };
   return await Undo.run(async (undo) => {
-    const entry = await begin(work, madeOf(describeAttachment(input)));
+    const before = madeOf(describeAttachment(input));
+    const entry = await begin(work, before, { durable: await ipam.isForeign(request) });
     undo.push("journal record", (failures) => {
       // What could not be taken back is for the next DEL or GC, which needs the record.
       if (failures.length === 0) entry.remove();
@@ -92,10 +95,10 @@ async function attach(work: Work): Promise<CniResult> {
     crashPoint("ipam-answered");
     const attachment = describeAttachment({ ...input, ipam: answer });
     const made = madeOf(attachment);
-    entry.amend(encodeMade(made));
-    if (attachment.gateway) {
-      refuseOtherAddresses(host.kernel.namespace, work.present, attachment.gateway);
-    }
+    if (!isDeepStrictEqual(made, before)) entry.amend(encodeMade(made));
+    const gatewayAddresses = attachment.gateway
+      ? refuseOtherAddresses(host.kernel.namespace, work.present, attachment.gateway)
+      : undefined;
     request.signal.throwIfAborted();
     // Before there is an interface: its first packet finds the rules in place.
     await applyElements(made, work, undo);
@@ -103,6 +106,7 @@ async function attach(work: Work): Promise<CniResult> {
       host,
       container: work.container,
       present: work.present,
+      gatewayAddresses,
       signal: request.signal,
       undo,
     });
@@ -113,15 +117,16 @@ async function attach(work: Work): Promise<CniResult> {
   });
 }
 
-async function begin({ key, request, host }: Work, made: Made): Promise<JournalEntry> {
-  return await host.journal.begin({
+async function begin({ key, request, host }: Work, made: Made, options: BeginOptions): Promise<JournalEntry> {
+  const intent: Intent = {
     key,
     plugin: "bridge",
     netns: request.netns,
     config: recordedConfig(request),
     args: request.args,
     made: encodeMade(made),
-  });
+  };
+  return await host.journal.begin(intent, options);
 }
 
 /** For when there is a link of the derived name. Two attachments may derive the same: one pair in 2^32. */

@@ -21,6 +21,8 @@ interface GatewayWork {
   readonly bridge: Link;
   /** Of the attachment that needs the gateway. */
   readonly hostVeth: IfName;
+  /** From `refuseOtherAddresses()` */
+  readonly seen: SeenAddresses | undefined;
   readonly undo: Undo;
 }
 
@@ -31,17 +33,27 @@ export interface Gateway {
   readonly added: readonly Cidr[];
 }
 
+/** What a link had a moment ago. */
+export interface SeenAddresses {
+  readonly ifindex: number;
+  readonly addresses: readonly Cidr[];
+}
+
 /**
  * Looks, before anything is made or changed, whether the link that is to have the gateway's addresses has others.
+ * @returns those that it has; undefined where there is no such link yet
  * @throws {CniError} 7
  */
 export function refuseOtherAddresses(
   namespace: NetworkNamespace,
   bridge: Link | undefined,
   gateway: GatewaySpec,
-): void {
+): SeenAddresses | undefined {
   const link = gateway.vlan ? readLink(namespace, gateway.vlan.name) : bridge;
-  if (link) contradictingAddresses(link, presentAddresses(namespace, link), gateway);
+  if (!link) return undefined;
+  const addresses = presentAddresses(namespace, link);
+  contradictingAddresses(link, addresses, gateway);
+  return { ifindex: link.ifindex, addresses };
 }
 
 function presentAddresses(namespace: NetworkNamespace, link: Link): readonly Cidr[] {
@@ -76,11 +88,11 @@ export async function ensureGateway(
 
 /** @returns those that were missing */
 function ensureAddresses(
-  { namespace, bridge, undo }: GatewayWork,
+  { namespace, bridge, seen, undo }: GatewayWork,
   link: Link,
   gateway: GatewaySpec,
 ): readonly Cidr[] {
-  const present = presentAddresses(namespace, link);
+  const present = seen?.ifindex === link.ifindex ? seen.addresses : presentAddresses(namespace, link);
   const missing = gateway.addresses.filter((wanted) => !present.some((each) => equalCidr(each, wanted)));
   const inTheWay = contradictingAddresses(link, present, gateway);
   if (missing.length === 0 && inTheWay.length === 0) return [];

@@ -10,7 +10,7 @@ import { WaitTimeoutError, waitUntil } from "#kernel/wait.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Attachment } from "./attachment.ts";
-import { ensureGateway, type Gateway } from "./gateway.ts";
+import { ensureGateway, type Gateway, type SeenAddresses } from "./gateway.ts";
 
 /** The links as the kernel has them when all is made. */
 export interface RealisedLinks {
@@ -29,6 +29,8 @@ interface RealiseWork {
   readonly container: NetworkNamespace;
   /** The bridge, if it was there when the ADD began. */
   readonly present: Link | undefined;
+  /** Of the link that is to be the gateway, as they were a moment ago. */
+  readonly gatewayAddresses: SeenAddresses | undefined;
   readonly signal: AbortSignal;
   readonly undo: Undo;
 }
@@ -75,7 +77,11 @@ async function connect(
   try {
     bridge = ensureBridge(namespace, attachment.bridge, work.present, undo);
     const gateway = attachment.gateway
-      ? await ensureGateway(host, { namespace, bridge, hostVeth: name, undo }, attachment.gateway)
+      ? await ensureGateway(
+          host,
+          { namespace, bridge, hostVeth: name, seen: work.gatewayAddresses, undo },
+          attachment.gateway,
+        )
       : undefined;
     createVeth(namespace, {
       name,
@@ -88,7 +94,7 @@ async function connect(
   } catch (error) {
     if (attempt === maxAttempts || !bridge || readLink(namespace, bridge.ifindex)) throw error;
     const present = readBridge(namespace, attachment.bridge.name);
-    return await connect(attachment, { ...work, present }, attempt + 1);
+    return await connect(attachment, { ...work, present, gatewayAddresses: undefined }, attempt + 1);
   }
 }
 

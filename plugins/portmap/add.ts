@@ -56,14 +56,17 @@ async function attach(attachment: Attachment, { request, prevResult, host }: Wor
   const { namespace } = host.kernel;
   const { prevResult: _, ...json } = request.config.json;
   await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key,
-      plugin: "portmap",
-      netns: request.netns,
-      config: json,
-      args: request.args,
-      made: encodeMade(attachment),
-    });
+    const entry = await host.journal.begin(
+      {
+        key,
+        plugin: "portmap",
+        netns: request.netns,
+        config: json,
+        args: request.args,
+        made: encodeMade(attachment),
+      },
+      { durable: false },
+    );
     undo.push("journal record", (failures) => {
       // What could not be taken back is for the next DEL or GC, which needs the record.
       if (failures.length === 0) entry.remove();

@@ -136,14 +136,17 @@ async function apply(change: Change, prior: Made | undefined, work: Work): Promi
   const { prevResult: _, ...json } = request.config.json;
   const before = prior ? mergeMade(prior, change.before, key.ifName) : change.before;
   await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key,
-      plugin: "tuning",
-      netns: request.netns,
-      config: json,
-      args: request.args,
-      made: encodeMade(before),
-    });
+    const entry = await host.journal.begin(
+      {
+        key,
+        plugin: "tuning",
+        netns: request.netns,
+        config: json,
+        args: request.args,
+        made: encodeMade(before),
+      },
+      { durable: false },
+    );
     undo.push("journal record", (failures) => {
       // What could not be taken back is for the next DEL or GC, which needs the record.
       if (failures.length === 0) entry.remove();
