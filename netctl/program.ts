@@ -8,6 +8,7 @@ import {
   registerClusterStatus,
 } from "./cluster-commands.ts";
 import type { Register } from "./command.ts";
+import { registerDoctor } from "./doctor.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
 import type { Io } from "./io.ts";
@@ -67,7 +68,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
     [registerIpamLs, registerIpamShow, registerIpamRelease, registerIpamGc],
   ],
 ];
-const single: readonly Register[] = [registerPort, registerInspect, registerRepair];
+const single: readonly Register[] = [registerPort, registerInspect, registerDoctor, registerRepair];
 
 const directoryFlags = [
   ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],

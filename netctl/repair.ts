@@ -1,9 +1,9 @@
-import { lineLog } from "#machine/log.ts";
 import type { LinkProblem } from "#suite/link-problems.ts";
 import type { AttachmentRepair, Repair } from "#suite/repair.ts";
 import type { Register } from "./command.ts";
 import { ExitCode } from "./failure.ts";
 import { writeJson } from "./io.ts";
+import { openSuite } from "./suite-host.ts";
 import type { World } from "./world.ts";
 
 export interface RepairFlags {
@@ -24,17 +24,11 @@ export const registerRepair: Register = (parent, invoke) => {
 };
 
 export async function repair({ dryRun = false, json }: RepairFlags, world: World): Promise<ExitCode> {
-  // All plugins come with it, which no other command needs.
-  const [{ openHost }, suite, { findLinkProblems }] = await Promise.all([
-    import("#suite/host.ts"),
-    import("#suite/repair.ts"),
-    import("#suite/link-problems.ts"),
-  ]);
-  const log = lineLog("warn", (line) => world.io.stderr(line));
-  const host = openHost(world.environment, log, world.directories);
+  const suite = await openSuite(world);
+  const { host } = suite;
   try {
     const found = await suite.repair(host, { dryRun });
-    const links = await findLinkProblems(host);
+    const links = await suite.findLinkProblems(host);
     if (json === true) writeJson(world.io, describe(found, links, dryRun));
     else world.io.stdout(render(found, links, dryRun));
     const isWrong = found.failed.length > 0 || links.length > 0 || (dryRun && suite.foundAnything(found));

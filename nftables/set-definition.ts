@@ -23,3 +23,8 @@ export interface SetDefinition {
    */
   readonly life: "attachment" | "network" | "device" | "host" | "skeleton";
 }
+
+/** True for the suite's own tables, and for those of one attachment each. */
+export function isOwnTable(name: string): boolean {
+  return name === tableName || name.startsWith(`${tableName}_`);
+}

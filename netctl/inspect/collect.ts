@@ -4,6 +4,7 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { parseIfName } from "#net/ifname.ts";
+import { type ForeignDrops, readForeignDrops } from "#netctl/foreign-drops.ts";
 import { describeNetwork, type Network } from "#netctl/network-listing.ts";
 import type { World } from "#netctl/world.ts";
 import { ownerTag } from "#nftables/owner.ts";
@@ -37,6 +38,8 @@ interface Sources {
   readonly processes: ProcessTable;
   /** Undefined where they can't be read. */
   readonly elements: readonly OwnedElement[] | undefined;
+  /** Of all networks; undefined where other firewalls can't be read. */
+  readonly foreign: ForeignDrops | undefined;
   readonly problems: string[];
 }
 
@@ -61,12 +64,16 @@ export async function collectInspection(world: World): Promise<Inspection> {
   for (const { path, error } of content.problems) problems.push(`passed over ${path}: ${error.message}`);
   const networks = content.networks.map(describeNetwork).sort((a, b) => (a.name < b.name ? -1 : 1));
   const host = world.kernel.namespace;
+  const records = (await attempt("the journal", () => world.journal.list())) ?? [];
+  const foreign = await attempt("other firewalls", () => readForeignDrops(host, networks, records));
+  problems.push(...(foreign?.problems ?? []));
   const sources: Sources = {
     host,
     hostLinks: listLinks(host),
     bootId: readBootId(),
     cached: (await attempt("cached results", () => world.chain.cache.list())) ?? [],
-    records: (await attempt("the journal", () => world.journal.list())) ?? [],
+    records,
+    foreign,
     sandboxes: (await attempt("sandboxes", () => world.sandboxes.list())) ?? [],
     processes: ProcessTable.read(),
     elements: await attempt("nftables", readOwnedElements),
@@ -128,6 +135,15 @@ function viewNetwork(
     subnets,
     bridges,
     attachments,
+    blocked: (sources.foreign?.drops ?? [])
+      .filter((each) => each.network === name && !each.isMinor)
+      .map(({ bridge, owner, evidence, remedy, isCertain }) => ({
+        bridge,
+        owner,
+        evidence,
+        remedy,
+        certain: isCertain,
+      })),
     differences: compareNetwork(name, bridges, attachments, leases ?? [], sources.elements ?? []),
   };
 }

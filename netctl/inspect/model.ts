@@ -24,8 +24,21 @@ export interface NetworkView {
   readonly subnets: readonly ConfiguredSubnet[];
   readonly bridges: readonly BridgeView[];
   readonly attachments: readonly AttachmentView[];
+  /** Firewalls of others that drop what the network lets pass, and what helps. */
+  readonly blocked: readonly BlockView[];
   /** Where configuration, records and kernel do not agree, one sentence each. */
   readonly differences: readonly string[];
+}
+
+export interface BlockView {
+  readonly bridge: string;
+  /** ufw, firewalld, docker; empty for one that is not known. */
+  readonly owner: string;
+  /** Table, chain, hook, priority and policy, and what it drops. */
+  readonly evidence: string;
+  readonly remedy: string;
+  /** False where a rule before may let it pass after all. */
+  readonly certain: boolean;
 }
 
 export interface BridgeView {

@@ -32,12 +32,13 @@ class Drawing {
   }
 
   network(network: NetworkView, names: ReadonlyMap<string, string>): TreeNode {
-    const { name, plugins, subnets, bridges, attachments, differences } = network;
+    const { name, plugins, subnets, bridges, attachments, blocked, differences } = network;
     return this.#node(
       ["network", this.#name(name), plugins.join(" + "), ...subnets.map(({ subnet }) => subnet)],
       [
         ...bridges.map((bridge) => this.#bridge(bridge, names)),
         ...attachments.map((attachment) => this.#attachment(attachment)),
+        ...this.#warnings(blocked.map(({ evidence, remedy }) => `${evidence}; remedy: ${remedy}`)),
         ...this.#warnings(differences),
       ],
     );

@@ -1,0 +1,17 @@
+import { lineLog } from "#machine/log.ts";
+import type { World } from "./world.ts";
+
+/**
+ * The host as plugins see it, for what netctl asks all of them. Loaded only here: all plugins come with it.
+ * The caller closes it.
+ */
+export async function openSuite(world: World) {
+  const [{ openHost }, { repair, foundAnything }, { findLinkProblems }] = await Promise.all([
+    import("#suite/host.ts"),
+    import("#suite/repair.ts"),
+    import("#suite/link-problems.ts"),
+  ]);
+  const log = lineLog("warn", (line) => world.io.stderr(line));
+  const host = openHost(world.environment, log, world.directories);
+  return { host, repair, foundAnything, findLinkProblems };
+}
