@@ -25,8 +25,7 @@ export const staleLeases: Check = {
         severity: "warning",
         subject: name,
         evidence: `${stale.length} of ${leases.length} addresses are reserved for containers that neither the journal nor a runtime's cache knows: ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`,
-        remedy:
-          "GC of the network with the runtime's list of containers gives them back, if they are not of a runtime with a cache elsewhere",
+        remedy: `netctl ipam gc ${name}, unless a runtime with a cache of its own uses the network`,
       });
     }
     return findings;
