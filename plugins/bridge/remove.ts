@@ -7,12 +7,12 @@ import { NamespaceError } from "#kernel/namespace-error.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { Cidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import { ProgramError } from "#nftables/program.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { Attempts, type Departing } from "#plugins/departing.ts";
 import { hostVethName } from "#plugins/host-veth.ts";
 import { parsedMac } from "#plugins/interface-problems.ts";
 import { iptablesOf, removeAllElements } from "#plugins/masquerade.ts";
+import { removeReferenceRules } from "#plugins/reference-rules.ts";
 import { deviceOf } from "./attachment.ts";
 import { parseBridgeConfig } from "./config.ts";
 import { ownedSets, removeElements } from "./elements.ts";
@@ -44,9 +44,13 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
     const attachment = { network, containerId, addresses: made.masquerade };
     await attempts.attempt(async () => (await iptablesOf(host, release.environment)).remove(attachment));
     crashPoint("iptables-removed");
-  } else if (mayHaveForeignRules(departing, made)) {
-    await removeForeignRules(departing, made, host);
   }
+  await attempts.attempt(() =>
+    removeReferenceRules(departing, host, async (rules) => {
+      await rules.removeMasquerade(key);
+      await rules.removeSpoofCheck(key);
+    }),
+  );
   crashPoint("links-and-elements-removed");
   await attempts.attempt(() => new IpamDelegate(host.runner).del(release));
   crashPoint("addresses-released");
@@ -91,27 +95,6 @@ function lenientConfig(release: DelRequest) {
   } catch {
     // A DEL goes on with a configuration that would not do for an ADD.
     return undefined;
-  }
-}
-
-/** True for what may be an attachment of the reference plugin, or one of ours whose record is lost. */
-function mayHaveForeignRules({ record, release }: Departing, made: Made): boolean {
-  return (
-    decodeMade(record) === undefined &&
-    made.masquerade.length > 0 &&
-    lenientConfig(release)?.masquerade !== undefined
-  );
-}
-
-/** The chain that the reference plugin makes by iptables, if it has the name that it would have. */
-async function removeForeignRules({ key, release }: Departing, made: Made, host: PluginHost): Promise<void> {
-  const { network, containerId } = key;
-  try {
-    const iptables = await iptablesOf(host, release.environment);
-    await iptables.remove({ network, containerId, addresses: made.masquerade });
-  } catch (error) {
-    // Where iptables can't be used, nobody has used it.
-    if (!(error instanceof ProgramError)) throw error;
   }
 }
 

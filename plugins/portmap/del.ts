@@ -1,6 +1,8 @@
 import type { DelRequest } from "#cni/plugin.ts";
 import type { AttachmentKey } from "#journal/record.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { describeRequest } from "#plugins/departing.ts";
+import { removeReferenceRules } from "#plugins/reference-rules.ts";
 import { containerAddresses, describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
 import type { Made } from "./made.ts";
@@ -8,7 +10,9 @@ import { releaseAttachment } from "./release.ts";
 
 export async function del(request: DelRequest, host: PluginHost): Promise<void> {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const record = host.journal.read(key, "portmap");
   await releaseAttachment(key, host, guessMade(request, key));
+  await removeReferenceRules(describeRequest(record, request), host, (rules) => rules.removePorts(key));
 }
 
 /** Without a record: what the request says was published, if that is still this attachment's. */

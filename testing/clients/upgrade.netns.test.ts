@@ -1,0 +1,162 @@
+import { existsSync, readdirSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { JsonObject } from "#cni/json.ts";
+import { patience } from "#testing/patience.ts";
+import type { TestNamespace } from "#testing/test-namespace.ts";
+import { askOnce, startServer } from "#testing/traffic.ts";
+import { ChainRunner, goBin, ourBin, targetOf } from "./chain-runner.ts";
+
+/** Containers that Debian's Go plugins have made, on a host on which the executables are ours by now. */
+
+let host: ChainRunner;
+let stops: (() => void)[] = [];
+
+beforeEach(() => {
+  host = new ChainRunner("upgrade");
+});
+afterEach(() => {
+  for (const stop of stops) stop();
+  stops = [];
+  host.remove();
+});
+
+const published = {
+  portMappings: [
+    { hostPort: 8080, containerPort: 7000, protocol: "tcp" },
+    { hostPort: 8053, containerPort: 7000, protocol: "udp" },
+  ],
+};
+
+function ipam(): JsonObject {
+  return {
+    type: "host-local",
+    dataDir: host.path("leases"),
+    ranges: [[{ subnet: "10.4.0.0/24" }], [{ subnet: "fd00:4::/64" }]],
+    routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0" }],
+  };
+}
+
+function chain(driver: JsonObject, rest: readonly JsonObject[] = []) {
+  return host.list({
+    cniVersion: "1.0.0",
+    name: "pods",
+    plugins: [{ ipam: ipam(), ipMasq: true, ...driver }, ...rest],
+  });
+}
+
+const bridge = { type: "bridge", bridge: "cni0", isGateway: true };
+const portmap = { type: "portmap", capabilities: { portMappings: true }, snat: true };
+const tuning = { type: "tuning", sysctl: { "net.core.somaxconn": "500" } };
+
+const leases = () => (existsSync(host.path("leases/pods")) ? readdirSync(host.path("leases/pods")) : []);
+const reaches = (from: TestNamespace, address: string) =>
+  from.run(`ping -c1 -W${patience} ${address} 2>&1 || true`).includes(" 0% packet loss");
+const veths = () =>
+  host.host
+    .json<{ ifname: string }>("ip -j link")
+    .map(({ ifname }) => ifname)
+    .filter((name) => name.startsWith("veth"));
+
+describe.each([
+  ["bridge, portmap, tuning", () => chain({ ...bridge, macspoofchk: true }, [portmap, tuning])],
+  ["ptp, portmap", () => chain({ type: "ptp" }, [portmap])],
+])("%s", (_title, list) => {
+  test.each(["alive", "gone"])(
+    "what the Go plugins made goes with our DEL, the namespace %s",
+    async (netns) => {
+      const network = list();
+      const container = host.container();
+      const target = targetOf(container, published);
+      await host.add(goBin, network, target);
+      const marks = [container.name, "10.4.0.2", "fd00:4::2"];
+      expect(host.traces(marks).length).toBeGreaterThan(5);
+      expect(host.host.run("iptables -t nat -S")).toContain("CNI-DN-");
+      if (netns === "gone") container.remove();
+      await host.del(ourBin, network, netns === "gone" ? { ...target, netns: "" } : target);
+      expect(host.traces(marks)).toEqual([]);
+      expect(host.host.run("iptables -t nat -S; ip6tables -t nat -S")).not.toMatch(
+        /CNI-[0-9a-f]{24}|CNI-DN-/,
+      );
+      expect(host.host.run("nft list ruleset")).not.toContain("cni-br-iface");
+      if (netns === "alive") expect(container.run("ip -o link")).not.toContain("eth0");
+      // What ends with a namespace ends in the kernel's own time.
+      await expect.poll(veths, { timeout: 20_000 }).toEqual([]);
+      // As a runtime repeats it, without anything.
+      await host.del(ourBin, network, { ...target, netns: "" });
+    },
+  );
+
+  test("old containers go on beside new ones, and keep their leases", async () => {
+    const network = list();
+    const old = host.container();
+    await host.add(goBin, network, targetOf(old, published));
+    const fresh = host.container();
+    const result = await host.add(ourBin, network, targetOf(fresh));
+    expect(result.ips.map(({ address }) => address.address.value & 0xffn)).toEqual([3n, 3n]);
+    expect(reaches(fresh, "10.4.0.2")).toBe(true);
+    expect(reaches(old, "10.4.0.3")).toBe(true);
+    stops.push(await startServer(old, "old", [7000]));
+    host.host.run(
+      "ip link add up0 type dummy 2>/dev/null || ip link add up0 type bridge; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0",
+    );
+    const question = { protocol: "tcp", to: "192.0.2.1", port: 8080 } as const;
+    expect(await askOnce(host.host, question)).toMatch(/^old sees/);
+    await host.del(ourBin, network, targetOf(fresh));
+    expect(await askOnce(host.host, question)).toMatch(/^old sees/);
+    expect(leases()).toEqual(expect.arrayContaining(["10.4.0.2", "fd00:4::2"]));
+    expect(leases()).not.toContain("10.4.0.3");
+    await host.del(ourBin, network, targetOf(old));
+    expect(leases().filter((name) => /^10\.|^fd/.test(name))).toEqual([]);
+  });
+});
+
+test("our containers go with the Go plugins' DEL, where nothing is masqueraded, and GC finds the rest", async () => {
+  // With ipMasq theirs insists on a chain of iptables that ours never made.
+  const network = chain({ ...bridge, ipMasq: false });
+  const container = host.container();
+  const target = targetOf(container);
+  await host.add(ourBin, network, target);
+  await host.del(goBin, network, target);
+  expect(container.run("ip -o link")).not.toContain("eth0");
+  expect(leases().filter((name) => /^10\.|^fd/.test(name))).toEqual([]);
+  await host.gc(ourBin, { ...network, cniVersion: "1.1.0" }, []);
+  expect(host.traces([container.name, "10.4.0.2"])).toEqual([]);
+});
+
+test("what newer Go plugins have made in nftables goes with our DEL, and other containers' rules stay", async () => {
+  const network = chain(bridge, [portmap]);
+  const container = host.container();
+  const target = targetOf(container, published);
+  await host.add(goBin, network, target);
+  const hash = (text: string) => host.host.run(`printf %s '${text}' | sha512sum`).slice(0, 16);
+  const mark = (id: string) => `${hash("pods")}-${hash(`eth0:${id}`)}, net: pods, if: eth0, id: ${id}`;
+  // The shape of containernetworking/plugins 1.6 and newer: pkg/ip/ipmasq_nftables_linux.go, portmap_nftables.go.
+  host.host.run(`nft -f - <<'EOF'
+table inet cni_plugins_masquerade {
+  chain masq_checks {
+    ip saddr 10.4.0.2 ip daddr != 10.4.0.0/24 masquerade comment "${mark(container.name)}"
+    ip saddr 10.4.0.9 ip daddr != 10.4.0.0/24 masquerade comment "${mark("other")}"
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    ip daddr 224.0.0.0/4 return
+    goto masq_checks
+  }
+}
+table ip cni_hostport {
+  chain hostports {
+    tcp dport 8080 dnat to 10.4.0.2:7000 comment "${container.name}"
+    tcp dport 8081 dnat to 10.4.0.9:7000 comment "other"
+  }
+  chain masquerading {
+    type nat hook postrouting priority 100;
+    ip saddr 10.4.0.2 ip daddr 10.4.0.2 masquerade comment "${container.name}"
+  }
+}
+EOF`);
+  await host.del(ourBin, network, target);
+  const left = host.host.run("nft list ruleset");
+  expect(left).not.toContain("10.4.0.2");
+  expect(left).toMatch(/10\.4\.0\.9[^]*masquerade comment/);
+  expect(left).toContain('dnat to 10.4.0.9:7000 comment "other"');
+});
