@@ -8,13 +8,16 @@ import { networkCases } from "./topics/bridge-network.ts";
 import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
 import { removalCases } from "./topics/bridge-removal.ts";
 import { delegationCases } from "./topics/delegation.ts";
+import { dummyCases } from "./topics/dummy.ts";
 import { fuzzCases } from "./topics/fuzz.ts";
 import { hostCases } from "./topics/host.ts";
 import { hostDeviceCases } from "./topics/host-device.ts";
 import { allocationCases } from "./topics/host-local-allocation.ts";
 import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.ts";
 import { storeCases } from "./topics/host-local-store.ts";
+import { ipvlanCases } from "./topics/ipvlan.ts";
 import { loopbackCases } from "./topics/loopback.ts";
+import { macvlanCases } from "./topics/macvlan.ts";
 import { noneCases } from "./topics/none.ts";
 import { passThroughCases, reachCases } from "./topics/portmap-reach.ts";
 import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts";
@@ -25,6 +28,7 @@ import { ptpCases } from "./topics/ptp.ts";
 import { staticCases } from "./topics/static.ts";
 import { tapCases } from "./topics/tap.ts";
 import { tuningCases } from "./topics/tuning.ts";
+import { vlanCases } from "./topics/vlan.ts";
 
 /** Everything the kit checks, in the order of the table. */
 export const topics: readonly Topic[] = [
@@ -62,6 +66,10 @@ export const topics: readonly Topic[] = [
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "ptp", executables: ["ptp", "host-local"], cases: ptpCases },
   { name: "tap", executables: ["tap", "host-local"], cases: tapCases },
+  { name: "macvlan", executables: ["macvlan", "host-local", "static"], cases: macvlanCases },
+  { name: "ipvlan", executables: ["ipvlan", "host-local", "static"], cases: ipvlanCases },
+  { name: "vlan", executables: ["vlan", "host-local", "static"], cases: vlanCases },
+  { name: "dummy", executables: ["dummy", "host-local"], cases: dummyCases },
   { name: "host-device", executables: ["host-device", "host-local"], cases: hostDeviceCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },
