@@ -1,13 +1,9 @@
-import { type NetworkList, readConfList } from "#cni/conflist.ts";
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import { createNetwork } from "./network-create.ts";
 import { parseNetworkDefinition } from "./network-definition.ts";
 import type { Network } from "./network-listing.ts";
-import { describeNetwork, findNetwork } from "./network-listing.ts";
+import { builtinNetworks, defaultBridge, findNetwork } from "./network-listing.ts";
 import type { World } from "./world.ts";
-
-/** The bridge of the network `bridge`, as Docker's is docker0. */
-export const defaultBridge = "netctl0";
 
 /**
  * A network that something is to be attached to: one that is configured, or `bridge`, which is made when it is used
@@ -15,7 +11,8 @@ export const defaultBridge = "netctl0";
  * @throws {UnknownNetwork}
  */
 export async function networkForUse(name: string, world: World): Promise<Network> {
-  if (name === "host") return describeNetwork({ path: "", list: hostList });
+  const host = builtinNetworks().find((each) => each.name === "host");
+  if (name === "host" && host !== undefined) return host;
   try {
     return await findNetwork(world, name);
   } catch (error) {
@@ -24,12 +21,6 @@ export async function networkForUse(name: string, world: World): Promise<Network
     return await findNetwork(world, name);
   }
 }
-
-const hostList: NetworkList = readConfList({
-  cniVersion: "1.0.0",
-  name: "host",
-  plugins: [{ type: "host" }],
-});
 
 /** Does nothing where somebody else has made it meanwhile. */
 async function createDefaultBridge(world: World): Promise<void> {

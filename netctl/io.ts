@@ -7,6 +7,8 @@ export type Colors = ReturnType<typeof picocolors.createColors>;
 export interface Io {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** Asks on stderr and reads one line of stdin; empty where there is none. */
+  ask(question: string): Promise<string>;
   /** Formats for the terminal; leaves text as it is where stdout is none. */
   readonly colors: Colors;
   /** Absolute; what relative paths of the command line are relative to. */

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
+import { createInterface } from "node:readline";
 import { messageOf } from "#cni/error-causes.ts";
 import type { Environment } from "#cni/plugin.ts";
 import { Interruption } from "./failure.ts";
@@ -41,6 +42,17 @@ function runAttached(file: string, args: readonly string[], environment: Environ
   });
 }
 
+async function ask(question: string): Promise<string> {
+  process.stderr.write(question);
+  const lines = createInterface({ input: process.stdin });
+  try {
+    for await (const line of lines) return line.trim();
+    return "";
+  } finally {
+    lines.close();
+  }
+}
+
 /** Somebody may have removed it from under the shell. */
 function findWorkingDirectory(): string {
   try {
@@ -57,6 +69,7 @@ const io: Io = {
   stderr: (text) => {
     process.stderr.write(text);
   },
+  ask,
   colors: chooseColors(process.env, process.stdout.isTTY),
   workingDirectory: findWorkingDirectory(),
   runAttached,

@@ -397,7 +397,9 @@ describe("netctl", () => {
     lab.host.run("ip -6 route add unreachable fd12::/64");
     expect((await create("a", "--ipv6", "--subnet", "0.0.0.0/26")).exitCode).toBe(0);
     expect((await create("b", "--ipv6")).exitCode).toBe(0);
-    const networks = JSON.parse(await lab.ok("network", "ls", "--json")) as { subnets: string[] }[];
+    const networks = JSON.parse(await lab.ok("network", "ls", "--json", "-f", "type=custom")) as {
+      subnets: string[];
+    }[];
     expect(networks.map(({ subnets }) => subnets)).toEqual([
       ["10.200.0.64/26", "fd12:0:0:1::/64"],
       ["10.200.1.0/24", "fd12:0:0:2::/64"],

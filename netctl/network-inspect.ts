@@ -4,8 +4,14 @@ import type { Register } from "./command.ts";
 import { ExitCode, Failure } from "./failure.ts";
 import { writeJson } from "./io.ts";
 import type { NetworkNotes } from "./network-conflist.ts";
-import { attachmentsOf, findNetwork, type Network } from "./network-listing.ts";
+import { scopeOf } from "./network-filter.ts";
+import { attachmentsOf, builtinNetworks, findNetwork, type Network } from "./network-listing.ts";
+import { parseTemplate, type TemplateValue, unescapeFormat } from "./template.ts";
 import type { World } from "./world.ts";
+
+export interface NetworkInspectFlags {
+  readonly format?: string;
+}
 
 export const registerNetworkInspect: Register = (parent, invoke) => {
   parent
@@ -15,26 +21,57 @@ export const registerNetworkInspect: Register = (parent, invoke) => {
       'Show the configuration of networks and who is attached, as JSON. For what the kernel does: "netctl inspect".',
     )
     .argument("<name...>", "names or ids of networks")
+    .option("-f, --format <template>", "json, or a Go template of the fields")
     .option("--json", "print JSON, as without it")
-    .action((names: readonly string[], _flags: unknown, command) =>
-      invoke(command, (world) => networkInspect(names, world)),
+    .addHelpText(
+      "after",
+      `
+Examples:
+  netctl network inspect web
+  netctl network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{end}}' web
+  netctl network inspect -f '{{range $id, $c := .Containers}}{{$c.Name}} {{$c.IPv4Address}}{{"\\n"}}{{end}}' web`,
+    )
+    .action((names: readonly string[], flags: NetworkInspectFlags, command) =>
+      invoke(command, (world) => networkInspect(names, flags, world)),
     );
 };
 
+/** Also `bridge`, `host` and `none` where they have no configuration. */
+async function findAnyNetwork(name: string, world: World): Promise<Network> {
+  try {
+    return await findNetwork(world, name);
+  } catch (error) {
+    const builtin = builtinNetworks().find(
+      (each) => each.name === name || (name.length >= 4 && each.id.startsWith(name)),
+    );
+    if (!(error instanceof UnknownNetwork) || builtin === undefined) throw error;
+    return builtin;
+  }
+}
+
 /** Docker's fields first, under Docker's names; what is beyond them below `Cni`. */
-export async function networkInspect(names: readonly string[], world: World): Promise<ExitCode> {
-  const found: unknown[] = [];
+export async function networkInspect(
+  names: readonly string[],
+  flags: NetworkInspectFlags,
+  world: World,
+): Promise<ExitCode> {
+  const template =
+    flags.format === undefined || flags.format === "json"
+      ? undefined
+      : parseTemplate(unescapeFormat(flags.format));
+  const found: TemplateValue[] = [];
   let exitCode: ExitCode = ExitCode.Ok;
   for (const name of names) {
     try {
-      found.push(await render(await findNetwork(world, name), world));
+      found.push(await render(await findAnyNetwork(name, world), world));
     } catch (error) {
       if (!(error instanceof UnknownNetwork) && !(error instanceof Failure)) throw error;
       world.io.stderr(`netctl: ${error.message}\n`);
       exitCode = ExitCode.Failure;
     }
   }
-  writeJson(world.io, found);
+  if (template === undefined) writeJson(world.io, found);
+  else world.io.stdout(found.map((each) => `${template(each)}\n`).join(""));
   return exitCode;
 }
 
@@ -48,7 +85,7 @@ async function render(network: Network, world: World) {
     Name: name,
     Id: id,
     Created: notes?.createdAt ?? "",
-    Scope: "local",
+    Scope: scopeOf(network),
     Driver: driver,
     EnableIPv4: subnets.some(({ subnet }) => !subnet.includes(":")),
     EnableIPv6: subnets.some(({ subnet }) => subnet.includes(":")),

@@ -1,4 +1,6 @@
+import { readConfList } from "#cni/conflist.ts";
 import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
+import { builtinNetwork } from "#runtime/builtin-networks.ts";
 import { type ConfiguredNetwork, UnknownNetwork } from "#runtime/conf-dir.ts";
 import { networkId } from "#runtime/network-id.ts";
 import { Failure } from "./failure.ts";
@@ -11,6 +13,9 @@ import {
   readSubnets,
 } from "./network-conflist.ts";
 import type { World } from "./world.ts";
+
+/** The bridge of the network `bridge`, as Docker's is docker0. */
+export const defaultBridge = "netctl0";
 
 /** A network as the commands talk of it, whoever wrote its conflist. */
 export interface Network {
@@ -44,6 +49,25 @@ export async function listNetworks(world: World): Promise<readonly Network[]> {
     world.io.stderr(`netctl: warning: passed over ${path}: ${error.message}\n`);
   }
   return networks.map(describeNetwork).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The networks that are there without a configuration: `bridge` gets one when it is used first. */
+export function builtinNetworks(): readonly Network[] {
+  const unmade = {
+    cniVersion: "1.0.0",
+    name: "bridge",
+    plugins: [{ type: "bridge", bridge: defaultBridge }],
+  };
+  const none = { cniVersion: "1.0.0", name: "none", plugins: [{ type: "none" }] };
+  const lists = [readConfList(unmade), builtinNetwork("host"), readConfList(none)];
+  return lists.flatMap((list) => (list === undefined ? [] : [describeNetwork({ path: "", list })]));
+}
+
+/** Those that are configured, and those that are always there. By name. */
+export async function listAllNetworks(world: World): Promise<readonly Network[]> {
+  const configured = await listNetworks(world);
+  const others = builtinNetworks().filter(({ name }) => !configured.some((each) => each.name === name));
+  return [...configured, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /**

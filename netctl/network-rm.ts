@@ -1,3 +1,4 @@
+import type { KnownAttachment } from "#runtime/attachments.ts";
 import { gcNetworkList } from "#runtime/chain.ts";
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import type { Register } from "./command.ts";
@@ -52,7 +53,12 @@ export async function networkRm(
   return exitCode;
 }
 
-async function removeNetwork(nameOrId: string, world: World): Promise<string> {
+/**
+ * Removes a network to which nothing is attached, and what attachments that have gone left of it.
+ * @returns its name
+ * @throws {Failure} naming who uses it
+ */
+export async function removeNetwork(nameOrId: string, world: World): Promise<string> {
   if (predefinedNames.includes(nameOrId))
     throw new Failure(`${nameOrId} is a pre-defined network and cannot be removed`);
   const network = await findNetwork(world, nameOrId);
@@ -83,8 +89,20 @@ async function removeNetwork(nameOrId: string, world: World): Promise<string> {
 
 /** Answers whether attachments are recorded, all of containers that have gone. */
 async function refuseIfUsed(name: string, world: World): Promise<boolean> {
-  const sandboxes = await world.sandboxes.list();
   const attachments = await attachmentsOf(world, name);
+  const users = await findUsers(name, attachments, world);
+  if (users.length === 0) return attachments.length > 0;
+  const shown = users.length > 5 ? [...users.slice(0, 5), `and ${users.length - 5} more`] : users;
+  throw new Failure(`network ${name} has active endpoints: ${shown.join(", ")}; remove them first`);
+}
+
+/** Names of the sandboxes, and ids of the containers, that are attached. Sorted. */
+export async function findUsers(
+  name: string,
+  attachments: readonly KnownAttachment[],
+  world: World,
+): Promise<readonly string[]> {
+  const sandboxes = await world.sandboxes.list();
   const used = [
     ...attachments
       .filter(({ isAlive }) => isAlive)
@@ -92,11 +110,8 @@ async function refuseIfUsed(name: string, world: World): Promise<boolean> {
         ({ containerId }) => sandboxes.find((each) => each.containerId === containerId)?.name ?? containerId,
       ),
     ...sandboxes
-      .filter(({ attachments }) => attachments.some(({ network }) => network === name))
+      .filter((each) => each.attachments.some(({ network }) => network === name))
       .map((each) => each.name),
   ];
-  const users = [...new Set(used)].sort();
-  if (users.length === 0) return attachments.length > 0;
-  const shown = users.length > 5 ? [...users.slice(0, 5), `and ${users.length - 5} more`] : users;
-  throw new Failure(`network ${name} has active endpoints: ${shown.join(", ")}; remove them first`);
+  return [...new Set(used)].sort();
 }

@@ -24,6 +24,7 @@ async function netctl(...words: readonly string[]) {
   const exitCode = await runNetctl(words, environment, {
     stdout: (text) => (stdout += text),
     stderr: (text) => (stderr += text),
+    ask: async () => "",
     colors: chooseColors({}, false),
     workingDirectory: directory,
     runAttached: async (file, args) => {
@@ -77,13 +78,13 @@ describe("netctl", () => {
   it("takes directories by flag, before and after the subcommand, over the environment's", async () => {
     const networks = { cniVersion: "1.0.0", name: "there", plugins: [{ type: "bridge" }] };
     await writeFile(join(directory, "there.conflist"), JSON.stringify(networks));
-    expect((await netctl("network", "ls", "--quiet")).stdout).toBe("");
-    expect((await netctl("network", "ls", "--quiet", "--conf-dir", directory)).stdout).toMatch(
-      /^[0-9a-f]{12}\n$/,
-    );
-    expect((await netctl("--conf-dir", directory, "network", "ls", "--quiet")).stdout).toMatch(
-      /^[0-9a-f]{12}\n$/,
-    );
+    expect((await netctl("network", "ls", "--quiet", "--filter", "type=custom")).stdout).toBe("");
+    expect(
+      (await netctl("network", "ls", "--quiet", "-f", "type=custom", "--conf-dir", directory)).stdout,
+    ).toMatch(/^[0-9a-f]{12}\n$/);
+    expect(
+      (await netctl("--conf-dir", directory, "network", "ls", "--quiet", "-f", "type=custom")).stdout,
+    ).toMatch(/^[0-9a-f]{12}\n$/);
   });
 
   it("takes a relative directory from where it was started", async () => {
@@ -110,9 +111,12 @@ describe("netctl", () => {
     await writeFile(join(directory, "conf/theirs.conf"), JSON.stringify(foreign));
     const { stdout, stderr } = await netctl("network", "ls");
     expect(stdout.split("\n").map((line) => line.replace(/^[0-9a-f]{12} +/, ""))).toEqual([
-      "NETWORK ID     NAME     DRIVER    SUBNETS       ATTACHMENTS",
-      "mine     none                    0",
-      "theirs   macvlan   10.9.0.0/24   0",
+      "NETWORK ID     NAME     DRIVER    SCOPE   SUBNETS       ATTACHMENTS",
+      "bridge   bridge    local                 0",
+      "host     host      local                 0",
+      "mine     none      local                 0",
+      "none     none      local                 0",
+      "theirs   macvlan   local   10.9.0.0/24   0",
       "",
     ]);
     expect(stderr).toMatch(/^netctl: warning: passed over .*broken\.conflist: /);
@@ -120,7 +124,7 @@ describe("netctl", () => {
 
   it("finds a network by the beginning of its id", async () => {
     await netctl("network", "create", "mine", "--driver", "none");
-    const id = (await netctl("network", "ls", "-q")).stdout.trim();
+    const id = (await netctl("network", "ls", "-q", "-f", "name=mine")).stdout.trim();
     const removed = await netctl("network", "rm", id);
     // Its plugin is not installed here: nothing was ever made, so nothing can be left.
     expect(removed).toMatchObject({

@@ -21,6 +21,7 @@ import { registerNetworkCreate } from "./network-create.ts";
 import { registerNetworkDisconnect } from "./network-disconnect.ts";
 import { registerNetworkInspect } from "./network-inspect.ts";
 import { registerNetworkLs } from "./network-ls.ts";
+import { registerNetworkPrune } from "./network-prune.ts";
 import { registerNetworkRm } from "./network-rm.ts";
 import { registerPort } from "./port.ts";
 import { registerRepair } from "./repair.ts";
@@ -44,6 +45,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
       registerNetworkRm,
       registerNetworkConnect,
       registerNetworkDisconnect,
+      registerNetworkPrune,
     ],
   ],
   [
