@@ -25,6 +25,7 @@ import { environmentCases } from "./topics/protocol-environment.ts";
 import { stdinCases } from "./topics/protocol-stdin.ts";
 import { versionCases } from "./topics/protocol-versions.ts";
 import { ptpCases } from "./topics/ptp.ts";
+import { sbrCases } from "./topics/sbr.ts";
 import { staticCases } from "./topics/static.ts";
 import { tapCases } from "./topics/tap.ts";
 import { tuningCases } from "./topics/tuning.ts";
@@ -63,6 +64,7 @@ export const topics: readonly Topic[] = [
   },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
+  { name: "sbr", executables: ["sbr", "bridge", "host-local"], cases: sbrCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "ptp", executables: ["ptp", "host-local"], cases: ptpCases },
   { name: "tap", executables: ["tap", "host-local"], cases: tapCases },

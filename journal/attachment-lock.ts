@@ -33,6 +33,19 @@ export function withNetworkLock<Value>(
   return withFileLock(`${runDirectory}/locks/network-${bucketOf([network])}`, action, options);
 }
 
+/**
+ * Runs `action` while nobody else makes something in a container's namespace that several of its attachments share, such
+ * as the numbers of its routing tables. Order: attachment before network before namespace.
+ */
+export function withNamespaceLock<Value>(
+  runDirectory: string,
+  { dev, ino }: { readonly dev: number; readonly ino: number },
+  action: () => Value | Promise<Value>,
+  options: LockOptions,
+): Promise<Value> {
+  return withFileLock(`${runDirectory}/locks/namespace-${bucketOf([`${dev}`, `${ino}`])}`, action, options);
+}
+
 function bucketOf(words: readonly string[]): string {
   return native()
     .crc32(Buffer.from(JSON.stringify(words)))

@@ -1,7 +1,9 @@
 import type { MacAddress } from "#net/mac.ts";
 import { Errno } from "#netlink/errno.ts";
+import { isNetlinkError } from "#netlink/error.ts";
 import { firstLink, getLink, type Link, LinkFlag, setLink } from "#netlink/route/link.ts";
 import type { LinkRef } from "./link.ts";
+import { readLinkAddressing, restoreLinkAddressing } from "./link-addressing.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
 /** What can be set on an interface that another program has made. */
@@ -34,21 +36,25 @@ export function readLinkSettings(namespace: NetworkNamespace, ref: LinkRef): Tun
 }
 
 /**
- * Sets them all by one message and reads them back in the same datagram. Like `ip link set NAME address … mtu …
- * promisc … allmulticast … txqueuelen …`.
- * @throws {NetlinkError} ENODEV; EBUSY for the MAC address of hardware that has to be down for it
+ * Sets them all by one message. Like `ip link set NAME address … mtu … promisc … allmulticast … txqueuelen …`. Drivers
+ * that take no MAC address while the link is up have it down for a moment, and it keeps its addresses and routes.
+ * @throws {NetlinkError} ENODEV
  */
 export function changeLinkSettings(
   namespace: NetworkNamespace,
   ifindex: number,
   settings: LinkSettings,
-): TunableLink | undefined {
-  const [, messages = []] = namespace.transact([
-    setLink(ifindex, settings),
-    getLink(ifindex, { statistics: false }),
-  ]);
-  const link = firstLink(messages);
-  return link && tunable(link);
+): void {
+  try {
+    namespace.transact([setLink(ifindex, settings)]);
+  } catch (error) {
+    if (settings.mac === undefined || !isNetlinkError(error, Errno.EBUSY)) throw error;
+    const addressing = readLinkAddressing(namespace, ifindex);
+    const requests = [{ up: false }, settings, { up: true }].map((changes) => setLink(ifindex, changes));
+    const refused = namespace.attempt(requests).find(({ errno }) => errno !== 0);
+    restoreLinkAddressing(namespace, ifindex, addressing);
+    if (refused?.error) throw refused.error;
+  }
 }
 
 function tunable(link: Link): TunableLink {

@@ -18,6 +18,7 @@ export const plugins = [
   "tuning",
   "bandwidth",
   "dns",
+  "sbr",
 ];
 export const executables = [...plugins, "netctl"];
 

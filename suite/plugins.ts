@@ -20,6 +20,7 @@ const attaching: Readonly<Record<string, Load>> = {
   "overlay-vxlan": async () => (await import("#plugins/overlay-vxlan/main.ts")).overlayVxlan,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
+  sbr: async () => (await import("#plugins/sbr/main.ts")).sbr,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
   dns: async () => (await import("#plugins/dns/main.ts")).dns,
 };
