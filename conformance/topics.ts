@@ -9,6 +9,7 @@ import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
 import { removalCases } from "./topics/bridge-removal.ts";
 import { delegationCases } from "./topics/delegation.ts";
 import { dummyCases } from "./topics/dummy.ts";
+import { firewallCases } from "./topics/firewall.ts";
 import { fuzzCases } from "./topics/fuzz.ts";
 import { hostCases } from "./topics/host.ts";
 import { hostDeviceCases } from "./topics/host-device.ts";
@@ -62,6 +63,7 @@ export const topics: readonly Topic[] = [
     executables: ["portmap", "bridge", "host-local"],
     cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
   },
+  { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
   { name: "sbr", executables: ["sbr", "bridge", "host-local"], cases: sbrCases },

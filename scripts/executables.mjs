@@ -15,6 +15,7 @@ export const plugins = [
   "host-device",
   "overlay-vxlan",
   "portmap",
+  "firewall",
   "tuning",
   "bandwidth",
   "dns",

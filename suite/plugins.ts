@@ -18,6 +18,7 @@ const attaching: Readonly<Record<string, Load>> = {
   dummy: async () => (await import("#plugins/dummy/main.ts")).dummy,
   macvlan: async () => (await import("#plugins/macvlan/main.ts")).macvlan,
   "overlay-vxlan": async () => (await import("#plugins/overlay-vxlan/main.ts")).overlayVxlan,
+  firewall: async () => (await import("#plugins/firewall/main.ts")).firewall,
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
   sbr: async () => (await import("#plugins/sbr/main.ts")).sbr,

@@ -19,7 +19,17 @@ import { compileLauncher, type Ended } from "./launcher-rig.ts";
 import { TestNamespace } from "./test-namespace.ts";
 
 const root = join(import.meta.dirname, "..");
-const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "dns"];
+const pluginNames = [
+  "bridge",
+  "host",
+  "none",
+  "loopback",
+  "host-local",
+  "static",
+  "portmap",
+  "firewall",
+  "dns",
+];
 const pauseMs = 5;
 
 /**

@@ -38,6 +38,8 @@ export interface VerbArguments {
   /** Path; "" if absent. */
   readonly netns?: string;
   readonly args?: string;
+  /** Further variables. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
@@ -126,7 +128,7 @@ export class TestHost {
     plugin: Plugin<PluginHost>,
     verb: Verb,
     config: JsonObject,
-    { containerId, ifName, netns, args, signal }: VerbArguments = {},
+    { containerId, ifName, netns, args, environment, signal }: VerbArguments = {},
   ): Promise<Answer> {
     const outcome = await runVerb(
       plugin,
@@ -139,6 +141,7 @@ export class TestHost {
           CNI_ARGS: args ?? "",
           CNI_PATH: "/nonexistent",
           PATH: process.env["PATH"],
+          ...environment,
         },
         stdin: JSON.stringify(config),
         ...(signal ? { signal } : {}),

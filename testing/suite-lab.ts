@@ -15,7 +15,17 @@ export interface BuiltSuite {
 }
 
 const root = join(import.meta.dirname, "..");
-const pluginNames = ["bridge", "host", "none", "loopback", "host-local", "static", "portmap", "dns"];
+const pluginNames = [
+  "bridge",
+  "host",
+  "none",
+  "loopback",
+  "host-local",
+  "static",
+  "portmap",
+  "firewall",
+  "dns",
+];
 
 export async function buildSuite(): Promise<BuiltSuite> {
   const directory = mkdtempSync(join(tmpdir(), "netctl-suite-"));

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
-import type { AttachmentKey } from "#journal/record.ts";
-import type { IfName } from "#net/ifname.ts";
+import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import type { IpAddress } from "#net/ip.ts";
+import { presentPolicy, retainPolicies } from "#nftables/device-policy.ts";
 import type { ElementRef, Operation, OwnedSetId } from "#nftables/element.ts";
 import { type CheckedPort, ipSpoofElements, ipSpoofRefs, ipSpoofSets } from "#nftables/ip-spoof.ts";
 import { macSpoofElements, macSpoofRefs } from "#nftables/mac-spoof.ts";
@@ -11,9 +11,10 @@ import {
   masqueradeElements,
   masqueradeRefs,
 } from "#nftables/masquerade.ts";
-import { policyElements, policyNumber, presentPolicy, retainPolicies } from "#nftables/network-policy.ts";
+import { networkPolicySets, policyElements, policyNumber } from "#nftables/network-policy.ts";
 import { stillOwned } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { isLastBehind } from "#plugins/last-behind.ts";
 import { ownerOf } from "#plugins/masquerade.ts";
 import { decodeMade, type Made } from "./made.ts";
 
@@ -58,27 +59,14 @@ export async function removeElements(host: PluginHost, key: AttachmentKey, made:
   if (!mayHavePolicy) return;
   await host.nftables.change((view) => {
     const own = stillOwned(view, removals);
-    return device && isLastBehind(device, key, host)
-      ? { remove: [...own, ...presentPolicy(view, device)], add: [] }
+    const isBehind = (record: JournalRecord) => {
+      const other = decodeMade(record);
+      return !other || other.device === device;
+    };
+    return device && isLastBehind(key, "bridge", host, isBehind)
+      ? { remove: [...own, ...presentPolicy(view, networkPolicySets, device)], add: [] }
       : { remove: own, add: [] };
   });
-}
-
-/** With more networks than this, what holds for one is left to the next GC, as looking at all takes too long. */
-const maxNetworksToAsk = 64;
-
-/** True if no other attachment, of whichever network, is behind the interface. */
-function isLastBehind(device: IfName, key: AttachmentKey, { journal }: PluginHost): boolean {
-  if (journal.hasOther(key, "bridge")) return false;
-  const others = journal.networks().filter((network) => network !== key.network);
-  if (others.length > maxNetworksToAsk) return false;
-  return !others.some((network) =>
-    journal.list(network).some((record) => {
-      if (record.plugin !== "bridge") return false;
-      const made = decodeMade(record);
-      return !made || made.device === device;
-    }),
-  );
 }
 
 function checkedPort({ hostVeth, containerMac }: Made, addresses: readonly IpAddress[]): CheckedPort {
@@ -101,7 +89,7 @@ export const ownedSets = [
  * @param leaving an attachment that is being taken back, and is behind none
  */
 export async function releasePolicies(host: PluginHost, leaving?: AttachmentKey): Promise<void> {
-  await retainPolicies(host.nftables, () => devicesInUse(host, leaving));
+  await retainPolicies(host.nftables, networkPolicySets, () => devicesInUse(host, leaving));
 }
 
 /** Undefined where an ADD or a DEL is under way. */

@@ -1,8 +1,9 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AttachmentKey } from "#journal/record.ts";
+import { isPolicyConflict, readPolicyNumber, replacePolicy } from "#nftables/device-policy.ts";
 import type { ElementRef, Operation } from "#nftables/element.ts";
 import { ConflictError } from "#nftables/error.ts";
-import { isPolicyConflict, policyNumber, readPolicyNumber, replacePolicy } from "#nftables/network-policy.ts";
+import { networkPolicySets, policyElements, policyNumber } from "#nftables/network-policy.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { decodeMade, type Made } from "./made.ts";
 
@@ -28,7 +29,7 @@ export async function applyWithPolicy(elements: readonly Operation[], work: Work
       return;
     } catch (error) {
       if (!(error instanceof ConflictError) || attempt === maxAttempts) throw error;
-      if (isPolicyConflict(error)) await settlePolicy(work);
+      if (isPolicyConflict(error, networkPolicySets)) await settlePolicy(work);
       else await removeStale(error, work);
     }
   }
@@ -38,7 +39,7 @@ export async function applyWithPolicy(elements: readonly Operation[], work: Work
 export async function dropPolicy(work: Work): Promise<void> {
   const { made, host } = work;
   if (!made.device) return;
-  const present = await readPolicyNumber(host.nftables, made.device);
+  const present = await readPolicyNumber(host.nftables, networkPolicySets, made.device);
   if (present !== undefined && present !== 0) await settlePolicy(work);
 }
 
@@ -56,7 +57,8 @@ async function settlePolicy({ key, made, host }: Work): Promise<void> {
       `Cannot use ${JSON.stringify(device)} for network ${JSON.stringify(key.network)}: network ${JSON.stringify(record.key.network)} has container ${JSON.stringify(record.key.containerId)} on it, and differs in "internal", "icc", "gatewayMode", "networkIsolation" or "trustedInterfaces"`,
     );
   }
-  await replacePolicy(host.nftables, device, policy);
+  const elements = policyElements(device, policy);
+  await replacePolicy(host.nftables, networkPolicySets, { device, elements });
 }
 
 /** The address is ours: whoever had it before is gone, and has left something behind. */

@@ -1,0 +1,25 @@
+import { CniError, ErrorCode } from "#cni/error.ts";
+import type { CheckRequest } from "#cni/plugin.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { describeAttachment } from "./attachment.ts";
+import { parseFirewallConfig } from "./config.ts";
+import { isIsolated } from "./isolated-port.ts";
+import { decodeMade, madeOf } from "./made.ts";
+import { elementsOf, missingOwnRules } from "./rules.ts";
+
+/** @throws {CniError} 999 with everything that is not as it should be */
+export async function check(request: CheckRequest, host: PluginHost): Promise<void> {
+  const config = parseFirewallConfig(request.config);
+  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const made = madeOf(describeAttachment({ config, key, prevResult: request.prevResult }));
+  const differences = await host.nftables.differences(elementsOf(made, key));
+  const problems = [
+    ...differences.map(({ message }) => `nftables: ${message}`),
+    ...(await missingOwnRules({ key, made, environment: request.environment, host })),
+  ];
+  const port = decodeMade(host.journal.read(key, "firewall"))?.isolatedPort;
+  if (port && !isIsolated(port, host)) {
+    problems.push(`bridge port ${JSON.stringify(port)} is not isolated`);
+  }
+  if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
+}

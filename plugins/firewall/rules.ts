@@ -1,0 +1,164 @@
+import { CniError, ErrorCode } from "#cni/error.ts";
+import type { Environment } from "#cni/plugin.ts";
+import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
+import { crashPoint } from "#machine/crash-point.ts";
+import { isPolicyConflict, presentPolicy, readPolicyNumber, replacePolicy } from "#nftables/device-policy.ts";
+import type { Operation } from "#nftables/element.ts";
+import {
+  admittedElements,
+  admittedRefs,
+  ingressElements,
+  ingressNumber,
+  ingressPolicySets,
+} from "#nftables/ingress-policy.ts";
+import type { IptablesFirewall, IptablesIngress } from "#nftables/iptables-firewall.ts";
+import { stillOwned } from "#nftables/nftables.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import { isLastBehind } from "#plugins/last-behind.ts";
+import { ownerOf } from "#plugins/masquerade.ts";
+import { Firewalld } from "./firewalld.ts";
+import { decodeMade, type Made } from "./made.ts";
+
+/**
+ * The rules of one attachment: elements of the suite's sets, or the reference's chains of iptables, or sources of a zone
+ * of firewalld's.
+ */
+export interface Rules {
+  readonly key: AttachmentKey;
+  readonly made: Made;
+  readonly environment: Environment;
+  readonly host: PluginHost;
+}
+
+/** Elements of the suite's sets that the attachment needs. */
+export function elementsOf(made: Made, key: AttachmentKey): readonly Operation[] {
+  const { backend, addresses } = made;
+  if (backend === "iptables") return [];
+  return [...ingressPart(made), ...(backend === "nftables" ? admittedElements(addresses, ownerOf(key)) : [])];
+}
+
+/** What holds for the whole bridge. */
+function ingressPart({ device, ingressPolicy }: Made): readonly Operation[] {
+  return device && ingressPolicy !== "open" ? ingressElements(device, ingressPolicy) : [];
+}
+
+function iptablesIngress({ device, ingressPolicy }: Made): IptablesIngress | undefined {
+  return device && ingressPolicy !== "open" ? { device, policy: ingressPolicy } : undefined;
+}
+
+function admission({ addresses, adminChain }: Made, key: AttachmentKey) {
+  return { addresses, adminChain, owner: ownerOf(key) };
+}
+
+async function iptablesOf(host: PluginHost): Promise<IptablesFirewall> {
+  const { IptablesFirewall } = await import("#nftables/iptables-firewall.ts");
+  return new IptablesFirewall({ namespacePath: host.kernel.namespace.path });
+}
+
+/** Each is a policy out of the way, or somebody else who was faster. */
+const maxAttempts = 8;
+
+/** @throws {CniError} 7 where another network that is in use wants something else of the same bridge */
+export async function addElements(rules: Rules): Promise<void> {
+  const { key, made, host } = rules;
+  if (made.backend === "iptables") return;
+  if (ingressPart(made).length === 0) await dropPolicy(rules);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await host.nftables.apply(elementsOf(made, key));
+      return;
+    } catch (error) {
+      if (!isPolicyConflict(error, ingressPolicySets) || attempt === maxAttempts) throw error;
+      await settlePolicy(rules);
+    }
+  }
+}
+
+/** Of a bridge that had one before its configuration was changed. */
+async function dropPolicy(rules: Rules): Promise<void> {
+  const { made, host } = rules;
+  if (!made.device) return;
+  const present = await readPolicyNumber(host.nftables, ingressPolicySets, made.device);
+  if (present !== undefined) await settlePolicy(rules);
+}
+
+async function settlePolicy({ key, made, host }: Rules): Promise<void> {
+  const { device, ingressPolicy } = made;
+  if (!device) return;
+  for (const record of host.journal.list()) {
+    if (record.key.network === key.network || record.plugin !== "firewall") continue;
+    if (record.phase === "torn" || record.bootId !== host.bootId) continue;
+    const other = decodeMade(record);
+    if (other?.device !== device || numberOf(other) === numberOf(made)) continue;
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot use "ingressPolicy" ${JSON.stringify(ingressPolicy)} for ${JSON.stringify(device)} in network ${JSON.stringify(key.network)}: network ${JSON.stringify(record.key.network)} has container ${JSON.stringify(record.key.containerId)} on it with ${JSON.stringify(other.ingressPolicy)}`,
+    );
+  }
+  await replacePolicy(host.nftables, ingressPolicySets, { device, elements: ingressPart(made) });
+}
+
+function numberOf({ ingressPolicy }: Made): number {
+  return ingressPolicy === "open" ? 0 : ingressNumber(ingressPolicy);
+}
+
+/** Makes what is not in the suite's own sets. @throws {ProgramError} @throws {FirewalldError} */
+export async function addOwnRules({ key, made, environment, host }: Rules): Promise<void> {
+  if (made.backend === "iptables") {
+    const iptables = await iptablesOf(host);
+    await iptables.admit(admission(made, key));
+    const ingress = iptablesIngress(made);
+    if (ingress) await iptables.restrict(ingress);
+    crashPoint("firewall-iptables-added");
+  } else if (made.backend === "firewalld") {
+    await new Firewalld(environment).addSources(made.zone, made.addresses);
+  }
+}
+
+/** What of that is not there, in words. */
+export async function missingOwnRules({ key, made, environment, host }: Rules): Promise<readonly string[]> {
+  if (made.backend === "iptables") {
+    const missing = await (await iptablesOf(host)).missing(admission(made, key), iptablesIngress(made));
+    return missing.map((rule) => `missing: ${rule}`);
+  }
+  if (made.backend === "nftables") return [];
+  const missing = await new Firewalld(environment).missingSources(made.zone, made.addresses);
+  return missing.map((source) => `firewalld: ${source} is not in zone ${JSON.stringify(made.zone)}`);
+}
+
+/** Takes all of it away, as far as it is still this attachment's, and with the last one what holds for the bridge. */
+export async function removeRules({ key, made, environment, host }: Rules): Promise<void> {
+  const { backend, addresses, device, ingressPolicy } = made;
+  const isLast = () =>
+    device !== undefined && isLastBehind(key, "firewall", host, (record) => isBehind(record, device));
+  if (backend === "iptables") {
+    const iptables = await iptablesOf(host);
+    await iptables.dismiss(admission(made, key));
+    if (device && ingressPolicy !== "open" && isLast()) await iptables.release(device);
+    crashPoint("firewall-iptables-removed");
+    return;
+  }
+  if (backend === "firewalld") await new Firewalld(environment).removeSources(made.zone, addresses);
+  const owner = ownerOf(key);
+  const removals = admittedRefs(addresses).map((ref) => ({ ref, owner }));
+  await host.nftables.change((view) => {
+    const own = stillOwned(view, removals);
+    const policy = device && isLast() ? presentPolicy(view, ingressPolicySets, device) : [];
+    return { remove: [...own, ...policy], add: [] };
+  });
+}
+
+function isBehind(record: JournalRecord, device: string): boolean {
+  const other = decodeMade(record);
+  return !other || other.device === device;
+}
+
+/** @throws {Error} where the backend's program is missing or the kernel refuses, or the service does not answer */
+export async function rulesUsable(
+  backend: Made["backend"],
+  { environment, host }: Pick<Rules, "environment" | "host">,
+): Promise<void> {
+  if (backend === "iptables") await (await iptablesOf(host)).usable();
+  else await host.nftables.usable();
+  if (backend === "firewalld") await new Firewalld(environment).usable();
+}

@@ -1,0 +1,19 @@
+import type { Upkeep } from "#plugins/upkeep.ts";
+import { decodeMade } from "./made.ts";
+import { addOwnRules, elementsOf, missingOwnRules } from "./rules.ts";
+
+/** What other firewalls and their reloads take away of this plugin's attachments, and how it is put back. */
+export const upkeep: Upkeep = {
+  elements(record) {
+    const made = decodeMade(record);
+    return made ? elementsOf(made, record.key) : [];
+  },
+  async missingRules(record, host) {
+    const made = decodeMade(record);
+    return made ? await missingOwnRules({ key: record.key, made, environment: {}, host }) : [];
+  },
+  async restoreRules(record, host) {
+    const made = decodeMade(record);
+    if (made) await addOwnRules({ key: record.key, made, environment: {}, host });
+  },
+};
