@@ -6,6 +6,7 @@ import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { type Directories, type DirectoryOverrides, resolveDirectories } from "#machine/directories.ts";
+import { NetdChains } from "#netd/chain-client.ts";
 import { ResultCache } from "#runtime/cache.ts";
 import type { ChainHost } from "#runtime/chain.ts";
 import { ConfDirectory } from "#runtime/conf-dir.ts";
@@ -65,6 +66,7 @@ export function openWorld(
     path: splitPath(directories.bin),
     environment: forPlugins,
     cache: new ResultCache(directories.results),
+    service: new NetdChains(directories.run),
     ...(signal === undefined ? {} : { signal }),
   };
   const settingsFile = absolute(flags.config || environment["NETCTL_CONFIG"]);

@@ -25,10 +25,16 @@ export function hasPathsOfItsOwn({ environment, json }: Pick<Request, "environme
   const { CNI_NETNS: netns = "", CNI_PATH: path = "" } = environment;
   if (isOwn(netns) || path.split(":").some(isOwn)) return true;
   if (!isJsonObject(json)) return false;
-  // Paths that plugins of the suite take from their configuration.
-  const ipam = field(json, "ipam");
+  const chain = field(json, "plugins");
+  return [json, ...(Array.isArray(chain) ? (chain as readonly unknown[]) : [])].some(namesOwnFile);
+}
+
+/** Paths that plugins of the suite take from their configuration. */
+function namesOwnFile(config: unknown): boolean {
+  if (!isJsonObject(config)) return false;
+  const ipam = field(config, "ipam");
   if (isJsonObject(ipam) && (isOwn(field(ipam, "dataDir")) || isOwn(field(ipam, "resolvConf")))) return true;
-  return isOwn(field(json, "dataDir"));
+  return isOwn(field(config, "dataDir"));
 }
 
 function isOwn(path: unknown): boolean {

@@ -27,6 +27,8 @@ export const maxReplyBytes = 4 * 1024 * 1024;
 
 /** Requests of this name are no plugin's, but for the resolver: from netctl and from plugins that run outside netd. */
 export const namesRequestName = "netctl-names";
+/** Stands where a plugin's name would: one verb of a whole chain (runtime/chain-service.ts). */
+export const chainRequestName = "netctl-chain";
 
 /** Where a process is: a request is only carried out by one to which every path means the same. */
 export interface Locality {

@@ -6,8 +6,9 @@ import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
+import { serveChain } from "./chain.ts";
 import { serveNamesRequest } from "./names-request.ts";
-import { namesRequestName, type Request } from "./protocol.ts";
+import { chainRequestName, namesRequestName, type Request } from "./protocol.ts";
 import type { Caller } from "./server.ts";
 import { type TurnRequest, Turns } from "./turns.ts";
 
@@ -17,6 +18,7 @@ export class Service {
   readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
   readonly #resolver: ResolverService;
   readonly #turns = new Turns();
+  readonly #chains = new Turns();
 
   /** @param plugins all that there are, loaded: requests take turns in the order in which they come */
   constructor(host: PluginHost, plugins: ReadonlyMap<string, Plugin<PluginHost>>, resolver: ResolverService) {
@@ -37,13 +39,30 @@ export class Service {
 
   async #serve(request: Request, caller: Caller): Promise<Outcome> {
     if (request.name === namesRequestName) return await serveNamesRequest(request.stdin, this.#resolver);
+    if (request.name === chainRequestName) {
+      const runOwn = (type: string, call: Call, by: Caller) => this.#runOwn(type, call, by);
+      return await serveChain(request, caller, { turns: this.#chains, runOwn });
+    }
     const plugin = this.#plugins.get(request.name);
     if (!plugin) {
       return fail(new CniError(ErrorCode.Internal, `Cannot run "${request.name}": no plugin of that name`));
     }
     const { environment, stdin, json } = request;
-    const call: Call = { environment, stdin, json, signal: caller.signal };
-    const run = () => runPlugin(plugin, call, this.#host, { isWanted: () => caller.isWaiting() });
+    return await this.#runInTurn(plugin, { environment, stdin, json, signal: caller.signal }, caller);
+  }
+
+  /** A plugin of a chain, where CNI_PATH leads to the suite's own. */
+  async #runOwn(type: string, call: Call, caller: Caller): Promise<Outcome | undefined> {
+    if (!(await this.#host.runner.runsHere?.(type, call.environment))) return undefined;
+    const plugin = this.#plugins.get(type);
+    return plugin && (await this.#runInTurn(plugin, call, caller));
+  }
+
+  /** @param call without a signal for what is carried out whether or not anybody waits for it */
+  async #runInTurn(plugin: Plugin<PluginHost>, call: Call, caller: Caller): Promise<Outcome> {
+    const { signal } = call;
+    const isWanted = () => signal === undefined || caller.isWaiting();
+    const run = () => runPlugin(plugin, call, this.#host, { isWanted });
     // An IPAM plugin is called within the turn of another request, if a foreign plugin delegates to it.
     const subject = isAttaching(plugin) ? subjectOf(call) : undefined;
     if (!subject) return await run();
@@ -51,7 +70,7 @@ export class Service {
     const turn: TurnRequest = {
       network,
       kind: verb,
-      signal: call.signal,
+      signal,
       cancel: () =>
         caller.cancel(
           new CniError(ErrorCode.TryAgainLater, "Cannot go on: a DEL of the same attachment came in"),

@@ -4,18 +4,20 @@ import { decodeResult, encodeResult } from "#cni/result-versions.ts";
 import { atLeast } from "#cni/version.ts";
 import { type AttachmentKey, CacheDamage, type CachedAttachment, type ResultCache } from "./cache.ts";
 import {
-  type AttachmentTarget,
-  callPlugin,
-  PluginFailure,
-  type PluginHost,
-  requireExecutables,
-} from "./plugin-call.ts";
+  attachByPlugins,
+  type ChainOutcome,
+  type ChainPluginsHost,
+  checkByPlugins,
+  detachByPlugins,
+} from "./chain-plugins.ts";
+import type { ChainCall, ChainService } from "./chain-service.ts";
+import { type AttachmentTarget, callPlugin, requireExecutables } from "./plugin-call.ts";
 
 /** What running a chain needs beside the chain. */
-export interface ChainHost extends PluginHost {
+export interface ChainHost extends ChainPluginsHost {
   readonly cache: ResultCache;
-  /** Stops an ADD or a CHECK between and within plugins; what was done is taken back in peace. */
-  readonly signal?: AbortSignal;
+  /** Asked before the plugins are run one by one. */
+  readonly service?: ChainService;
 }
 
 /** Several plugins failed, or one: each as its own error in `errors`. */
@@ -49,8 +51,9 @@ export async function addNetworkList(
   } catch (error) {
     throw new ChainFailure(action, [error], error);
   }
+  const { result, errors } = await runPlugins({ verb: "ADD", list, target }, host);
+  if (result === undefined) throw new ChainFailure(action, errors, errors[0]);
   try {
-    const result = await addPlugins(list, target, host);
     const cached = encodeResult(result, list.cniVersion);
     await host.cache.write({
       ...key,
@@ -60,7 +63,8 @@ export async function addNetworkList(
     });
     return result;
   } catch (error) {
-    const failedUndo = await delPlugins(list, target, host, undefined);
+    const undone = await runPlugins({ verb: "DEL", list, target }, host);
+    const failedUndo = [...undone.errors];
     await host.cache.remove(key).catch((failure: unknown) => failedUndo.push(failure));
     throw new ChainFailure(action, [error, ...failedUndo], error);
   }
@@ -78,7 +82,8 @@ export async function delNetworkList(
   host: ChainHost,
 ): Promise<void> {
   const key = { network: list.name, containerId: target.containerId, ifName: target.ifName };
-  const errors = await delPlugins(list, target, host, await prevResultForDel(list, key, host.cache));
+  const prevResult = await prevResultForDel(list, key, host.cache);
+  const { errors } = await runPlugins({ verb: "DEL", list, target, prevResult }, host);
   if (errors.length > 0)
     throw new ChainFailure(`Cannot detach ${target.ifName} from network "${list.name}"`, errors);
   await host.cache.remove(key);
@@ -107,9 +112,8 @@ export async function checkNetworkList(
     if (cached === undefined) throw new Error("no result of its ADD is cached");
     const prevResult = decodeResult(cached.result, list.cniVersion, "cached result");
     requireExecutables(list, host);
-    const extras = { prevResult, capabilityArgs: target.capabilityArgs };
-    for (const plugin of list.plugins)
-      await callPlugin("CHECK", list, plugin, extras, host, target, host.signal);
+    const [failure] = (await runPlugins({ verb: "CHECK", list, target, prevResult }, host)).errors;
+    if (failure !== undefined) throw failure;
   } catch (error) {
     throw new ChainFailure(`Cannot vouch for ${target.ifName} on network "${list.name}"`, [error], error);
   }
@@ -183,39 +187,28 @@ async function isCached(key: AttachmentKey, cache: ResultCache): Promise<boolean
   }
 }
 
-async function addPlugins(list: NetworkList, target: AttachmentTarget, host: ChainHost): Promise<CniResult> {
-  let result: CniResult | undefined;
-  for (const plugin of list.plugins) {
-    const extras = {
-      capabilityArgs: target.capabilityArgs,
-      ...(result === undefined ? {} : { prevResult: result }),
-    };
-    const reply = await callPlugin("ADD", list, plugin, extras, host, target, host.signal);
-    try {
-      result = decodeResult(reply ?? {}, list.cniVersion);
-    } catch (error) {
-      throw new PluginFailure(plugin.type, "ADD", error);
-    }
+/** In one request where there is a service, and else plugin by plugin. */
+async function runPlugins(call: ChainCall, host: ChainHost): Promise<ChainOutcome> {
+  const served = await runByService(call, host);
+  if (served) return served;
+  const { verb, list, target, prevResult } = call;
+  switch (verb) {
+    case "ADD":
+      return await attachByPlugins(list, target, host);
+    case "DEL":
+      return await detachByPlugins(list, target, host, prevResult);
+    case "CHECK":
+      return await checkByPlugins(list, target, host, prevResult ?? emptyResult);
   }
-  return result ?? emptyResult;
 }
 
-/** DEL of all plugins in reverse order; returns what failed. Not given the signal: half a DEL helps nobody. */
-async function delPlugins(
-  list: NetworkList,
-  target: AttachmentTarget,
-  host: ChainHost,
-  prevResult: CniResult | undefined,
-): Promise<unknown[]> {
-  const errors: unknown[] = [];
-  const extras = {
-    capabilityArgs: target.capabilityArgs,
-    ...(prevResult === undefined ? {} : { prevResult }),
-  };
-  for (const plugin of [...list.plugins].reverse()) {
-    await callPlugin("DEL", list, plugin, extras, host, target).catch((error: unknown) => errors.push(error));
+async function runByService(call: ChainCall, host: ChainHost): Promise<ChainOutcome | undefined> {
+  try {
+    // As where the plugins are run one by one, nothing stops a DEL.
+    return await host.service?.run(call, host, call.verb === "DEL" ? undefined : host.signal);
+  } catch (error) {
+    return { errors: [error] };
   }
-  return errors;
 }
 
 /** Below 0.4.0 DEL has none. A damaged one is as good as none: DEL has to work without it. */

@@ -76,7 +76,11 @@ export function requireExecutables(list: NetworkList, host: PluginHost): void {
 }
 
 /** Variables of a call that this process was itself started with do not go on to the next plugin. */
-function callEnvironment(verb: Verb, host: PluginHost, target: AttachmentTarget | undefined): Environment {
+export function callEnvironment(
+  verb: Verb,
+  host: PluginHost,
+  target: AttachmentTarget | undefined,
+): Environment {
   const inherited = Object.entries(host.environment).filter(([name]) => !name.startsWith("CNI_"));
   const parameters =
     target === undefined

@@ -57,6 +57,7 @@ const exceptions = {
   netctl: [
     "#netd/protocol.ts",
     "#netd/client.ts",
+    "#netd/chain-client.ts",
     "#dns-resolver/messages.ts",
     "#dns-resolver/wire/numbers.ts",
     "#suite/host.ts",
