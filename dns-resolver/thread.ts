@@ -71,6 +71,8 @@ export class ResolverThread {
     const numbered: NumberedOrder = { number, order };
     return await new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject });
+      // Somebody waits, so the process has something to do.
+      this.#port.ref();
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a MessagePort has no origin
       this.#port.postMessage(numbered);
       writeSync(this.#wakeFd, one);
@@ -89,6 +91,7 @@ export class ResolverThread {
     }
     const waiting = this.#waiting.get(report.number);
     this.#waiting.delete(report.number);
+    if (this.#waiting.size === 0) this.#port.unref();
     if (report.op === "done") {
       waiting?.resolve(report.value);
       return;

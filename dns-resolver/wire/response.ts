@@ -10,6 +10,8 @@ export interface Response {
   readonly questionBytes: number;
   readonly rcode: number;
   readonly isTruncated: boolean;
+  /** Where the name that was asked for is written out again: in our letters, which each client gets in its own. */
+  readonly nameOffsets: readonly number[];
   /** Where TTLs stand. */
   readonly ttlOffsets: readonly number[];
   /** For how long it may be kept, in seconds: RFC 1035 for what there is, RFC 2308 for what is not; 0 for an error. */
@@ -41,6 +43,7 @@ export function parseResponse(message: Uint8Array): Response | undefined {
   const counts = [u16(message, 6), u16(message, 8), u16(message, 10)] as const;
   const kept = [0, 0, 0];
   const ttlOffsets: number[] = [];
+  const nameOffsets: number[] = [];
   let ttl = Infinity;
   let negative = Infinity;
   let rcode = flags & Flag.Rcode;
@@ -61,6 +64,7 @@ export function parseResponse(message: Uint8Array): Response | undefined {
       } else if (cut < 0) {
         kept[section] = (kept[section] ?? 0) + 1;
         ttlOffsets.push(fixed + 4);
+        if (isQuestionName(message, start, fixed, questionEnd)) nameOffsets.push(start);
         const recordTtl = ttlAt(message, fixed + 4);
         if (section < 2) ttl = Math.min(ttl, recordTtl);
         // MINIMUM is the last of SOA's numbers (RFC 1035 section 3.3.13).
@@ -89,10 +93,22 @@ export function parseResponse(message: Uint8Array): Response | undefined {
       questionBytes: questionEnd + 4 - headerBytes,
       rcode,
       isTruncated,
+      nameOffsets,
       ttlOffsets,
       ttlSeconds: known && !isTruncated && Number.isFinite(seconds) ? seconds : 0,
     };
   }
+}
+
+function isQuestionName(message: Uint8Array, start: number, end: number, questionEnd: number): boolean {
+  if (end - start !== questionEnd - headerBytes) return false;
+  for (let at = start, other = headerBytes; at < end; at++, other++) {
+    const a = message[at] as number;
+    const b = message[other] as number;
+    const isLetter = (a | 0x20) >= 0x61 && (a | 0x20) <= 0x7a;
+    if (a !== b && (!isLetter || (a ^ b) !== 0x20)) return false;
+  }
+  return true;
 }
 
 /**
@@ -106,6 +122,10 @@ export function answerFrom(response: Response, query: Query, ageSeconds: number)
   const bytes = new Uint8Array(bodyBytes + edns);
   bytes.set(fits ? response.bytes : response.bytes.subarray(0, headerBytes));
   bytes.set(query.question, headerBytes);
+  if (fits) {
+    const name = query.question.subarray(0, -4);
+    for (const at of response.nameOffsets) bytes.set(name, at);
+  }
   bytes[0] = query.id >> 8;
   bytes[1] = query.id & 0xff;
   const upstream = u16(response.bytes, 2);
