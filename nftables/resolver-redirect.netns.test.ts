@@ -1,16 +1,23 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { addResolverRedirect, hasResolverRedirect, removeResolverRedirect } from "./resolver-redirect.ts";
 
 let container: TestNamespace;
 let fd: number;
+let directory: string;
+let file: string;
 beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "netctl-redirect-"));
+  file = join(directory, "script.js");
   container = TestNamespace.create("redirect");
   fd = openSync(container.path, "r");
 });
 afterEach(() => {
   closeSync(fd);
+  rmSync(directory, { recursive: true });
   container.remove();
 });
 
@@ -45,23 +52,30 @@ test("what is missing, or leads elsewhere, is noticed; what is not there is remo
 test("both protocols get through to the port behind, and the container keeps port 53 for itself", () => {
   addResolverRedirect(fd, 65_053);
   const script = `
-    import socket, threading
-    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.11", 65053))
-    t = socket.socket(); t.bind(("127.0.0.11", 65053)); t.listen()
-    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.bind(("0.0.0.0", 53))
-    listener = socket.socket(); listener.bind(("0.0.0.0", 53)); listener.listen()
-    def serve():
-        data, peer = u.recvfrom(4096); u.sendto(data + b"!", peer)
-        c, _ = t.accept(); c.sendall(c.recv(10) + b"x" * 200000); c.close()
-    threading.Thread(target=serve, daemon=True).start()
-    c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); c.settimeout(5); c.connect(("127.0.0.11", 53))
-    c.send(b"udp"); print(c.recv(100).decode())
-    c = socket.socket(); c.settimeout(5); c.connect(("127.0.0.11", 53)); c.sendall(b"tcp"); n = 0
-    while True:
-        data = c.recv(65536)
-        if not data: break
-        n += len(data)
-    print(n)
-  `.replace(/^ {4}/gm, "");
-  expect(container.run(`python3 - <<'END'\n${script}\nEND`)).toBe("udp!\n200003\n");
+    const { createSocket } = require("node:dgram");
+    const { createServer, connect } = require("node:net");
+    const [port, address] = [65053, "127.0.0.11"];
+    const resolver = createSocket("udp4");
+    resolver.on("message", (data, peer) => resolver.send(data + "!", peer.port, peer.address));
+    const listener = createServer((socket) => socket.once("data", (data) => socket.end(data + "x".repeat(200000))));
+    const ready = [
+      new Promise((done) => resolver.bind(port, address, done)),
+      new Promise((done) => listener.listen(port, address, done)),
+      new Promise((done) => createSocket("udp4").bind(53, "0.0.0.0", done)),
+      new Promise((done) => createServer().listen(53, "0.0.0.0", done)),
+    ];
+    Promise.all(ready).then(() => {
+      const client = createSocket("udp4");
+      client.connect(53, address, () => client.send("udp"));
+      client.on("message", (answer) => {
+        console.log(String(answer));
+        let length = 0;
+        connect(53, address, function () { this.write("tcp"); })
+          .on("data", (piece) => (length += piece.length))
+          .on("end", () => { console.log(length); process.exit(); });
+      });
+    });
+  `;
+  writeFileSync(file, script);
+  expect(container.run(`${process.execPath} ${file}`)).toBe("udp!\n200003\n");
 });

@@ -1,0 +1,167 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { NamesRig, type RigContainer } from "#testing/names-rig.ts";
+import { type BuiltService, buildService } from "#testing/netd-lab.ts";
+
+let service: BuiltService;
+let rig: NamesRig;
+let web: RigContainer;
+beforeAll(async () => {
+  service = await buildService();
+});
+afterAll(() => service.remove());
+beforeEach(async () => {
+  rig = new NamesRig(service);
+  await rig.startServer("10.9.0.1", "one");
+  await rig.startNetd();
+  web = await rig.container("web", { names: ["web"] });
+});
+afterEach(async () => {
+  await rig.remove();
+});
+
+/** How often the server has been asked for a name: over UDP, over TCP. */
+function countOf(name: string, server = "10.9.0.1"): string {
+  return rig.host.run(`dig +short @${server} count.${name} TXT`).trim().replaceAll('"', "");
+}
+
+test("names that are nobody's here are the host's servers' to answer, once while they hold", () => {
+  expect(rig.dig(web, "example.test")).toEqual(["192.0.2.1"]);
+  expect(rig.dig(web, "EXAMPLE.test +noedns")).toEqual(["192.0.2.1"]);
+  expect(rig.dig(web, "example.test +tcp +bufsize=4096")).toEqual(["192.0.2.1"]);
+  expect(countOf("example.test")).toBe("1 0");
+  expect(rig.digWhole(web, "Example.TEST")).toMatch(/^Example\.TEST\.\s+\d+\s+IN\s+A\s+192\.0\.2\.1$/m);
+  expect(rig.dig(web, "-x 192.0.2.55")).toEqual(["outside.test."]);
+  // Containers that have the same servers share what is known.
+  expect(rig.digWhole(web, "nx.test")).toMatch(/status: NXDOMAIN/);
+  expect(rig.digWhole(web, "nx.test AAAA")).toMatch(/status: NXDOMAIN/);
+  expect(rig.digWhole(web, "nx.test")).toMatch(/AUTHORITY: 1/);
+  expect(rig.digWhole(web, "none.test")).toMatch(/status: NOERROR.*\n.*ANSWER: 0, AUTHORITY: 1/);
+  expect(rig.digWhole(web, "none.test")).toMatch(/status: NOERROR/);
+  expect(countOf("nx.test")).toBe("2 0");
+  expect(countOf("none.test")).toBe("1 0");
+});
+
+test("what has expired is asked for again", async () => {
+  expect(rig.dig(web, "short.test")).toEqual(["192.0.2.1"]);
+  while (countOf("short.test") === "1 0") rig.dig(web, "short.test");
+  expect(rig.digWhole(web, "example.test")).toMatch(/\s60\s+IN\s+A/);
+  let ttl = "60";
+  while (ttl === "60") ttl = /\s(\d+)\s+IN\s+A/.exec(rig.digWhole(web, "example.test +noedns"))?.[1] ?? "";
+  expect(Number(ttl)).toBeLessThan(60);
+});
+
+test("equal questions at the same time are one, and every one of them is answered", async () => {
+  const asked = await Promise.all(
+    Array.from({ length: 20 }, () => web.namespace.runAsync("dig +short @127.0.0.11 late.test")),
+  );
+  expect(new Set(asked)).toEqual(new Set(["192.0.2.1\n"]));
+  expect(countOf("late.test")).toBe("1 0");
+});
+
+test("answers that are cut are fetched over TCP, and those that are not ours are passed over", () => {
+  expect(rig.dig(web, "big.test +bufsize=4096")).toHaveLength(200);
+  expect(countOf("big.test")).toBe("1 1");
+  expect(rig.digWhole(web, "big.test +ignore +noedns")).toMatch(/flags: qr tc rd ra;.* ANSWER: 0/);
+  expect(rig.dig(web, "forged.test")).toEqual(["192.0.2.1"]);
+  // Asked in random case: one that answers in another is asked again over TCP.
+  expect(rig.dig(web, "lower.case.and.some.letters.test")).toEqual(["192.0.2.1"]);
+  expect(countOf("lower.case.and.some.letters.test")).toBe("1 1");
+});
+
+test("a server that does not know EDNS is asked without", () => {
+  expect(rig.dig(web, "plain.test")).toEqual(["192.0.2.1"]);
+  expect(countOf("plain.test")).toBe("2 0");
+});
+
+test("the next server is asked when one fails, is slow, or is not there", async () => {
+  await rig.startServer("10.9.0.2", "two");
+  expect(rig.dig(web, "firstfails.test")).toEqual(["192.0.2.2"]);
+  expect(rig.dig(web, "slow.test")).toEqual(["192.0.2.2"]);
+  rig.setServers("10.9.0.3", "10.9.0.2");
+  while (rig.dig(web, "whoami.test TXT")[0] !== '"two"') rig.dig(web, `x${Math.random()}.test`);
+  expect(rig.digWhole(web, "servfail.test")).toMatch(/status: SERVFAIL/);
+  expect(rig.digWhole(web, "refused.test")).toMatch(/status: SERVFAIL/);
+});
+
+test("there is always an answer: SERVFAIL before anybody gives up, at once where nobody listens", () => {
+  const answer = rig.digWhole(web, "drop.test");
+  expect(answer).toMatch(/status: SERVFAIL/);
+  expect(Number(/Query time: (\d+)/.exec(answer)?.[1])).toBeLessThan(5000);
+  rig.setServers("10.9.0.2");
+  for (;;) {
+    const refused = rig.digWhole(web, `gone${Math.random()}.test`);
+    if (!refused.includes("SERVFAIL")) continue;
+    expect(Number(/Query time: (\d+)/.exec(refused)?.[1])).toBeLessThan(1000);
+    break;
+  }
+});
+
+test("a container with internal networks only learns nothing from outside, at once", async () => {
+  const inner = await rig.container("inner", {
+    names: ["inner"],
+    networks: ["net7"],
+    dns: { internal: true },
+  });
+  for (const words of [
+    "secret.example.test",
+    "single",
+    "example.test +tcp",
+    "-x 192.0.2.55",
+    "example.test TXT",
+  ]) {
+    expect(rig.digWhole(inner, words), words).toMatch(/status: NXDOMAIN/);
+  }
+  expect(rig.dig(inner, "inner")).toHaveLength(1);
+  expect(countOf("secret.example.test")).toBe("0 0");
+  expect(countOf("example.test")).toBe("0 0");
+  // In one network that is not, it may.
+  const options = { networks: ["net7", "net1"], dns: { internal: true } };
+  const both = rig.namespace("names-both");
+  await rig.attach({ id: "both", namespace: both, network: "net7", index: 0, options });
+  await rig.attach({
+    id: "both",
+    namespace: both,
+    network: "net1",
+    index: 1,
+    options: { ...options, dns: {} },
+  });
+  expect(rig.dig({ namespace: both }, "example.test")).toEqual(["192.0.2.1"]);
+});
+
+test("servers of a container's own are asked from where it is, and by it alone", async () => {
+  const server = await rig.container("server", { names: ["server"] });
+  await rig.startServer("127.0.0.1", "two", server.namespace);
+  const own = await rig.container("own", { asked: { servers: ["127.0.0.1"] } });
+  await rig.startServer("127.0.0.1", "own", own.namespace);
+  expect(rig.dig(own, "whoami.test TXT")).toEqual(['"own"']);
+  expect(rig.dig(web, "whoami.test TXT")).toEqual(['"one"']);
+  const result = await rig.container("searching", {
+    asked: { servers: ["10.9.0.1"], searches: ["lab.test"], options: ["ndots:2"] },
+  });
+  expect(result.results["net1"]?.dns).toEqual({
+    nameservers: ["127.0.0.11"],
+    search: ["lab.test"],
+    options: ["ndots:2"],
+  });
+});
+
+test("a server that asks us back for what we ask of it makes no loop", async () => {
+  const looping = await rig.container("looping", { asked: { servers: ["127.0.0.11", "127.0.0.1"] } });
+  // dnsmasq would do; a relay of ten lines does as well.
+  looping.namespace.run(`${process.execPath} -e '
+    const { createSocket } = require("node:dgram");
+    const relay = createSocket("udp4");
+    relay.on("message", (bytes, peer) => {
+      const up = createSocket("udp4");
+      up.on("message", (answer) => { relay.send(answer, peer.port, peer.address); up.close(); });
+      up.send(bytes, 53, "127.0.0.11");
+    });
+    relay.bind(53, "127.0.0.1", () => process.stdout.write("ready"));
+    setTimeout(() => process.exit(), 20000).unref();
+  ' > /dev/null 2>&1 &
+  sleep 0.3`);
+  const answer = rig.digWhole(looping, "round.and.round.test");
+  expect(answer).toMatch(/status: SERVFAIL/);
+  expect(rig.dig(looping, "web")).toHaveLength(1);
+  rig.host.run("true");
+});
