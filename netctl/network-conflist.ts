@@ -4,6 +4,7 @@ import { formatIp } from "#net/ip.ts";
 import { networkId } from "#runtime/network-id.ts";
 import type { Driver, NetworkDefinition } from "./network-definition.ts";
 import { type SubnetDefinition, spansOf } from "./network-subnets.ts";
+import { isWireDriver, renderWire } from "./network-wire.ts";
 
 /**
  * What only netctl needs to know of a network, kept in its conflist under the key `netctl`; every runtime
@@ -61,7 +62,7 @@ export function renderConflist(
     plugins:
       definition.driver === "bridge"
         ? [renderBridge(definition, subnets, made.leases), ...renderPortmap(definition)]
-        : [{ type: definition.driver }],
+        : [renderOther(definition, subnets, made.leases)],
   };
 }
 
@@ -72,6 +73,15 @@ function noteSubnet({ subnet, range, aux }: SubnetDefinition): SubnetNotes {
     ...(range === undefined ? {} : { ipRange: formatCidr(range) }),
     auxAddresses,
   };
+}
+
+function renderOther(
+  { driver, wire, internal }: NetworkDefinition,
+  subnets: readonly SubnetDefinition[],
+  leases: string | undefined,
+): JsonObject {
+  if (!isWireDriver(driver) || wire === undefined) return { type: driver };
+  return renderWire({ driver, wire, internal }, subnets, { ranges: subnets.map(renderRanges), leases });
 }
 
 function renderBridge(

@@ -14,6 +14,7 @@ import {
   predefinedNames,
 } from "./network-definition.ts";
 import { listNetworks, type Network } from "./network-listing.ts";
+import { isWireDriver, requireParent } from "./network-wire.ts";
 import { createOverlayNetwork } from "./overlay-network.ts";
 import { chooseSubnets } from "./subnet-choice.ts";
 import type { World } from "./world.ts";
@@ -54,7 +55,7 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
     .option("--internal", "no way out of the network, and none in")
     .option("--attachable", "taken for Docker's sake: every network is")
     .option("--scope <scope>", "taken for Docker's sake: local")
-    .option("--ipam-driver <driver>", "taken for Docker's sake: default")
+    .option("--ipam-driver <driver>", "default; of macvlan and ipvlan also dhcp and none")
     .option("--json", "print the configuration that was written")
     .addHelpText(
       "after",
@@ -64,6 +65,8 @@ Examples:
   netctl network create web --subnet 10.77.0.0/24 --gateway 10.77.0.254 --ip-range 10.77.0.128/25
   netctl network create web --ipv6 -o com.docker.network.driver.mtu=1400
   netctl network create database --internal --label tier=data
+  netctl network create -d macvlan -o parent=eth0.10 --subnet 192.168.10.0/24 --gateway 192.168.10.1 iot
+  netctl network create -d macvlan -o parent=eth0 --ipam-driver dhcp home
   netctl network create lan -o gateway_mode_ipv4=routed -o icc=false`,
     )
     .action((name: string, flags: NetworkCreateFlags, command) =>
@@ -100,6 +103,7 @@ export async function networkCreate(
     ipv4: flags.ipv4,
     ipv6: flags.ipv6 === true,
     internal: flags.internal === true,
+    ...(flags.ipamDriver === undefined ? {} : { ipamDriver: flags.ipamDriver }),
   });
   const conflist = await createNetwork(definition, world);
   if (flags.json === true) writeJson(world.io, conflist);
@@ -108,8 +112,9 @@ export async function networkCreate(
 }
 
 /** Of flags that Docker has and netctl needs not, what can't be meant here. */
-function refuseForeign({ scope = "local", ipamDriver = "default" }: NetworkCreateFlags): void {
+function refuseForeign({ driver, scope = "local", ipamDriver = "default" }: NetworkCreateFlags): void {
   if (scope !== "local") throw new UsageFailure(`Cannot use --scope ${scope}: networks are of this host`);
+  if (isWireDriver(driver)) return;
   if (ipamDriver !== "default" && ipamDriver !== "host-local") {
     throw new UsageFailure(`Cannot use --ipam-driver ${ipamDriver}: expected default or host-local`);
   }
@@ -135,7 +140,10 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
   if (others.some((other) => other.name === name))
     throw new Failure(`network with name ${name} already exists`);
   const isBridge = definition.driver === "bridge";
-  const subnets = isBridge ? await chooseSubnets(definition, others, world) : [];
+  const { wire } = definition;
+  if (wire !== undefined) requireParent(wire, world);
+  const hasSubnets = isBridge || wire?.ipam === "host-local";
+  const subnets = hasSubnets ? await chooseSubnets(definition, others, world) : [];
   const conflist = renderConflist(definition, subnets, {
     createdAt: new Date().toISOString(),
     ownsBridge: isBridge && checkBridge(definition, others, world),

@@ -145,7 +145,7 @@ describe("parseNetworkDefinition()", () => {
     [{ name: "a/b" }, 'Cannot name a network "a/b"'],
     [{ name: "-a" }, 'Cannot name a network "-a"'],
     [{ name: "a".repeat(129) }, "at most 128"],
-    [{ driver: "brigde" }, 'Cannot use driver "brigde": expected one of bridge, host, none'],
+    [{ driver: "brigde" }, 'Cannot use driver "brigde": expected one of bridge, macvlan, ipvlan, host, none'],
     [{ driver: "none", internal: true }, "Cannot use --internal with driver none"],
     [{ ipv4: false }, "without IPv4 and without IPv6"],
     [{ ipv4: false, ipv6: true, subnets: ["10.1.0.0/24"] }, "Cannot use an IPv4 --subnet without IPv4"],

@@ -1,8 +1,9 @@
 import { UsageFailure } from "./failure.ts";
 import { type NetworkSettings, readNetworkOptions } from "./network-options.ts";
 import { parseSubnets, type SubnetRequest } from "./network-subnets.ts";
+import { isWireDriver, readWireOptions, type WireSettings, wireDrivers } from "./network-wire.ts";
 
-export const drivers = ["bridge", "host", "none"] as const;
+export const drivers = ["bridge", ...wireDrivers, "host", "none"] as const;
 export type Driver = (typeof drivers)[number];
 
 /** The words of `network create`, as they were typed. */
@@ -20,6 +21,8 @@ export interface NetworkWords {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly internal: boolean;
+  /** "default" if absent. */
+  readonly ipamDriver?: string;
 }
 
 export interface NetworkDefinition {
@@ -32,6 +35,8 @@ export interface NetworkDefinition {
   readonly ipv6: boolean;
   readonly internal: boolean;
   readonly settings: NetworkSettings;
+  /** Of macvlan and ipvlan, whose `settings` are empty. */
+  readonly wire?: WireSettings;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
 }
@@ -61,7 +66,7 @@ export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
   }
   const labels = readPairs(words.labels, "label");
   const given = readPairs(words.options, "option");
-  if (driver !== "bridge") {
+  if (driver !== "bridge" && !isWireDriver(driver)) {
     refuseForDriver(words, driver);
     return {
       name: words.name,
@@ -76,18 +81,25 @@ export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
     };
   }
   const options = { ...words.defaultOptions, ...given };
-  const settings = readNetworkOptions(options);
+  const wire = isWireDriver(driver)
+    ? readWireOptions(driver, options, words.ipamDriver ?? "default")
+    : undefined;
+  const settings = wire === undefined ? readNetworkOptions(options) : {};
+  const { ipv4: ipv4Option, ipv6: ipv6Option } = wire ?? settings;
   const subnets = parseSubnets(words);
   const has = (family: 4 | 6) => subnets.some(({ subnet }) => subnet.address.family === family);
-  const wantsIpv4 = words.ipv4 && settings.ipv4 !== false;
+  const wantsIpv4 = words.ipv4 && ipv4Option !== false;
   if (!wantsIpv4 && has(4)) throw new UsageFailure("Cannot use an IPv4 --subnet without IPv4");
-  const ipv6 = words.ipv6 || settings.ipv6 === true || has(6);
+  const ipv6 = words.ipv6 || ipv6Option === true || has(6);
   // An IPv6 subnet alone is a wish for a network without IPv4.
   const ipv4 = wantsIpv4 && (has(4) || subnets.length === 0);
   if (!ipv4 && !ipv6) throw new UsageFailure("Cannot create a network without IPv4 and without IPv6");
   const definition = { name: words.name, driver, subnets, ipv4, ipv6, internal: words.internal };
+  if (wire !== undefined && wire.ipam !== "host-local" && subnets.length > 0) {
+    throw new UsageFailure(`Cannot use --subnet with --ipam-driver ${wire.ipam}`);
+  }
   refuseContradictions(definition, settings);
-  return { ...definition, settings, options, labels };
+  return { ...definition, settings, ...(wire === undefined ? {} : { wire }), options, labels };
 }
 
 function refuseForDriver(words: NetworkWords, driver: Driver): void {

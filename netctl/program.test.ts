@@ -43,7 +43,7 @@ describe("netctl", () => {
     [["network", "create"], "netctl: missing required argument 'name'\n"],
     [
       ["network", "create", "x", "--driver", "overlay"],
-      'netctl: Cannot use driver "overlay": expected one of bridge, host, none\n',
+      'netctl: Cannot use driver "overlay": expected one of bridge, macvlan, ipvlan, host, none\n',
     ],
     [["sandbox", "exec", "a", "--"], "netctl: Cannot run a command in sandbox a: none was given after --\n"],
     [

@@ -42,7 +42,8 @@ export async function chooseSubnets(
   const onHost = await subnetsOfHost(world);
   const asked = definition.subnets.filter(({ subnet }) => !isSizeOnly(subnet));
   for (const { subnet } of asked) refuseTaken(subnet, taken);
-  for (const { subnet } of asked) {
+  // On a wire, the host is there as well.
+  for (const { subnet } of definition.wire === undefined ? asked : []) {
     const shadowed = onHost.find(({ cidr }) => overlaps(cidr, subnet));
     if (shadowed === undefined) continue;
     world.io.stderr(

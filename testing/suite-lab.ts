@@ -17,6 +17,7 @@ export interface BuiltSuite {
 const root = join(import.meta.dirname, "..");
 const pluginNames = [
   "bridge",
+  "macvlan",
   "host",
   "none",
   "loopback",
