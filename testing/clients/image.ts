@@ -10,7 +10,13 @@ export const imageName = "localhost/netctl/busybox:1";
  * `ctr image import`, `podman load` and CRI take it. Needs Debian's busybox-static.
  * @returns path of the archive
  */
-export function writeBusyboxImage(directory: string): string {
+export function writeBusyboxImage(
+  directory: string,
+  image: { readonly name: string; readonly command: readonly string[] } = {
+    name: imageName,
+    command: ["sh"],
+  },
+): string {
   const busybox = "/bin/busybox";
   const root = join(directory, "root");
   for (const each of ["bin", "etc", "proc", "sys", "dev", "tmp", "root"]) {
@@ -31,13 +37,13 @@ export function writeBusyboxImage(directory: string): string {
   const config = JSON.stringify({
     architecture,
     os: "linux",
-    config: { Env: ["PATH=/bin"], Cmd: ["sh"], WorkingDir: "/" },
+    config: { Env: ["PATH=/bin"], Cmd: image.command, WorkingDir: "/" },
     rootfs: { type: "layers", diff_ids: [`sha256:${digest(readFileSync(layer))}`] },
     history: [{ created_by: "netctl's tests" }],
   });
   const configName = `${digest(Buffer.from(config))}.json`;
   writeFileSync(join(directory, configName), config);
-  const manifest = [{ Config: configName, RepoTags: [imageName], Layers: ["layer.tar"] }];
+  const manifest = [{ Config: configName, RepoTags: [image.name], Layers: ["layer.tar"] }];
   writeFileSync(join(directory, "manifest.json"), JSON.stringify(manifest));
   const archive = join(directory, "busybox.tar");
   execFileSync("tar", ["-C", directory, "-cf", archive, "manifest.json", configName, "layer.tar"]);
