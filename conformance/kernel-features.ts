@@ -13,6 +13,7 @@ const probes = {
   ip6tables: "ip6tables -t nat -A POSTROUTING -s 2001:db8::1 -m comment --comment probe -j MASQUERADE",
   ifb: "ip link add probe type ifb",
   htb: "ip link add p4 type veth peer name p5; tc qdisc add dev p4 root htb",
+  vrf: "ip link add p9 type vrf table 100",
   macvlan: "ip link add p6 type veth peer name p7; ip link add link p6 name p8 type macvlan",
   "8021q": "ip link add p9 type veth peer name p10; ip link add link p9 name p11 type vlan id 5",
   ipvlan: "ip link add p12 type veth peer name p13; ip link add link p12 name p14 type ipvlan",

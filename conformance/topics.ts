@@ -31,6 +31,7 @@ import { staticCases } from "./topics/static.ts";
 import { tapCases } from "./topics/tap.ts";
 import { tuningCases } from "./topics/tuning.ts";
 import { vlanCases } from "./topics/vlan.ts";
+import { vrfCases } from "./topics/vrf.ts";
 
 /** Everything the kit checks, in the order of the table. */
 export const topics: readonly Topic[] = [
@@ -66,6 +67,7 @@ export const topics: readonly Topic[] = [
   { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
+  { name: "vrf", executables: ["vrf", "bridge", "host-local"], cases: vrfCases },
   { name: "sbr", executables: ["sbr", "bridge", "host-local"], cases: sbrCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },
   { name: "ptp", executables: ["ptp", "host-local"], cases: ptpCases },

@@ -22,6 +22,7 @@ const attaching: Readonly<Record<string, Load>> = {
   portmap: async () => (await import("#plugins/portmap/main.ts")).portmap,
   bandwidth: async () => (await import("#plugins/bandwidth/main.ts")).bandwidth,
   sbr: async () => (await import("#plugins/sbr/main.ts")).sbr,
+  vrf: async () => (await import("#plugins/vrf/main.ts")).vrf,
   tuning: async () => (await import("#plugins/tuning/main.ts")).tuning,
   dns: async () => (await import("#plugins/dns/main.ts")).dns,
 };
