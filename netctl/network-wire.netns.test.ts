@@ -33,8 +33,8 @@ const plugin = async (network: string): Promise<unknown> => {
 describe("network create -d macvlan", () => {
   it("puts containers on the parent's wire, by the addresses and the way out that were given", async () => {
     const { stderr, exitCode } = await lab.netctl(
-      ...["network", "create", "-d", "macvlan", "-o", "parent=up0", "-o", "host_access=true"],
-      ...["--subnet", "10.1.0.0/24", "--gateway", "10.1.0.1", "--ip-range", "10.1.0.128/25", "home"],
+      ..."network create -d macvlan -o parent=up0 -o host_access=true home".split(" "),
+      ..."--subnet 10.1.0.0/24 --gateway 10.1.0.1 --ip-range 10.1.0.128/25".split(" "),
     );
     expect([exitCode, stderr]).toEqual([0, ""]);
     await lab.ok("sandbox", "create", "alice", "--network", "home");
@@ -80,8 +80,8 @@ describe("network create -d macvlan", () => {
 
 it("network create -d ipvlan knows its modes and flags", async () => {
   await lab.ok(
-    ...["network", "create", "-d", "ipvlan", "-o", "parent=up0.10", "-o", "ipvlan_mode=l3"],
-    ...["-o", "ipvlan_flag=private", "--subnet", "10.7.0.0/24", "far"],
+    ..."network create -d ipvlan -o parent=up0.10 -o ipvlan_mode=l3".split(" "),
+    ..."-o ipvlan_flag=private --subnet 10.7.0.0/24 far".split(" "),
   );
   expect(await plugin("far")).toMatchObject({
     type: "ipvlan",
