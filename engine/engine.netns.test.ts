@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestEtcd } from "#testing/etcd.ts";
 import type { Change, Engine } from "./engine.ts";
-import { CompactedError, EngineError } from "./error.ts";
+import { CompactedError, EngineError, RewoundError } from "./error.ts";
 import { EtcdEngine } from "./etcd/etcd.ts";
 import { LocalEngine } from "./local.ts";
 
@@ -234,6 +234,23 @@ describe("etcd", () => {
     });
     await expect(collect(engine, "/c/", revision, 1)).rejects.toThrow(CompactedError);
     await engine.close();
+  });
+
+  test("a watch of a store that was emptied is refused, and does not wait for ever", async () => {
+    const own = await TestEtcd.start();
+    const engine = new EtcdEngine({ endpoints: own.endpoints });
+    try {
+      for (let count = 0; count < 5; count++) await engine.commit([{ kind: "put", key: "/e/0", value: "0" }]);
+      const { revision } = await engine.list("/e/");
+      const changes = collect(engine, "/e/", revision + 1, 1);
+      await own.kill(0);
+      own.empty(0);
+      own.spawn(0);
+      await expect(changes).rejects.toThrow(RewoundError);
+    } finally {
+      await engine.close();
+      await own.remove();
+    }
   });
 
   test("a cluster that loses its leader serves on, and one without a majority says so", async () => {

@@ -84,6 +84,7 @@ export interface Engine {
    * Changes below `prefix` from revision `from` on, without a gap, until `signal` is aborted. Goes on by itself after a
    * lost connection, from the last revision that was delivered.
    * @throws {CompactedError} when the store has forgotten what lies between: list again, and compare
+   * @throws {RewoundError} when the store has not come so far yet, and so is not the one that was listed
    */
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<Changes>;
   /** @throws {EngineError} */
@@ -92,6 +93,8 @@ export interface Engine {
   keepAlive(lease: Lease): Promise<boolean>;
   /** Its keys vanish now. @throws {EngineError} */
   revokeLease(lease: Lease): Promise<void>;
+  /** Drops what is connected: this host's address has changed, and nobody would say so. Watches go on by themselves. */
+  reconnect(): void;
   /** Never throws: what is wrong is in it. */
   status(): Promise<EngineStatus>;
   close(): Promise<void>;

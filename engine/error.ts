@@ -32,3 +32,12 @@ export class CompactedError extends Error {
     this.oldest = oldest;
   }
 }
+
+/** The store is at an earlier revision than one that it has answered with: it was restored from a copy, or emptied. */
+export class RewoundError extends Error {
+  override readonly name: string = "RewoundError";
+
+  constructor(revision: number, seen: number) {
+    super(`The store is at revision ${revision}, and was at ${seen}`);
+  }
+}

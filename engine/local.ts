@@ -227,6 +227,10 @@ export class LocalEngine implements Engine {
     if (keys.size > 0) await this.commit([...keys].map((key) => ({ kind: "clear", key })));
   }
 
+  reconnect(): void {
+    // There is no connection.
+  }
+
   status(): Promise<EngineStatus> {
     return Promise.resolve({ problems: [], isReadOnly: false, revision: this.#revision });
   }

@@ -2,7 +2,7 @@ import { readFileSync, renameSync, rmSync, watch, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes, Engine, Snapshot } from "#engine/engine.ts";
-import { CompactedError } from "#engine/error.ts";
+import { CompactedError, RewoundError } from "#engine/error.ts";
 import { readAllAddresses } from "#kernel/address.ts";
 import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -188,7 +188,7 @@ export class OverlayAgent {
           this.#take(changes);
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof CompactedError)) this.#lose(error);
+        if (!(error instanceof CompactedError || error instanceof RewoundError)) this.#lose(error);
         await sleep(pauseMs * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
         pauseMs = Math.min(pauseMs * 2, longestPauseMs);
       }

@@ -66,6 +66,11 @@ export class TestEtcd {
     await ended;
   }
 
+  /** Takes a member's data away, while it does not run. */
+  empty(index: number): void {
+    rmSync(join(this.#directory, this.#member(index).name), { recursive: true, force: true });
+  }
+
   async remove(): Promise<void> {
     for (const index of this.#members.keys()) await this.kill(index);
     rmSync(this.#directory, { recursive: true, force: true });

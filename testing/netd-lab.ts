@@ -29,6 +29,7 @@ const pluginNames = [
   "portmap",
   "firewall",
   "dns",
+  "overlay-vxlan",
 ];
 const pauseMs = 5;
 
@@ -71,6 +72,7 @@ export async function buildService(): Promise<BuiltService> {
       { in: join(root, "netd/main.ts"), out: "netd" },
       { in: join(root, "suite/standalone.ts"), out: "standalone" },
       { in: join(root, "dns-resolver/main.ts"), out: "resolver" },
+      { in: join(root, "netctl/main.ts"), out: "netctl" },
     ],
     outdir: lib,
     outExtension: { ".js": ".cjs" },
@@ -84,7 +86,7 @@ export async function buildService(): Promise<BuiltService> {
   });
   copyFileSync(join(libDirectory(), "native.node"), join(lib, "native.node"));
   compileLauncher(lib, { faults: true });
-  for (const name of pluginNames) copyFileSync(join(lib, "launcher"), join(bin, name));
+  for (const name of [...pluginNames, "netctl"]) copyFileSync(join(lib, "launcher"), join(bin, name));
   writeFileSync(join(foreign, "waiting"), waitingIpam, { mode: 0o755 });
   return {
     bin,

@@ -163,6 +163,10 @@ export class EtcdEngine implements Engine {
     }
   }
 
+  reconnect(): void {
+    this.#gateway.reconnect();
+  }
+
   async status(): Promise<EngineStatus> {
     const problems: string[] = [];
     let revision = 0;

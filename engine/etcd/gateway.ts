@@ -63,6 +63,13 @@ export class Gateway {
     this.#agent?.destroy();
   }
 
+  /** Ends all connections; calls that wait fail, streams end. */
+  reconnect(): void {
+    this.#agent?.destroy();
+    this.#agent = undefined;
+    this.#token = undefined;
+  }
+
   /**
    * One call at the endpoint that answered last, else at the next ones. A call that was sent and not answered goes to
    * no other endpoint if `isWrite`, since it may have been carried out.

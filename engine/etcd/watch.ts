@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Change, Changes } from "#engine/engine.ts";
-import { CompactedError, EngineError } from "#engine/error.ts";
+import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
 import { type Gateway, GatewayError } from "./gateway.ts";
 import { decodeText, encodeText, endOfPrefix, type KeyValue, toNumber, type WatchAnswer } from "./message.ts";
 
@@ -13,7 +13,7 @@ const longestPauseMs = 5000;
 /**
  * Changes below a prefix from a revision on, over as many connections as it takes. Each begins behind the last revision
  * that was delivered, so nothing is lost and nothing comes twice.
- * @throws {CompactedError}
+ * @throws {CompactedError} @throws {RewoundError}
  */
 export async function* watchEtcd(
   gateway: Gateway,
@@ -32,7 +32,7 @@ export async function* watchEtcd(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof CompactedError) throw error;
+      if (error instanceof CompactedError || error instanceof RewoundError) throw error;
       if (error instanceof EngineError && error.fault === "denied") throw error;
       if (error instanceof GatewayError && (error.grpcCode === 7 || error.grpcCode === 16))
         throw new EngineError("denied", `Cannot watch etcd: ${error.message}`, { cause: error });
@@ -85,7 +85,10 @@ function* changesIn(answer: WatchAnswer, from: number): Generator<Changes> {
   const oldest = toNumber(result.compact_revision);
   if (oldest > 0) throw new CompactedError(oldest);
   if (result.canceled) throw new GatewayError(14, result.cancel_reason ?? "the watch was cancelled");
-  // The first answer says that the watch stands, and the revision of the store, of which nothing was delivered yet.
+  // The first answer says that the watch stands, and the revision of the store, of which nothing was delivered yet. A
+  // watch of the future is none that is ever asked for.
+  const revisionNow = toNumber(result.header?.revision);
+  if (result.created && revisionNow < from - 1) throw new RewoundError(revisionNow, from - 1);
   if (result.created) return;
   const changes = (result.events ?? []).map(({ type, kv }) => changeOf(type, kv));
   const last = changes.at(-1);

@@ -1,0 +1,193 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from "vitest";
+import { ClusterLab } from "#testing/cluster-lab.ts";
+import { type BuiltService, buildService } from "#testing/netd-lab.ts";
+import { testWith } from "#testing/requires.ts";
+
+let service: BuiltService;
+let lab: ClusterLab;
+
+beforeAll(async () => {
+  service = await buildService();
+});
+afterAll(() => service.remove());
+beforeEach(async () => {
+  lab = await ClusterLab.start(service, 3);
+});
+afterEach(async () => await lab.remove());
+
+const create = async (name: string, ...words: readonly string[]) =>
+  await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", name, ...words);
+
+/** The network is configured on every host. */
+async function untilEverywhere(name: string): Promise<void> {
+  for (const host of [1, 2, 3])
+    await lab.until(`host ${host} knows ${name}`, async () =>
+      (await lab.netctl(host, "network", "ls", "--json")).includes(`"${name}"`),
+    );
+}
+
+describe("a network over three hosts", () => {
+  testWith(["vxlan"], "joins containers of all of them, and leaves nothing when it is removed", async () => {
+    await create("web", "--ipv6");
+    await untilEverywhere("web");
+    const addresses = [];
+    for (const host of [1, 2, 3]) addresses.push(await lab.sandbox(host, `s${host}`, "web"));
+    expect(new Set(addresses).size).toBe(3);
+    for (const [index, address] of addresses.entries()) {
+      const from = ((index + 1) % 3) + 1;
+      expect(await lab.pings(from, `s${from}`, address), `s${from} to ${address}`).toBe(true);
+    }
+    // The outside sees the host, not the container.
+    expect(await lab.pings(1, "s1", "203.0.113.254")).toBe(true);
+
+    for (const host of [1, 2, 3]) await lab.netctl(host, "sandbox", "rm", `s${host}`);
+    await lab.netctl(2, "network", "rm", "web");
+    for (const host of [1, 2, 3]) {
+      await lab.until(`host ${host} is as it was`, () => {
+        const links = lab.host(host).json<{ ifname: string }>("ip -j link");
+        return links.map((link) => link.ifname).join() === "lo,up0";
+      });
+      expect(await lab.netctl(host, "network", "ls", "--json")).not.toContain("web");
+      expect(lab.host(host).run("ip route show proto 201; ip -6 route show proto 201")).toBe("");
+    }
+  });
+
+  testWith(
+    ["vxlan"],
+    "keeps to itself: another network does not reach it, nor an internal one the world",
+    async () => {
+      await create("web");
+      await create("other");
+      await create("inner", "--internal");
+      for (const name of ["web", "other", "inner"]) await untilEverywhere(name);
+      const web = await lab.sandbox(2, "web2", "web");
+      await lab.sandbox(1, "other1", "other");
+      const inner = await lab.sandbox(2, "inner2", "inner");
+      await lab.sandbox(1, "inner1", "inner");
+      await lab.sandbox(1, "web1", "web");
+      // Once other has a tunnel too: else there would be no way to begin with.
+      await lab.sandbox(2, "other2", "other");
+      expect(await lab.pings(1, "web1", web)).toBe(true);
+      expect(await lab.pings(1, "inner1", inner)).toBe(true);
+      expect(await lab.pings(1, "other1", web)).toBe(false);
+      expect(await lab.pings(1, "inner1", web)).toBe(false);
+      expect(await lab.pings(1, "web1", inner)).toBe(false);
+      expect(await lab.pings(1, "inner1", "203.0.113.254")).toBe(false);
+      expect(await lab.pings(1, "web1", "203.0.113.254")).toBe(true);
+    },
+  );
+
+  testWith(["vxlan"], "takes VXLAN from no one but its hosts", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    const victim = await lab.sandbox(1, "s1", "web");
+    await lab.sandbox(2, "s2", "web");
+    const [tunnel] = lab
+      .host(1)
+      .json<{ ifname: string; linkinfo: { info_data: { id: number } }; address: string }>(
+        "ip -j -d link show type vxlan",
+      );
+    if (!tunnel) throw new Error("host 1 has no tunnel");
+    // A neighbour on the wire that is no member builds the same tunnel, and knows everything.
+    lab.underlay.wire.run(`ip link add evil type vxlan id ${tunnel.linkinfo.info_data.id} dstport 4789 local 203.0.113.254 nolearning
+      ip link set evil up; ip address add 10.128.255.9/32 dev evil
+      bridge fdb add ${tunnel.address} dev evil dst 203.0.113.1
+      ip neigh add 10.200.0.1 lladdr ${tunnel.address} dev evil nud permanent
+      ip route add ${victim}/32 via 10.200.0.1 dev evil onlink`);
+    const before = packetsTo(victim);
+    lab.underlay.wire.run(`ping -c3 -i0.2 -W1 -I 10.128.255.9 ${victim} >/dev/null || true`);
+    expect(packetsTo(victim)).toBe(before);
+  });
+});
+
+/** ICMP that has arrived in sandbox s1. */
+function packetsTo(_address: string): number {
+  const netns = lab.path(1, "run", "netns", "s1");
+  const text = lab.host(1).run(`nsenter --net=${netns} cat /proc/net/snmp`);
+  const [head = "", values = ""] = text.split("\n").filter((line) => line.startsWith("Icmp:"));
+  return Number(values.split(" ")[head.split(" ").indexOf("InEchos")] ?? Number.NaN);
+}
+
+describe("whatever fails", () => {
+  testWith(["vxlan"], "containers reach each other while netd and the engine are dead", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    await lab.killNetd(1);
+    await lab.killNetd(2);
+    await lab.killEtcd();
+    expect(await lab.pings(1, "s1", there)).toBe(true);
+    // An ADD needs nothing but its host's block; nor does a DEL.
+    const third = await lab.sandbox(2, "s3", "web");
+    expect(await lab.pings(1, "s1", third)).toBe(true);
+    await lab.netctl(2, "sandbox", "rm", "s3");
+
+    // netd comes back before the engine does, and changes nothing.
+    lab.startNetd(1);
+    await lab.until(
+      "netd knows what it knew",
+      () => lab.log(1).split('"the overlay\'s agent has started"').length === 3,
+    );
+    await sleep(2000);
+    expect(await lab.pings(1, "s1", there)).toBe(true);
+    await expect(lab.netctl(1, "cluster", "status")).rejects.toThrow(/engine away|ECONNREFUSED/);
+    lab.startEtcd();
+    await lab.untilEtcdAnswers();
+    await lab.until("host 1 is connected", async () => {
+      const status = await lab.netctl(1, "cluster", "status").catch(() => "");
+      return status.includes("connected");
+    });
+    expect(await lab.pings(1, "s1", there)).toBe(true);
+  });
+
+  testWith(["vxlan"], "what somebody deletes of the tunnels is back within two seconds", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    const name = lab.host(1).run("ip -o link show type vxlan").split(":")[1]?.trim() ?? "";
+    for (const damage of [
+      `ip link del ${name}`,
+      "ip route flush proto 201",
+      `ip neigh flush dev ${name} nud permanent`,
+      "nft flush ruleset",
+    ]) {
+      lab.host(1).run(damage);
+      await lab.until(`${damage} is mended`, async () => await lab.pings(1, "s1", there));
+    }
+    await lab.until("the rules are back", () => lab.host(1).run("nft list ruleset").includes("203.0.113.2"));
+  });
+
+  testWith(["vxlan"], "an engine that was emptied takes nothing down", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    lab.underlay.wire.run(
+      "ETCDCTL_API=3 etcdctl --endpoints http://203.0.113.254:2379 put x y >/dev/null; true",
+    );
+    await lab.emptyEtcd();
+    await lab.until("the agent says so", () => lab.log(1).includes("emptied"));
+    expect(await lab.pings(1, "s1", there)).toBe(true);
+    await lab.until("cluster status says so", async () => {
+      const status = await lab.netctl(1, "cluster", "status").catch(String);
+      return status.includes("Nothing of the engine is believed");
+    });
+    expect(await lab.pings(1, "s1", there)).toBe(true);
+  });
+
+  testWith(["vxlan"], "another address of a host is known to the others", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    lab
+      .host(2)
+      .run(
+        "ip address flush dev up0 scope global; ip address add 203.0.113.77/24 dev up0; ip route add default via 203.0.113.254",
+      );
+    await lab.until("the containers reach each other again", async () => await lab.pings(1, "s1", there));
+  });
+});

@@ -1,0 +1,179 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import type { BuiltService } from "./netd-lab.ts";
+import { patience } from "./patience.ts";
+import type { TestNamespace } from "./test-namespace.ts";
+import { Underlay } from "./underlay.ts";
+
+const run = promisify(execFile);
+const etcdUrl = "http://203.0.113.254:2379";
+
+/** Hosts of one cluster, each a namespace with a netd of its own, and an etcd on the wire between them. */
+export class ClusterLab {
+  readonly underlay: Underlay;
+  readonly #service: BuiltService;
+  readonly #directory = mkdtempSync(join(tmpdir(), "netctl-cluster-"));
+  readonly #netds = new Map<number, ChildProcess>();
+  #etcd: ChildProcess | undefined;
+
+  private constructor(service: BuiltService, hosts: number) {
+    this.#service = service;
+    this.underlay = Underlay.create("cluster", hosts);
+  }
+
+  /** etcd runs, every host is a member, and every netd serves. */
+  static async start(service: BuiltService, hosts: number): Promise<ClusterLab> {
+    const lab = new ClusterLab(service, hosts);
+    lab.startEtcd();
+    await lab.untilEtcdAnswers();
+    for (let host = 1; host <= hosts; host++) {
+      mkdirSync(lab.path(host, "run"), { recursive: true });
+      lab.startNetd(host);
+      await lab.netctl(
+        host,
+        "cluster",
+        host === 1 ? "init" : "join",
+        "--etcd",
+        etcdUrl,
+        "--host-name",
+        `h${host}`,
+      );
+    }
+    await lab.until("every host is live", async () => {
+      const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+        isLive: boolean;
+      }[];
+      return listed.length === hosts && listed.every((each) => each.isLive);
+    });
+    return lab;
+  }
+
+  host(host: number): TestNamespace {
+    return this.underlay.host(host);
+  }
+
+  path(host: number, ...parts: readonly string[]): string {
+    return join(this.#directory, `h${host}`, ...parts);
+  }
+
+  environment(host: number): Record<string, string> {
+    return {
+      PATH: process.env["PATH"] ?? "",
+      NETCTL_STATE_DIR: this.path(host, "state"),
+      NETCTL_RUN_DIR: this.path(host, "run"),
+      NETCTL_CONF_DIR: this.path(host, "conf"),
+      NETCTL_BIN_DIR: this.#service.bin,
+      NETCTL_NETD: "never",
+      NETCTL_NETD_CGROUP: "none",
+    };
+  }
+
+  /** Runs netctl on a host; its stdout. @throws with its stderr */
+  async netctl(host: number, ...words: readonly string[]): Promise<string> {
+    const args = [`--net=${this.host(host).path}`, join(this.#service.bin, "netctl"), ...words];
+    const { stdout } = await run("nsenter", args, { env: this.environment(host) });
+    return stdout;
+  }
+
+  /** A sandbox in a network; its first address. */
+  async sandbox(host: number, name: string, ...networks: readonly string[]): Promise<string> {
+    const flags = networks.flatMap((network) => ["--network", network]);
+    const made = JSON.parse(await this.netctl(host, "sandbox", "create", name, ...flags, "--json")) as {
+      readonly attachments: readonly { readonly addresses: readonly string[] }[];
+    };
+    const [address = ""] = made.attachments.flatMap((each) => each.addresses);
+    return address.split("/")[0] ?? "";
+  }
+
+  /** Whether a sandbox gets an answer to one ping. */
+  async pings(host: number, sandbox: string, address: string): Promise<boolean> {
+    const netns = this.path(host, "run", "netns", sandbox);
+    try {
+      await run("nsenter", [`--net=${netns}`, "ping", "-c1", "-W1", address]);
+      return true;
+    } catch (error) {
+      // 1: no answer; 2 with these words: no route. Anything else is no answer to the question.
+      const { code, message } = error as { readonly code?: number; readonly message: string };
+      if (code === 1 || message.includes("Network is unreachable")) return false;
+      throw error;
+    }
+  }
+
+  startNetd(host: number): void {
+    const args = [`--net=${this.host(host).path}`, process.execPath, join(this.#service.lib, "netd.cjs")];
+    const environment = { ...this.environment(host), NETCTL_LOG_FILE: this.path(host, "netd.log") };
+    this.#netds.set(host, spawn("nsenter", args, { stdio: "ignore", env: environment }));
+  }
+
+  async killNetd(host: number): Promise<void> {
+    await end(this.#netds.get(host));
+  }
+
+  log(host: number): string {
+    return readFileSync(this.path(host, "netd.log"), "utf8");
+  }
+
+  startEtcd(): void {
+    const words = ["--data-dir", join(this.#directory, "etcd"), "--listen-client-urls", etcdUrl];
+    words.push("--advertise-client-urls", etcdUrl, "--listen-peer-urls", "http://127.0.0.1:2380");
+    words.push("--unsafe-no-fsync", "--logger", "zap", "--log-level", "error");
+    this.#etcd = spawn("nsenter", [`--net=${this.underlay.wire.path}`, "etcd", ...words], {
+      stdio: "ignore",
+    });
+  }
+
+  async killEtcd(): Promise<void> {
+    await end(this.#etcd);
+  }
+
+  /** Restarts etcd without its data. */
+  async emptyEtcd(): Promise<void> {
+    await this.killEtcd();
+    rmSync(join(this.#directory, "etcd"), { recursive: true, force: true });
+    this.startEtcd();
+    await this.untilEtcdAnswers();
+  }
+
+  async untilEtcdAnswers(): Promise<void> {
+    const ask = `exec 3<>/dev/tcp/203.0.113.254/2379; printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3; grep -q '"true"' <&3`;
+    await this.until("etcd answers", async () => {
+      try {
+        await run("nsenter", [`--net=${this.underlay.wire.path}`, "bash", "-c", ask]);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+  }
+
+  /** Asks until it is so. @throws after half a minute, naming what was waited for */
+  async until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+    const deadlineMs = performance.now() + 30_000 * patience;
+    while (!(await isSo())) {
+      if (performance.now() > deadlineMs) throw new Error(`Waited in vain until ${what}`);
+      await sleep(50);
+    }
+  }
+
+  async remove(): Promise<void> {
+    for (const host of this.#netds.keys()) await this.killNetd(host);
+    await this.killEtcd();
+    for (let host = 1; host <= this.underlay.hosts.length; host++) {
+      const netns = this.path(host, "run", "netns");
+      await run("sh", ["-c", `for each in ${netns}/*; do umount "$each" 2>/dev/null || true; done`]);
+    }
+    this.underlay.remove();
+    rmSync(this.#directory, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+async function end(child: ChildProcess | undefined): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await ended;
+}
