@@ -238,19 +238,19 @@ export class OverlayAgent {
   /** Keeps the host registered. */
   async #attend(): Promise<void> {
     const { signal } = this.#stopping;
-    let pauseMs = shortestPauseMs;
+    let retryMs = shortestPauseMs;
     while (!signal.aborted) {
+      let pauseMs = (sessionSeconds / 3) * 1000;
       try {
-        if (await this.#isPresent()) {
-          pauseMs = (sessionSeconds / 3) * 1000;
-        } else {
+        if (!(await this.#isPresent())) {
           await this.#register();
-          pauseMs = shortestPauseMs;
           this.#keepUp();
         }
+        retryMs = shortestPauseMs;
       } catch (error) {
         this.#note("registration", error);
-        pauseMs = Math.min(Math.max(pauseMs * 2, shortestPauseMs), longestPauseMs);
+        pauseMs = retryMs;
+        retryMs = Math.min(retryMs * 2, longestPauseMs);
       }
       await this.#pauseUntilAddressChanges(pauseMs);
     }
