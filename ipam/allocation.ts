@@ -5,7 +5,14 @@ import type { LeaseDirectory } from "./lease-directory.ts";
 import { formatLease, type LeaseOwner, ownerName } from "./lease-owner.ts";
 import type { OwnerIndex, OwnerRecord } from "./owner-index.ts";
 import { type Candidate, candidates } from "./pool.ts";
-import { type AddressRange, excludedValues, formatRangeSet, type RangeSet, rangeFor } from "./range.ts";
+import {
+  type AddressRange,
+  commonRanges,
+  excludedValues,
+  formatRangeSet,
+  type RangeSet,
+  rangeFor,
+} from "./range.ts";
 
 /** What one range set is going to give; nothing is written yet. */
 export interface Choice extends Candidate {
@@ -146,7 +153,7 @@ function findEarlier(
   for (const record of index.earlier()) {
     for (const ip of record.addresses) {
       const range = rangeFor(set, ip);
-      if (range && !excluded.has(ip.value) && isNamed(leases.ownerOf(ip), record)) {
+      if (range && !range.onRequest && !excluded.has(ip.value) && isNamed(leases.ownerOf(ip), record)) {
         return { ip, range, from: record };
       }
     }
@@ -175,8 +182,9 @@ function isNamed(owner: LeaseOwner | undefined, record: OwnerRecord): boolean {
  */
 export function hasFree(leases: LeaseDirectory, set: RangeSet, setIndex: number): boolean {
   const excluded = excludedValues(set);
+  const common = commonRanges(set);
   for (let probe = 0; probe < directProbes; probe++) {
-    const range = set[probe % set.length];
+    const range = common[probe % common.length];
     const ip = range && randomIp(range);
     if (ip && !excluded.has(ip.value) && !leases.has(ip)) return true;
   }

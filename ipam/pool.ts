@@ -1,5 +1,5 @@
 import { addToIp, equalIp, type IpAddress } from "#net/ip.ts";
-import { type AddressRange, excludedValues, type RangeSet, rangeContains } from "./range.ts";
+import { type AddressRange, commonRanges, excludedValues, type RangeSet, rangeContains } from "./range.ts";
 
 /** An address of a set with the range that it is in. */
 export interface Candidate {
@@ -13,13 +13,14 @@ export interface Candidate {
  * Begins at the start of the first range if there is no `last`, or none of this set. Ends after one round; a /8 or a
  * /64 costs nothing until its addresses are asked for.
  */
-export function* candidates(set: RangeSet, last: IpAddress | undefined): Generator<Candidate> {
+export function* candidates(whole: RangeSet, last: IpAddress | undefined): Generator<Candidate> {
+  const set = commonRanges(whole);
   const foundIndex = last ? set.findIndex((range) => rangeContains(range, last)) : -1;
   const firstIndex = Math.max(foundIndex, 0);
   const firstRange = set[firstIndex];
   if (!firstRange) return;
   const resumed = last && foundIndex >= 0 ? last : undefined;
-  const excluded = excludedValues(set);
+  const excluded = excludedValues(whole);
   const usable = ({ ip }: Candidate) => !excluded.has(ip.value);
 
   yield* filter(addresses(firstRange, resumed ? after(firstRange, resumed) : firstRange.start), usable);

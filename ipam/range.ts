@@ -8,6 +8,8 @@ export interface AddressRange {
   readonly start: IpAddress;
   readonly end: IpAddress;
   readonly gateway: IpAddress;
+  /** Its addresses are given only to who asks for them. */
+  readonly onRequest?: true;
 }
 
 /** Ranges of one family that stand for each other: an attachment gets one address of every set. Never empty. */
@@ -19,6 +21,7 @@ export interface RangeSpec {
   readonly rangeStart?: IpAddress | undefined;
   readonly rangeEnd?: IpAddress | undefined;
   readonly gateway?: IpAddress | undefined;
+  readonly onRequest?: boolean | undefined;
 }
 
 /**
@@ -52,7 +55,7 @@ export function completeRange(spec: RangeSpec): AddressRange {
   if (!containsIp(subnet, end) || compareIp(end, start) < 0) {
     throw notIn("RangeEnd", end, subnet, spec.rangeStart && `from ${formatIp(start)}`);
   }
-  return { subnet, start, end, gateway };
+  return { subnet, start, end, gateway, ...(spec.onRequest ? { onRequest: true } : {}) };
 }
 
 function notIn(what: string, ip: IpAddress, subnet: Cidr, limit?: string): RangeError {
@@ -74,7 +77,7 @@ export function unmapped(ip: IpAddress): IpAddress {
 export function completeRangeSet(specs: readonly RangeSpec[]): RangeSet {
   const set = specs.map((spec) => completeRange(spec));
   const [first] = set;
-  if (!first) throw new RangeError("empty range set");
+  if (!first || commonRanges(set).length === 0) throw new RangeError("empty range set");
   if (set.some((range) => familyOf(range) !== familyOf(first)))
     throw new RangeError("mixed address families");
   for (const [index, range] of set.entries()) {
@@ -142,6 +145,14 @@ export function formatRange(range: AddressRange): string {
   return `${formatIp(range.start)}-${formatIp(range.end)}`;
 }
 
+/** The ranges that everybody gets addresses of. */
 export function formatRangeSet(set: RangeSet): string {
-  return set.map((range) => formatRange(range)).join(",");
+  return commonRanges(set)
+    .map((range) => formatRange(range))
+    .join(",");
+}
+
+/** Without those whose addresses have to be asked for. */
+export function commonRanges(set: RangeSet): RangeSet {
+  return set.filter(({ onRequest }) => !onRequest);
 }

@@ -412,6 +412,25 @@ describe("netctl", () => {
     );
   });
 
+  it("gives an address outside of the range to who asks for it, and to nobody else", async () => {
+    const flags = "--subnet 10.1.0.0/28 --ip-range 10.1.0.8/30 --aux-address router=10.1.0.4".split(" ");
+    await lab.ok("network", "create", "web", ...flags);
+    await lab.ok("sandbox", "create", "a", "--network", "web", "--ip", "10.1.0.3");
+    await lab.ok("sandbox", "create", "b", "--network", "web", "--ip", "10.1.0.14");
+    for (const name of ["c", "d", "e", "f"]) await lab.ok("sandbox", "create", name, "--network", "web");
+    const shown = await lab.ok("sandbox", "ls");
+    expect(shown.match(/10\.1\.0\.\d+/g)).toEqual([3, 14, 8, 9, 10, 11].map((last) => `10.1.0.${last}`));
+    const full = await lab.netctl("sandbox", "create", "g", "--network", "web");
+    expect(full.stderr).toMatch(/no IP addresses available in range set: 10\.1\.0\.8-10\.1\.0\.11/);
+    for (const taken of ["10.1.0.3", "10.1.0.4", "10.1.0.1", "10.1.0.15"]) {
+      expect((await lab.netctl("sandbox", "create", "g", "--network", "web", "--ip", taken)).exitCode).toBe(
+        1,
+      );
+    }
+    const { networks } = JSON.parse(await lab.ok("ipam", "ls", "--json")) as { networks: unknown };
+    expect(networks).toMatchObject([{ capacity: 4, used: 4, free: 0 }]);
+  });
+
   it("gives no container an auxiliary address, and routes by the one that is named as gateway", async () => {
     const aux = ["router=10.1.0.2", "DefaultGatewayIPv4=10.1.0.4"].flatMap((each) => ["--aux-address", each]);
     await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/29", ...aux);

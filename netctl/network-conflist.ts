@@ -3,7 +3,7 @@ import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
 import { networkId } from "#runtime/network-id.ts";
 import type { Driver, NetworkDefinition } from "./network-definition.ts";
-import { type SubnetDefinition, spansOf } from "./network-subnets.ts";
+import { type AddressSpan, requestSpansOf, type SubnetDefinition, spansOf } from "./network-subnets.ts";
 import { isWireDriver, renderWire } from "./network-wire.ts";
 
 /**
@@ -116,6 +116,7 @@ function renderBridge(
       ...(leases === undefined ? {} : { dataDir: leases }),
       // Each outer element gives a container one address.
       ranges: subnets.map(renderRanges),
+      ...renderRequestRanges(subnets),
       routes: isReached ? subnets.map(renderDefaultRoute) : [],
     },
   };
@@ -135,17 +136,30 @@ function renderPortmap({ internal, settings: { hostBinding } }: NetworkDefinitio
 
 /** host-local knows no exceptions: addresses that nobody gets are what several ranges leave out between them. */
 function renderRanges(definition: SubnetDefinition): readonly JsonObject[] {
-  const { subnet, gateway, range, aux } = definition;
-  const common = {
+  const { range, aux } = definition;
+  if (range === undefined && Object.keys(aux).length === 0) return [renderSubnet(definition)];
+  return renderSpans(definition, spansOf(definition));
+}
+
+function renderSubnet({ subnet, gateway }: SubnetDefinition): JsonObject {
+  return {
     subnet: formatCidr(subnet),
     ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
   };
-  if (range === undefined && Object.keys(aux).length === 0) return [common];
-  return spansOf(definition).map(({ first, last }) => ({
-    ...common,
+}
+
+function renderSpans(definition: SubnetDefinition, spans: readonly AddressSpan[]): readonly JsonObject[] {
+  return spans.map(({ first, last }) => ({
+    ...renderSubnet(definition),
     rangeStart: formatIp(first),
     rangeEnd: formatIp(last),
   }));
+}
+
+/** As with Docker, an address outside of `--ip-range` can be asked for. */
+function renderRequestRanges(subnets: readonly SubnetDefinition[]): JsonObject {
+  const sets = subnets.map((definition) => renderSpans(definition, requestSpansOf(definition)));
+  return sets.every((set) => set.length === 0) ? {} : { requestRanges: sets };
 }
 
 /** The key of an auxiliary address that is the containers' gateway instead of the bridge's, as Docker has it. */

@@ -110,6 +110,25 @@ export function spansOf(definition: SubnetDefinition): readonly AddressSpan[] {
   return spans.filter(({ first, last }) => !(equalIp(first, last) && equalIp(first, gateway)));
 }
 
+/** What a container gets only if it asks for the address: the rest of the subnet, without auxiliary addresses. */
+export function requestSpansOf(definition: SubnetDefinition): readonly AddressSpan[] {
+  const { subnet, range } = definition;
+  if (range === undefined) return [];
+  const all = spansOf({ subnet, aux: definition.aux, gateway: gatewayOf(definition) });
+  const [first, last] = [firstIp(range), lastIp(range)];
+  return all.flatMap((span): readonly AddressSpan[] => {
+    const before = { first: span.first, last: lesser(span.last, addToIp(first, -1)) };
+    const after = { first: greater(span.first, addToIp(last, 1)), last: span.last };
+    return [
+      ...(compareIp(first, firstIp(subnet)) > 0 ? [before] : []),
+      ...(compareIp(last, lastIp(subnet)) < 0 ? [after] : []),
+    ].filter(({ first, last }) => compareIp(first, last) <= 0);
+  });
+}
+
+const lesser = (a: IpAddress, b: IpAddress) => (compareIp(a, b) < 0 ? a : b);
+const greater = (a: IpAddress, b: IpAddress) => (compareIp(a, b) > 0 ? a : b);
+
 /** The first and last address of a range that a container can have: not the subnet's own, nor its broadcast address. */
 function usable(subnet: Cidr, range: Cidr): AddressSpan {
   const [first, last] = [firstIp(range), lastIp(range)];

@@ -219,10 +219,11 @@ function isTrue(value: TemplateValue): boolean {
 /** As Go prints values: `map[a:1 b:2]`, `[a b]`. */
 function textOf(value: TemplateValue): string {
   if (value === null || value === undefined) return "";
+  if (typeof value !== "object") return String(value);
   if (Array.isArray(value)) return `[${(value as readonly TemplateValue[]).map(textOf).join(" ")}]`;
   if (isRecord(value))
     return `map[${entriesOf(value)
       .map(([key, each]) => `${key}:${textOf(each)}`)
       .join(" ")}]`;
-  return String(value);
+  return "";
 }

@@ -35,6 +35,7 @@ const ipamSchema = goObject({
   subnet: v.optional(cidr),
   ...rangeEntries,
   ranges: rangeSets,
+  requestRanges: rangeSets,
   routes: v.optional(v.array(v.custom<JsonObject>(isJsonObject, "must be an object")), []),
   resolvConf: emptyAsAbsent(v.string()),
 });
@@ -85,8 +86,12 @@ export function parseConfiguredSets(config: NetworkConfig): readonly RangeSet[] 
 }
 
 function configuredRanges(ipam: v.InferOutput<typeof ipamSchema>): RangeSpec[][] {
-  const { subnet, rangeStart, rangeEnd, gateway, ranges } = ipam;
-  return subnet ? [[{ subnet, rangeStart, rangeEnd, gateway }], ...ranges] : ranges;
+  const { subnet, rangeStart, rangeEnd, gateway, ranges, requestRanges } = ipam;
+  const sets = ranges.map((set, index) => [
+    ...set,
+    ...(requestRanges[index] ?? []).map((range) => ({ ...range, onRequest: true })),
+  ]);
+  return subnet ? [[{ subnet, rangeStart, rangeEnd, gateway }], ...sets] : sets;
 }
 
 /**
