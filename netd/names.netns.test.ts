@@ -76,7 +76,9 @@ describe("names", () => {
       await rig.container("a3", { names: ["api"] }),
     ];
     const other = await rig.container("b1", { names: ["api"], networks: ["net2"] });
-    const expected = [...members.map((each) => addressesOf(each)[0]), addressesOf(other, "net2")[0]].sort();
+    const expected = [...members.map((each) => addressesOf(each)[0]), addressesOf(other, "net2")[0]]
+      .map(String)
+      .sort();
     expect(rig.dig(both, "api")).toEqual(expected);
     expect(rig.dig(both, "api.net2")).toEqual([addressesOf(other, "net2")[0]]);
     const orders = new Set<string>();

@@ -173,7 +173,8 @@ export class IptablesFirewall {
 
   /** As often as it is there; it may be gone by the time that it is deleted. */
   async #delete(family: Family, rule: Rule | undefined): Promise<void> {
-    while (rule && (await this.#succeeds(family, "-C", ...rule))) {
+    if (!rule) return;
+    while (await this.#succeeds(family, "-C", ...rule)) {
       if (!(await this.#succeeds(family, "-D", ...rule))) return;
     }
   }

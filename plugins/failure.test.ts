@@ -13,6 +13,12 @@ test.each<[Error, number]>([
   [new CniError(11, "pool is exhausted"), 11],
   [new NotABridgeError(parseIfName("br1"), "veth"), 7],
   [new NamespaceError("/run/netns/x", "not a network namespace"), 8],
+  [
+    new NamespaceError("/run/netns/x", "no descriptors", {
+      cause: Object.assign(new Error("EMFILE"), { code: "EMFILE" }),
+    }),
+    11,
+  ],
   [new UnsupportedByKernelError("use VLANs", "CONFIG_BRIDGE_VLAN_FILTERING"), 50],
   [new LockTimeoutError("/run/x", 10), 11],
   [new IoError("write", "/var/x", Object.assign(new Error("full"), { code: "ENOSPC" })), 5],

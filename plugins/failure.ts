@@ -37,6 +37,14 @@ const codes: readonly (readonly [type: ErrorClass, code: ErrorCode])[] = [
   [NameServiceError, ErrorCode.PluginNotAvailable],
 ];
 
+/** What another moment may have again. */
+const exhaustion = {
+  EMFILE: ErrorCode.TryAgainLater,
+  ENFILE: ErrorCode.TryAgainLater,
+  ENOMEM: ErrorCode.TryAgainLater,
+  ENOBUFS: ErrorCode.TryAgainLater,
+} as const;
+
 /** The same for what the kernel or the file system answered: NetlinkError, SysctlError and Node's own errors have it. */
 const codesByErrno: Readonly<Record<string, ErrorCode>> = {
   EROFS: ErrorCode.IoFailure,
@@ -51,10 +59,7 @@ const codesByErrno: Readonly<Record<string, ErrorCode>> = {
   EOPNOTSUPP: ErrorCode.PluginNotAvailable,
   EPROTONOSUPPORT: ErrorCode.PluginNotAvailable,
   EAFNOSUPPORT: ErrorCode.PluginNotAvailable,
-  EMFILE: ErrorCode.TryAgainLater,
-  ENFILE: ErrorCode.TryAgainLater,
-  ENOMEM: ErrorCode.TryAgainLater,
-  ENOBUFS: ErrorCode.TryAgainLater,
+  ...exhaustion,
 };
 
 /**
@@ -74,10 +79,16 @@ export function toCniError(thrown: unknown): CniError {
 
 function codeOf(error: Error): ErrorCode | undefined {
   if (error.name === "AbortError") return ErrorCode.TryAgainLater;
+  // A namespace that could not be opened for want of descriptors is a good one.
+  if (error instanceof NamespaceError && errnoOf(error.cause) in exhaustion) return ErrorCode.TryAgainLater;
   const row = codes.find(([type]) => error instanceof type);
   if (row) return row[1];
-  const errno = "code" in error && typeof error.code === "string" ? error.code : "";
+  const errno = errnoOf(error);
   return Object.hasOwn(codesByErrno, errno) ? codesByErrno[errno] : undefined;
+}
+
+function errnoOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }
 
 /** Runs a verb, with every error as a CNI error. */

@@ -17,7 +17,7 @@ function parse(bytes: Uint8Array, isTcp = false): Query {
 }
 
 const label = fc.string({
-  unit: fc.constantFrom(..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"),
+  unit: fc.constantFrom(...Array.from("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")),
   minLength: 1,
   maxLength: 20,
 });
@@ -96,7 +96,7 @@ describe("parseQuery()", () => {
           type: "query",
           id,
           flags: rd ? dnsPacket.RECURSION_DESIRED : 0,
-          questions: [{ name, type: type as "A" }],
+          questions: [{ name, type }],
           additionals: additionals as unknown as dnsPacket.Answer[],
         });
         const read = parse(bytes);

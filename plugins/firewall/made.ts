@@ -23,7 +23,7 @@ const schema = goObject({
  */
 export type Made = v.InferOutput<typeof schema>;
 
-export function madeOf({ key: _, ...attachment }: Attachment, isolatedPort?: Made["isolatedPort"]): Made {
+export function madeOf({ key: _key, ...attachment }: Attachment, isolatedPort?: Made["isolatedPort"]): Made {
   return {
     ...attachment,
     addresses: [...attachment.addresses],

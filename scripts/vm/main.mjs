@@ -37,7 +37,7 @@ function readOptions() {
   });
   const list = (value) => value.split(",").filter(Boolean);
   const minutes = Number(values.minutes);
-  if (!(minutes > 0)) throw new TypeError(`--minutes must be a number: "${values.minutes}"`);
+  if (!(minutes > 0)) throw new TypeError(`--minutes must be a number: "${String(values.minutes)}"`);
   const only = list(values.only);
   return {
     only: paths.length > 0 && only.length === 0 ? ["tests"] : only,
