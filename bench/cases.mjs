@@ -8,6 +8,27 @@ function bridge(leases, { name, subnet, ...more }) {
   return { type: "bridge", bridge: name, isGateway: true, ...more, ipam };
 }
 
+/** No two of them make a range: each port is an element, or a rule, of its own. */
+const thousandPorts = {
+  portMappings: Array.from({ length: 1000 }, (_, index) => ({
+    hostPort: 20_000 + index,
+    containerPort: 80 + ((index * 7) % 50),
+  })),
+};
+const portRange = {
+  portMappings: Array.from({ length: 1000 }, (_, index) => ({
+    hostPort: 20_000 + index,
+    containerPort: 20_000 + index,
+  })),
+};
+const tenPorts = {
+  portMappings: Array.from({ length: 10 }, (_, digit) => ({
+    hostPort: `{ten}${digit}`,
+    containerPort: 80 + ((digit * 7) % 10),
+    protocol: "tcp",
+  })),
+};
+
 const list = (name, plugins) => ({ cniVersion: "1.0.0", name, plugins });
 
 const conflists = {
@@ -23,6 +44,11 @@ const conflists = {
       { type: "portmap", capabilities: { portMappings: true } },
       { type: "firewall" },
       { type: "tuning", sysctl: { "net.core.somaxconn": "500" } },
+    ]),
+  ports: (leases) =>
+    list("bench-ports", [
+      bridge(leases, { name: "bench0", subnet: "10.64.0.0/16", ipMasq: true }),
+      { type: "portmap", capabilities: { portMappings: true } },
     ]),
   // A Linux bridge takes 1,023 ports, so more containers need several networks.
   many: (leases) =>
@@ -104,6 +130,35 @@ export const cases = [
     mode: "burst",
     parallel: 16,
     subjects: warm,
+  }),
+  build("ports-1000", "ports", {
+    title: "bridge (ipMasq) + portmap: 1,000 ports in one ADD",
+    runtimeValues: thousandPorts,
+    subjects: ["ours", "standalone", "peer"],
+    count: 4,
+    block: 2,
+    full: true,
+  }),
+  build("ports-range", "ports", {
+    title: "the same, as one range of 1,000 that keeps its numbers",
+    runtimeValues: portRange,
+    subjects: ["ours", "standalone"],
+    count: 10,
+    block: 5,
+    full: true,
+  }),
+  build("ports-first", "ports", {
+    title: "bridge (ipMasq) + portmap: 10 ports; nothing else there",
+    runtimeValues: tenPorts,
+    subjects: ["ours", "standalone"],
+    full: true,
+  }),
+  build("ports-10000", "ports", {
+    title: "the same; 1,000 containers with 10 ports each there",
+    runtimeValues: tenPorts,
+    subjects: ["ours", "standalone"],
+    existing: 1000,
+    full: true,
   }),
   ...["bridge", "masq", "chain"].flatMap((conflist) =>
     [10, 200, 1000].map((count) => existing(conflist, count)),

@@ -60,8 +60,9 @@ export function planOf(conflist, runtimeValues = {}) {
     const config = { ...plugin, name: conflist.name, cniVersion: conflist.cniVersion };
     const wanted = Object.entries(runtimeValues).filter(([key]) => plugin.capabilities?.[key]);
     if (wanted.length > 0) config.runtimeConfig = Object.fromEntries(wanted);
-    // A number that differs by container stands in the config as text: "{port}" becomes 2007.
-    return `${plugin.type}\t${JSON.stringify(config).replaceAll('"{port}"', "{port}")}\n`;
+    // A number that differs by container stands in the config as text: "{port}" becomes 2007, "{ten}3" 2003.
+    const text = JSON.stringify(config).replaceAll(/"(\{port\}|\{ten\}\d)"/g, "$1");
+    return `${plugin.type}\t${text}\n`;
   });
   return lines.join("");
 }

@@ -24,6 +24,7 @@ const usage = `npm run bench -- [options]
   --peer FOLDER     the peer's (/usr/lib/cni)
   --json FILE       all figures, also of each plugin in a chain
   --write           puts the table into docs/performance.md
+  --section NAME    into that section of it (measured): ports
   --list            names of the cases`;
 
 const blockSize = 10;
@@ -42,6 +43,7 @@ function readOptions() {
       peer: { type: "string", default: "/usr/lib/cni" },
       json: { type: "string" },
       write: { type: "boolean", default: false },
+      section: { type: "string", default: "measured" },
       list: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -219,13 +221,14 @@ async function main() {
   }
   if (options.write && rows.length > 0) {
     const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
-    const heading = `\`${command}\`, ${new Date().toISOString().slice(0, 10)}\\\n${machine}\\\nGo plugins: ${peer}. Times in ms, median / p95 of ${options.count}.`;
+    const heading = `\`${command}\`, ${new Date().toISOString().slice(0, 10)}\\\n${machine}\\\nGo plugins: ${peer}. Times in ms, median / p95 of ${options.n === undefined ? `${options.count}, or of fewer where the case says so` : options.count}.`;
     const remarks = results.flatMap(({ title, notes }) =>
       notes.map((note) => `- ${title}: ${note.split("\n")[0]}`),
     );
     writePage(
       join(root, "docs/performance.md"),
       [heading, markdownTable(rows), remarks.join("\n")].join("\n\n"),
+      options.section,
     );
     say("\nWritten to docs/performance.md");
   }

@@ -72,11 +72,9 @@ export function markdownTable(rows) {
   ].join("\n");
 }
 
-const begin = "<!-- measured: begin -->";
-const end = "<!-- measured: end -->";
-
-/** Puts the text between the page's two markers. */
-export function writePage(file, text) {
+/** Puts the text between the page's two markers of that section. */
+export function writePage(file, text, section = "measured") {
+  const [begin, end] = [`<!-- ${section}: begin -->`, `<!-- ${section}: end -->`];
   const page = readFileSync(file, "utf8");
   const from = page.indexOf(begin);
   const to = page.indexOf(end);

@@ -38,12 +38,13 @@ void read_plan(const char *name) {
   if (error_fd < 0) die("%s: %s", error_log, strerror(errno));
 }
 
-/* The config of one container: {port} and {thousand} become numbers, prevResult goes in before the last brace. */
+/* The config of one container: {port}, {ten} and {thousand} become numbers (a digit after {ten} makes ten ports of it), prevResult goes in before the last brace. */
 static size_t write_config(char *out, const char *config, int index, const char *previous) {
   size_t size = 0, limit = MAX_REQUEST - 64;
   for (const char *c = config; *c;) {
     if (size > limit) die("config too long");
     if (!strncmp(c, "{port}", 6)) size += (size_t)sprintf(out + size, "%d", 2000 + index), c += 6;
+    else if (!strncmp(c, "{ten}", 5)) size += (size_t)sprintf(out + size, "%d", 200 + index % 6000), c += 5;
     else if (!strncmp(c, "{thousand}", 10)) size += (size_t)sprintf(out + size, "%d", index / 1000), c += 10;
     else out[size++] = *c++;
   }
