@@ -134,17 +134,14 @@ export const cases = [
   build("ports-1000", "ports", {
     title: "bridge (ipMasq) + portmap: 1,000 ports in one ADD",
     runtimeValues: thousandPorts,
-    subjects: ["ours", "standalone", "peer"],
-    count: 4,
-    block: 2,
+    // The peer starts iptables several times for each port, and would take minutes to warm up.
+    subjects: ["ours", "standalone"],
     full: true,
   }),
   build("ports-range", "ports", {
     title: "the same, as one range of 1,000 that keeps its numbers",
     runtimeValues: portRange,
     subjects: ["ours", "standalone"],
-    count: 10,
-    block: 5,
     full: true,
   }),
   build("ports-first", "ports", {
@@ -156,7 +153,7 @@ export const cases = [
   build("ports-10000", "ports", {
     title: "the same; 1,000 containers with 10 ports each there",
     runtimeValues: tenPorts,
-    subjects: ["ours", "standalone"],
+    subjects: ["ours"],
     existing: 1000,
     full: true,
   }),
