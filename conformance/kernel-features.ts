@@ -25,19 +25,19 @@ const probes = {
 
 export type KernelFeature = keyof typeof probes;
 
-/** Tries every probe in a namespace of its own. The answer maps what is lacking to the tool's own words. */
+/** Tries every probe in a namespace of its own, as they use the same names. The answer maps what is lacking to the tool's own words. */
 export async function missingFeatures(): Promise<ReadonlyMap<KernelFeature, string>> {
-  const namespace = await Namespace.create("probe");
   const missing = new Map<KernelFeature, string>();
-  try {
-    for (const [feature, script] of Object.entries(probes)) {
+  for (const [feature, script] of Object.entries(probes)) {
+    const namespace = await Namespace.create("probe");
+    try {
       const completed = await namespace.enter("sh", ["-c", script]);
       if (completed.exitCode === 0) continue;
       const said = completed.stderr.trim().split("\n").at(-1) ?? "";
       missing.set(feature as KernelFeature, said.replace(/^(RTNETLINK answers|Error): /, ""));
+    } finally {
+      await namespace.remove();
     }
-  } finally {
-    await namespace.remove();
   }
   return missing;
 }
