@@ -1,4 +1,4 @@
-// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo|vm`. Uses nothing but Node itself.
+// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo|overlay|vm`. Uses nothing but Node itself.
 // Debian packages that are missing are installed when root, else one line says what to install; then npm
 // packages, then the build, each only if it is missing or older than what it comes from.
 import { spawnSync } from "node:child_process";
@@ -20,6 +20,7 @@ const base = {
 };
 const packages = {
   demo: base,
+  overlay: { ...base, "etcd-server": ["/usr/bin/etcd"] },
   test: {
     ...base,
     iptables: ["/usr/sbin/iptables", "/sbin/iptables"],
@@ -61,7 +62,7 @@ function run(command, args, options = {}) {
 
 function installPackages(task) {
   const missing = Object.entries(
-    packages[task] ?? fail(`Cannot get ready for "${task}": expected test, demo or vm`),
+    packages[task] ?? fail(`Cannot get ready for "${task}": expected test, demo, overlay or vm`),
   )
     .filter(([, files]) => !files.some((file) => existsSync(file)))
     .map(([name]) => name);
