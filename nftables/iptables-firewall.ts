@@ -73,10 +73,14 @@ function admissionRules({ addresses, owner }: IptablesAdmission, family: Family)
     });
 }
 
+function withinBridge(device: IfName): Rule {
+  return [stages[0], "-i", device, "-o", device, "-j", "DROP"];
+}
+
 /** In the order in which they have to stand, before the RETURN. */
 function ingressRules({ device, policy }: IptablesIngress): readonly Rule[] {
   return [
-    ...(policy === "isolated" ? [[stages[0], "-i", device, "-o", device, "-j", "DROP"] as const] : []),
+    ...(policy === "isolated" ? [withinBridge(device)] : []),
     [stages[0], "-i", device, "!", "-o", device, "-j", stages[1]],
     [stages[1], "-o", device, "-j", "DROP"],
   ];
@@ -116,7 +120,7 @@ export class IptablesFirewall {
       }
       for (const rule of [...ingressRules(ingress)].reverse()) await this.#ensure(family, "-I", rule);
       if (ingress.policy !== "isolated") {
-        await this.#delete(family, ingressRules({ ...ingress, policy: "isolated" })[0]);
+        await this.#delete(family, withinBridge(ingress.device));
       }
       await this.#ensure(family, "-I", fromForwardToStages);
     }
@@ -172,8 +176,7 @@ export class IptablesFirewall {
   }
 
   /** As often as it is there; it may be gone by the time that it is deleted. */
-  async #delete(family: Family, rule: Rule | undefined): Promise<void> {
-    if (!rule) return;
+  async #delete(family: Family, rule: Rule): Promise<void> {
     while (await this.#succeeds(family, "-C", ...rule)) {
       if (!(await this.#succeeds(family, "-D", ...rule))) return;
     }

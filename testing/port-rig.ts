@@ -97,6 +97,13 @@ export class PortRig extends TestHost {
     return { container, containerId, ip4, ip6, result: answer.json };
   }
 
+  /** The bridge's DEL, as runtimes call it when they know nothing any more. */
+  async detach(containerId: string, network = "net1"): Promise<void> {
+    const config = { cniVersion: "1.1.0", name: network, type: "bridge", bridge: `br-${network}` };
+    const answer = await this.call(bridge, "DEL", config, { containerId, ifName: "eth0" });
+    expect(answer).toMatchObject({ exitCode: 0, json: {} });
+  }
+
   /** One verb of portmap, with the mappings and the fields given. */
   async portmap(
     verb: Verb,

@@ -31,7 +31,8 @@ const ask = ({ protocol, to, port, from, fromPort }) => new Promise((resolve) =>
     const socket = require("node:dgram").createSocket(to.includes(":") ? "udp6" : "udp4");
     socket.on("message", (data) => resolve(String(data)));
     socket.on("error", failed);
-    socket.bind(fromPort, from, () => socket.connect(port, to, () => socket.send("x")));
+    socket.bind(fromPort, from, () =>
+      socket.connect(port, to, (error) => (error ? failed(error) : socket.send("x"))));
   } else {
     let text = "";
     const socket = require("node:net").connect({ port, host: to, localAddress: from });

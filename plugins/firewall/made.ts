@@ -23,10 +23,15 @@ const schema = goObject({
  */
 export type Made = v.InferOutput<typeof schema>;
 
-export function madeOf({ key: _key, ...attachment }: Attachment, isolatedPort?: Made["isolatedPort"]): Made {
+export function madeOf(attachment: Attachment, isolatedPort?: Made["isolatedPort"]): Made {
+  const { backend, adminChain, zone, addresses, device, ingressPolicy } = attachment;
   return {
-    ...attachment,
-    addresses: [...attachment.addresses],
+    backend,
+    adminChain,
+    zone,
+    addresses: [...addresses],
+    ...(device ? { device } : {}),
+    ingressPolicy,
     ...(isolatedPort ? { isolatedPort } : {}),
   };
 }
