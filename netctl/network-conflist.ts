@@ -28,6 +28,9 @@ export interface SubnetNotes {
   readonly auxAddresses: Readonly<Record<string, string>>;
 }
 
+/** Made when it is used first; its containers have no names for each other. */
+const defaultNetwork = "bridge";
+
 /** Name of a network's bridge where none is asked for: 15 bytes, the most that the kernel takes. */
 export function defaultBridgeName(network: string): string {
   return `nc-${networkId(network).slice(0, 12)}`;
@@ -63,6 +66,12 @@ export function renderConflist(
       definition.driver === "bridge"
         ? [renderBridge(definition, subnets, made.leases), ...renderPortmap(definition)]
         : [renderOther(definition, subnets, made.leases)],
+        ? [
+            renderBridge(definition, subnets, made.leases),
+            ...renderDns(definition),
+            ...renderPortmap(definition),
+          ]
+        : [{ type: definition.driver }],
   };
 }
 
@@ -120,6 +129,12 @@ function renderBridge(
       routes: isReached ? subnets.map(renderDefaultRoute) : [],
     },
   };
+}
+
+/** Names for all networks but the default one, as Docker has it. */
+function renderDns({ name, internal }: NetworkDefinition): readonly JsonObject[] {
+  if (name === defaultNetwork) return [];
+  return [{ type: "dns", ...(internal ? { internal } : {}), capabilities: { aliases: true, dns: true } }];
 }
 
 /** For networks from which ports can be published. */

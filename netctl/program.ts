@@ -8,6 +8,9 @@ import {
   registerClusterStatus,
 } from "./cluster-commands.ts";
 import type { Register } from "./command.ts";
+import { registerDnsLog } from "./dns-log.ts";
+import { registerDnsLs } from "./dns-ls.ts";
+import { registerDnsQuery } from "./dns-query.ts";
 import { registerDoctor } from "./doctor.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerInspect } from "./inspect.ts";
@@ -69,6 +72,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
     "Manage addresses: pools, use, owners, leaks",
     [registerIpamLs, registerIpamShow, registerIpamRelease, registerIpamGc],
   ],
+  ["dns", "See what containers find by name, and why", [registerDnsLs, registerDnsQuery, registerDnsLog]],
 ];
 const single: readonly Register[] = [registerPort, registerInspect, registerDoctor, registerRepair];
 

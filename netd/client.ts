@@ -1,3 +1,4 @@
+import { lstatSync } from "node:fs";
 import { connect } from "node:net";
 import type { Outcome } from "#cni/plugin.ts";
 import { ownLocality } from "./locality.ts";
@@ -30,6 +31,9 @@ export async function callNetd(call: NetdCall): Promise<Outcome> {
     ),
   );
   const path = socketPath(call.runDirectory, locality.network);
+  const owner = lstatSync(path, { throwIfNoEntry: false })?.uid;
+  if (owner === undefined) throw new NetdUnavailable(`no netd runs here (${path})`);
+  if (owner !== 0 && owner !== process.geteuid?.()) throw new NetdUnavailable(`${path} is user ${owner}'s`);
   const bytes = encodeRequest({
     name: call.name,
     environment,

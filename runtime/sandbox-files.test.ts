@@ -35,6 +35,18 @@ describe("renderResolvConf()", () => {
     );
   });
 
+  it("is the resolver alone where there is one, with the host's search domains unless a network has some", () => {
+    const host = "nameserver 192.0.2.53\nsearch corp.test\noptions ndots:3 rotate\n";
+    const named = result([], { nameservers: ["127.0.0.11"] });
+    expect(renderResolvConf([named, result([], { nameservers: ["10.1.0.1"] })], host)).toBe(
+      "search corp.test\nnameserver 127.0.0.11\noptions ndots:3 rotate\n",
+    );
+    expect(renderResolvConf([named, result([], { search: ["web.test"], options: [] })], host)).toBe(
+      "search web.test\nnameserver 127.0.0.11\n",
+    );
+    expect(renderResolvConf([result([], { nameservers: ["10.1.0.1"] })], host)).toBe("nameserver 10.1.0.1\n");
+  });
+
   it("is none where no network names a server, so that the host's stays in place", () => {
     expect(renderResolvConf([result([], { search: ["web.test"] })])).toBeUndefined();
   });

@@ -1,5 +1,7 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type NetworkList, parseConfList } from "#cni/conflist.ts";
+import type { Environment } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import { decodeResult } from "#cni/result-versions.ts";
 import type { Directories } from "#machine/directories.ts";
@@ -102,7 +104,7 @@ export class SandboxParts {
     const directory = this.filesDirectory(name);
     const permissions = { mode: 0o644, directoryMode: 0o755 };
     await writeDurably(join(directory, "hosts"), renderHosts(name, results), permissions);
-    const resolvConf = renderResolvConf(results);
+    const resolvConf = renderResolvConf(results, await readHostResolvConf(this.host.environment));
     if (resolvConf !== undefined) await writeDurably(join(directory, "resolv.conf"), resolvConf, permissions);
   }
 
@@ -116,11 +118,25 @@ export class SandboxParts {
   }
 }
 
+/** The parameters of an attachment's ADD. Its names begin with that of the sandbox, where that can be one of a host. */
 export function targetIn(
-  record: SandboxRecord,
+  { name, containerId, netns }: SandboxRecord,
   { ifName, args, capabilityArgs }: SandboxAttachment,
 ): AttachmentTarget {
-  return { containerId: record.containerId, netns: record.netns, ifName, args, capabilityArgs };
+  const { aliases } = capabilityArgs;
+  const all = [...(isHostName(name) ? [name] : []), ...(Array.isArray(aliases) ? aliases : [])];
+  return { containerId, netns, ifName, args, capabilityArgs: { ...capabilityArgs, aliases: all } };
+}
+
+/** RFC 1123 section 2.1, and underscores. */
+function isHostName(name: string): boolean {
+  return name.split(".").every((label) => /^\w([\w-]{0,61}\w)?$/.test(label));
+}
+
+/** The host's search domains and options are a container's, unless its networks say others. */
+async function readHostResolvConf(environment: Environment): Promise<string> {
+  const path = environment["NETCTL_RESOLV_CONF"] || "/etc/resolv.conf";
+  return await readFile(path, "utf8").catch(() => "");
 }
 
 function listAtAdd(cached: CachedAttachment): NetworkList | undefined {

@@ -59,6 +59,8 @@ const exceptions = {
     "#netd/client.ts",
     "#netd/chain-client.ts",
     "#dns-resolver/messages.ts",
+    "#dns-resolver/query-log.ts",
+    "#dns-resolver/chain.ts",
     "#dns-resolver/wire/numbers.ts",
     "#suite/host.ts",
     "#suite/kept.ts",

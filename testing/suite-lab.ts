@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -89,6 +89,7 @@ export class SuiteLab {
       NETCTL_RUN_DIR: this.path("run"),
       NETCTL_CONFIG: "/dev/null",
       NETCTL_STANDALONE: "1",
+      NETCTL_NETD_CGROUP: "none",
     };
   }
 
@@ -120,6 +121,11 @@ export class SuiteLab {
 
   /** Takes the host, every namespace of a sandbox and all directories away. */
   remove(): void {
+    // Networks with names start a netd.
+    for (const file of listIfThere(this.path("run")).filter((name) => name.endsWith(".lock"))) {
+      const pid = Number(readFileSync(this.path("run", file), "utf8"));
+      if (pid > 0) killIfThere(pid);
+    }
     for (const name of listIfThere(this.path("run/netns"))) {
       this.host.run(`umount '${this.path("run/netns", name)}' 2>/dev/null || true`);
     }
@@ -129,6 +135,14 @@ export class SuiteLab {
 
   [Symbol.dispose](): void {
     this.remove();
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended.
   }
 }
 
