@@ -259,7 +259,7 @@ describe("netctl", () => {
   });
 
   it("shows where the kernel differs from the records", async () => {
-    await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/24");
+    await lab.ok("network", "create", "web", "--disable-dns", "--subnet", "10.1.0.0/24");
     await lab.ok("sandbox", "create", "a", "--network", "web");
     const tree = await lab.ok("inspect", "a");
     expect(tree).toContain("10.1.0.2/24");
@@ -372,6 +372,7 @@ describe("netctl", () => {
             routes: [{ dst: "0.0.0.0/0" }],
           },
         },
+        { type: "dns", capabilities: { aliases: true, dns: true } },
         { type: "portmap", capabilities: { portMappings: true } },
       ],
     });

@@ -64,14 +64,12 @@ export function renderConflist(
     netctl: { ...notes, subnets: notes.subnets.map((each) => ({ ...each })) },
     plugins:
       definition.driver === "bridge"
-        ? [renderBridge(definition, subnets, made.leases), ...renderPortmap(definition)]
-        : [renderOther(definition, subnets, made.leases)],
         ? [
             renderBridge(definition, subnets, made.leases),
             ...renderDns(definition),
             ...renderPortmap(definition),
           ]
-        : [{ type: definition.driver }],
+        : [renderOther(definition, subnets, made.leases), ...renderDns(definition)],
   };
 }
 
@@ -132,8 +130,8 @@ function renderBridge(
 }
 
 /** Names for all networks but the default one, as Docker has it. */
-function renderDns({ name, internal }: NetworkDefinition): readonly JsonObject[] {
-  if (name === defaultNetwork) return [];
+function renderDns({ name, driver, internal, disableDns }: NetworkDefinition): readonly JsonObject[] {
+  if (name === defaultNetwork || disableDns === true || driver === "host" || driver === "none") return [];
   return [{ type: "dns", ...(internal ? { internal } : {}), capabilities: { aliases: true, dns: true } }];
 }
 

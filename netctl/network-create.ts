@@ -30,6 +30,7 @@ export interface NetworkCreateFlags {
   readonly ipv4: boolean;
   readonly ipv6?: boolean;
   readonly internal?: boolean;
+  readonly disableDns?: boolean;
   readonly scope?: string;
   readonly ipamDriver?: string;
   readonly json?: boolean;
@@ -53,6 +54,7 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
     .option("-o, --opt <key=value>", "option of the driver: docs/networks.md", gather, [])
     .option("--label <key=value>", "note that is kept with the network", gather, [])
     .option("--internal", "no way out of the network, and none in")
+    .option("--disable-dns", "containers don't find each other by name")
     .option("--attachable", "taken for Docker's sake: every network is")
     .option("--scope <scope>", "taken for Docker's sake: local")
     .option("--ipam-driver <driver>", "default; of macvlan and ipvlan also dhcp and none")
@@ -103,6 +105,7 @@ export async function networkCreate(
     ipv4: flags.ipv4,
     ipv6: flags.ipv6 === true,
     internal: flags.internal === true,
+    ...(flags.disableDns === true ? { disableDns: true } : {}),
     ...(flags.ipamDriver === undefined ? {} : { ipamDriver: flags.ipamDriver }),
   });
   const conflist = await createNetwork(definition, world);

@@ -21,6 +21,7 @@ export interface NetworkWords {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly internal: boolean;
+  readonly disableDns?: boolean;
   /** "default" if absent. */
   readonly ipamDriver?: string;
 }
@@ -34,6 +35,8 @@ export interface NetworkDefinition {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly internal: boolean;
+  /** Its containers don't find each other by name. */
+  readonly disableDns?: boolean;
   readonly settings: NetworkSettings;
   /** Of macvlan and ipvlan, whose `settings` are empty. */
   readonly wire?: WireSettings;
@@ -99,7 +102,15 @@ export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
     throw new UsageFailure(`Cannot use --subnet with --ipam-driver ${wire.ipam}`);
   }
   refuseContradictions(definition, settings);
-  return { ...definition, settings, ...(wire === undefined ? {} : { wire }), options, labels };
+  const { disableDns } = words;
+  return {
+    ...definition,
+    ...(disableDns === undefined ? {} : { disableDns }),
+    settings,
+    ...(wire === undefined ? {} : { wire }),
+    options,
+    labels,
+  };
 }
 
 function refuseForDriver(words: NetworkWords, driver: Driver): void {

@@ -12,6 +12,8 @@ beforeEach(async () => {
   await lab.ok(
     "network",
     "create",
+    // Else a netd runs, which puts right what is made wrong here.
+    "--disable-dns",
     "web",
     "--subnet",
     "10.1.0.0/24",

@@ -1,6 +1,6 @@
-// One network, two sandboxes and an outside host, in namespaces that this makes and removes.
+// Two networks, three sandboxes and an outside host, in namespaces that this makes and removes.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,7 @@ const environment = {
   NETCTL_STATE_DIR: join(scratch, "state"),
   NETCTL_RUN_DIR: join(scratch, "run"),
   NETCTL_STANDALONE: "1",
+  NETCTL_NETD_CGROUP: "none",
   ...(pc.isColorSupported ? { FORCE_COLOR: "1" } : {}),
 };
 const cleanups = [];
@@ -111,18 +112,48 @@ async function demo() {
   const answer = show("netctl", "sandbox", "exec", "alice", "--", process.execPath, "-e", client);
   expect("the outside host sees alice under the host's address", answer.includes("you are 203.0.113.1"));
 
+  title("They find each other by name; a third, in another network, finds neither");
+  const lookUp = (from, name) =>
+    show(
+      "netctl",
+      "sandbox",
+      "exec",
+      from,
+      "--",
+      "sh",
+      "-c",
+      `getent hosts ${name} || echo "${name}: not found"`,
+    );
+  expect("alice finds bob", lookUp("alice", "bob").startsWith("10.77.0.3"));
+  expect("bob finds alice by the network's name, too", lookUp("bob", "alice.web").startsWith("10.77.0.2"));
+  show("netctl", "network", "create", "apart", "--internal", "--subnet", "10.78.0.0/24");
+  show("netctl", "sandbox", "create", "carol", "--network", "apart");
+  expect("carol does not find alice", lookUp("carol", "alice").includes("not found"));
+  show("netctl", "dns", "query", "--from", "alice", "bob");
+
   title("What netctl sees");
   show("netctl", "inspect");
 
   title("Clean up");
-  show("netctl", "sandbox", "rm", "alice", "bob");
-  show("netctl", "network", "rm", "web");
+  show("netctl", "sandbox", "rm", "alice", "bob", "carol");
+  show("netctl", "network", "rm", "web", "apart");
   const links = JSON.parse(run("ip", "-n", host, "-j", "link")).map((link) => link.ifname);
   expect(`nothing is left but what was there: ${links.join(", ")}`, links.sort().join() === "lo,uplink");
   console.log(`\n${pc.green("Done")} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
+/** Names are answered by netd, which was started for them. */
+function stopNetd() {
+  for (const file of readdirSync(join(scratch, "run"))) {
+    const pid = file.endsWith(".lock") ? Number(readFileSync(join(scratch, "run", file), "utf8")) : 0;
+    if (pid > 0) process.kill(pid, "SIGTERM");
+    for (let tries = 0; pid > 0 && existsSync(`/proc/${pid}`) && tries < 100; tries++)
+      spawnSync("sleep", ["0.05"]);
+  }
+}
+
 function cleanUp() {
+  stopNetd();
   for (const cleanup of cleanups.splice(0).reverse()) cleanup();
   // Sandboxes are bind mounts below the run directory.
   for (const line of run("cat", "/proc/self/mounts").split("\n")) {

@@ -1,4 +1,4 @@
-// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo|overlay|vm`. Uses nothing but Node itself.
+// Makes a fresh machine ready for a task: `node scripts/ready.mjs test|demo|bench|overlay|vm`. Uses nothing but Node itself.
 // Debian packages that are missing are installed when root, else one line says what to install; then npm
 // packages, then the build, each only if it is missing or older than what it comes from.
 import { spawnSync } from "node:child_process";
@@ -33,6 +33,14 @@ const packages = {
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },
+  bench: {
+    ...base,
+    "bind9-dnsutils": ["/usr/bin/dig"],
+    dnsperf: ["/usr/bin/dnsperf"],
+    "dnsmasq-base": ["/usr/sbin/dnsmasq"],
+    unbound: ["/usr/sbin/unbound"],
+    "aardvark-dns": ["/usr/lib/podman/aardvark-dns"],
+  },
   vm: {
     ...base,
     iptables: ["/usr/sbin/iptables", "/sbin/iptables"],
@@ -62,7 +70,7 @@ function run(command, args, options = {}) {
 
 function installPackages(task) {
   const missing = Object.entries(
-    packages[task] ?? fail(`Cannot get ready for "${task}": expected test, demo, overlay or vm`),
+    packages[task] ?? fail(`Cannot get ready for "${task}": expected test, demo, bench, overlay or vm`),
   )
     .filter(([, files]) => !files.some((file) => existsSync(file)))
     .map(([name]) => name);
