@@ -146,9 +146,9 @@ async function demo() {
 function stopNetd() {
   for (const file of readdirSync(join(scratch, "run"))) {
     const pid = file.endsWith(".lock") ? Number(readFileSync(join(scratch, "run", file), "utf8")) : 0;
-    if (pid > 0) process.kill(pid, "SIGTERM");
-    for (let tries = 0; pid > 0 && existsSync(`/proc/${pid}`) && tries < 100; tries++)
-      spawnSync("sleep", ["0.05"]);
+    if (!(pid > 0)) continue;
+    process.kill(pid, "SIGTERM");
+    for (let tries = 0; existsSync(`/proc/${pid}`) && tries < 100; tries++) spawnSync("sleep", ["0.05"]);
   }
 }
 
