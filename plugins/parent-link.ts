@@ -6,6 +6,7 @@ import { createInternalLink, createVlan } from "#kernel/child-link.ts";
 import { readDefaultRouteLink } from "#kernel/default-route.ts";
 import { type Link, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { writeSysctls } from "#kernel/sysctl.ts";
 import type { Undo } from "#kernel/undo.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import { type IfName, ifNameProblem, parseIfName } from "#net/ifname.ts";
@@ -179,6 +180,19 @@ function make(namespace: NetworkNamespace, name: IfName, origin: ParentOrigin): 
     );
   }
   createVlan(namespace, { name, parent: under, id: origin.id, alias: sharedLinkAlias });
+  keepHostOut(namespace, name);
+}
+
+/**
+ * The host makes the link for its containers and is not to become a part of the network behind it: it takes no address
+ * or route from routers there, and does not say which addresses it has elsewhere.
+ */
+function keepHostOut(namespace: NetworkNamespace, name: IfName): void {
+  writeSysctls(namespace, [
+    { key: `net/ipv6/conf/${name}/accept_ra`, value: 0, optional: true },
+    { key: `net/ipv6/conf/${name}/autoconf`, value: 0, optional: true },
+    { key: `net/ipv4/conf/${name}/arp_ignore`, value: 1, optional: true },
+  ]);
 }
 
 /** The attachment stands on it no more. */

@@ -90,6 +90,10 @@ describe("a master with a VLAN in its name", () => {
       const two = await rig.attach({ master: "up0.10", name: "net2", ipam: address(11, "10.10.0") });
       expect(rig.link("up0.10")).toMatchObject({ linkinfo: { info_kind: "vlan", info_data: { id: 10 } } });
       expect(rig.reaches(one.container, "10.10.0.1")).toBe(true);
+      // The host is no part of that network.
+      rig.lan.run("ip route add 10.1.0.250 dev v10");
+      expect(rig.reaches(rig.lan, "10.1.0.250")).toBe(false);
+      expect(rig.sysctl("net/ipv6/conf/up0.10/accept_ra")).toBe("0");
       expect(rig.reaches(one.container, "10.10.0.11")).toBe(true);
       await rig.detach(one);
       expect(rig.links()).toContain("up0.10");
