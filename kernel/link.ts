@@ -4,6 +4,7 @@ import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import {
   decodeLinkSummary,
+  deleteLink,
   firstLink,
   firstLinkSummary,
   getLink,
@@ -89,6 +90,19 @@ export async function removeLink(namespace: NetworkNamespace, ref: LinkRef): Pro
     return true;
   } catch (error) {
     // Its other end was removed meanwhile, or the namespace of that.
+    if (isNetlinkError(error, Errno.ENODEV)) return false;
+    if (!isNetlinkError(error, Errno.EMFILE, Errno.ENFILE)) throw error;
+    return removeInPlace(namespace, link);
+  }
+}
+
+/** With what is open already, where nothing more can be opened to hear of it: waits for the kernel's readers. */
+function removeInPlace(namespace: NetworkNamespace, { ifindex }: Link): boolean {
+  try {
+    namespace.transact([deleteLink(ifindex)]);
+    crashPoint("link-removed");
+    return true;
+  } catch (error) {
     if (isNetlinkError(error, Errno.ENODEV)) return false;
     throw error;
   }

@@ -10,6 +10,8 @@ export class WaitTimeoutError extends Error {
 
 /** Longest pause between two looks. */
 const maxPauseMs = 50;
+/** Where one look takes longer than all of the time there is: so many, at least. */
+const leastLooks = 3;
 /** How long to look without a pause: what the kernel does on a work queue is mostly done by then. */
 const eagerMs = 0.5;
 
@@ -27,13 +29,15 @@ export async function waitUntil<Value>(
 ): Promise<Value> {
   const { timeoutMs, signal } = options;
   let startMs: number | undefined;
+  let looks = 0;
   for (let pauseMs = 1; ; ) {
     const value = look();
+    looks++;
     if (value !== undefined) return value;
     // Not before the first look: in a process that never waits, the clock itself would take a millisecond to load.
     startMs ??= performance.now();
     const waitedMs = performance.now() - startMs;
-    if (waitedMs >= timeoutMs) throw new WaitTimeoutError(what, timeoutMs);
+    if (waitedMs >= timeoutMs && looks >= leastLooks) throw new WaitTimeoutError(what, timeoutMs);
     const options = signal ? { signal } : {};
     if (waitedMs < eagerMs) {
       await yieldOnce(undefined, options);

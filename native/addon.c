@@ -23,7 +23,9 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <linux/filter.h>
 #include <linux/if.h>
@@ -495,6 +497,55 @@ static int start_detached(void *(*run)(void *), void *data) {
   return error;
 }
 
+// Set by a process that ends as soon as its one verb has: a thread in the call would keep it from ending.
+static bool deletes_by_child;
+
+static void close_between(unsigned first, unsigned last) {
+  if (first > last || syscall(436 /* close_range */, first, last, 0) == 0) return;
+  for (unsigned fd = first; fd <= last && fd < 65536; fd++) close((int)fd);
+}
+
+// A child process sits in the call, with nothing of its parent's but two descriptors, and outlives it by as much as the
+// kernel takes. Only what is safe after fork(2) of many threads is called there.
+static pid_t start_child(struct deletion *deletion) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  // A runtime waits until nobody has its pipes any more, and other processes for the locks.
+  int low = deletion->request_fd, high = deletion->done_fd;
+  if (low > high) low = deletion->done_fd, high = deletion->request_fd;
+  if (low > 0) close_between(0, (unsigned)low - 1);
+  close_between((unsigned)low + 1, (unsigned)high - 1);
+  close_between((unsigned)high + 1, ~0U);
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  ssize_t sent = sendto(deletion->request_fd, deletion->request.data, deletion->request.length, 0, (struct sockaddr *)&kernel,
+                        sizeof kernel);
+  // The answers wait in the socket, which is the parent's as well.
+  uint64_t outcome = sent < 0 ? (uint64_t)errno + 1 : 1;
+  ssize_t told = write(deletion->done_fd, &outcome, sizeof outcome);
+  _exit(told < 0);
+}
+
+#define CHILD_LOOK_MS 100
+
+// True for a child that has ended without a word, killed by somebody.
+static bool is_lost(pid_t child, const struct deletion *deletion) {
+  struct pollfd told = {.fd = deletion->done_fd, .events = POLLIN};
+  return waitpid(child, NULL, WNOHANG) == child && poll(&told, 1, 0) == 0;
+}
+
+// The child's call is over: what it got is read here.
+static void collect_child(struct deletion *deletion) {
+  uint64_t outcome = 1;
+  while (read(deletion->done_fd, &outcome, sizeof outcome) < 0 && errno == EINTR) {}
+  deletion->call = "sendto";
+  deletion->error = (int)(outcome - 1);
+  while (!deletion->error) {
+    int got = receive(deletion->request_fd, &deletion->replies);
+    if (got == 0) break;
+    if (got < 0 && errno != ENOBUFS && errno != EMSGSIZE) deletion->call = "recvmsg", deletion->error = errno;
+  }
+}
+
 static bool start_thread(struct deletion *deletion) {
   atomic_fetch_add(&deletion->users, 1);
   int error = start_detached(deletion_thread, deletion);
@@ -526,7 +577,9 @@ static void deletion_run(napi_env env, void *data) {
   (void)env;
   struct deletion_work *work = data;
   struct deletion *deletion = work->deletion;
-  if (!start_thread(deletion)) {
+  pid_t child = deletes_by_child ? start_child(deletion) : -1;
+  bool by_child = child > 0;
+  if (!by_child && !start_thread(deletion)) {
     deletion->error =
         exchange(deletion->request_fd, deletion->request.data, deletion->request.length, &deletion->replies, &deletion->call);
     return;
@@ -534,14 +587,27 @@ static void deletion_run(napi_env env, void *data) {
   struct bytes news = {0};
   struct pollfd watched[2] = {{.fd = deletion->done_fd, .events = POLLIN}, {.fd = work->monitor_fd, .events = POLLIN}};
   for (;;) {
-    if (poll(watched, 2, -1) < 0) {
+    int happened = poll(watched, 2, by_child ? CHILD_LOOK_MS : -1);
+    if (happened == 0) {
+      if (!is_lost(child, deletion)) continue;
+      deletion->call = "fork", deletion->error = EIO;
+      break;
+    }
+    if (happened < 0) {
       if (errno == EINTR) continue;
       // Without poll there is no first of two: wait for the call, whose results nobody may touch before it is done.
+      if (by_child) {
+        collect_child(deletion);
+        break;
+      }
       uint64_t done;
       while (read(deletion->done_fd, &done, sizeof done) < 0 && errno == EINTR) {}
       break;
     }
-    if (watched[0].revents) break;
+    if (watched[0].revents) {
+      if (by_child) collect_child(deletion);
+      break;
+    }
     if (!watched[1].revents) continue;
     news.length = 0;
     int got = receive(work->monitor_fd, &news);
@@ -574,6 +640,14 @@ static void deletion_done(napi_env env, napi_status status, void *data) {
   release(deletion);
   free(work->indexes);
   free(work);
+}
+
+// deleteLinksByChild(whether)
+static napi_value DeleteLinksByChild(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  if (napi_get_value_bool(env, argument[0], &deletes_by_child) == napi_ok) return NULL;
+  napi_throw_type_error(env, NULL, "native call: expected a boolean");
+  return NULL;
 }
 
 // netlinkDeleteLinks(namespaceFd | -1, datagram, Int32Array of ifindexes) -> Promise: undefined once all are reported
@@ -1188,6 +1262,7 @@ NAPI_MODULE_INIT() {
       {"netlinkExchange", NetlinkExchange},
       {"netlinkExchangeAsync", NetlinkExchangeAsync},
       {"netlinkDeleteLinks", NetlinkDeleteLinks},
+      {"deleteLinksByChild", DeleteLinksByChild},
       {"netlinkJoin", NetlinkJoin},
       {"netlinkReceive", NetlinkReceive},
       {"netlinkIgnore", NetlinkIgnore},

@@ -30,6 +30,11 @@ export interface Native {
     datagram: Uint8Array,
     ifindexes: Int32Array,
   ): Promise<Uint8Array | undefined>;
+  /**
+   * From now on a child process makes the call of `netlinkDeleteLinks`, and no thread. For a process that ends with its
+   * one verb: the kernel lets none end of which a thread is in such a call. Costs a fork, a millisecond or two.
+   */
+  deleteLinksByChild(whether: boolean): void;
   /** Subscribes to a multicast group (RTNLGRP_*). */
   netlinkJoin(fd: number, group: number): void;
   /** Everything that is queued; empty where nothing is. ENOBUFS: notifications were lost. */

@@ -96,10 +96,17 @@ async function serve({ environment, options, log, network, uid }: Start) {
   return { host, resolver, requests, file };
 }
 
-/** Changes when another version is installed over this one. */
+/**
+ * Changes when another version is installed over this one. What starts the program is the same in all versions, and an
+ * installer may leave it as it is: the program itself stands beside it (suite/program.ts).
+ */
 function programIdentity(path: string): string {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats ? `${stats.dev}:${stats.ino}:${stats.mtimeMs}` : "gone";
+  return [path, path.replace(/\.cjs$/, ".js")]
+    .map((file) => {
+      const stats = statSync(file, { throwIfNoEntry: false });
+      return stats ? `${stats.dev}:${stats.ino}:${stats.mtimeMs}` : "gone";
+    })
+    .join();
 }
 
 function messageOf(error: unknown): string {

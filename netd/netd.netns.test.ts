@@ -218,11 +218,12 @@ describe("its end", () => {
     expect(lab.log()).toContain("the socket was taken away");
   });
 
-  test("it ends when another version is installed", async () => {
+  test.each(["netd.cjs", "netd.js"])("it ends when another version of %s is installed", async (file) => {
     for (const name of ["netd.cjs", "native.node"]) copyFileSync(join(service.lib, name), lab.path(name));
+    writeFileSync(lab.path("netd.js"), "");
     const netd = await lab.startNetd({ program: lab.path("netd.cjs") });
     const later = new Date(Date.now() + 1000);
-    utimesSync(lab.path("netd.cjs"), later, later);
+    utimesSync(lab.path(file), later, later);
     expect(await exitCodeOf(netd)).toBe(0);
     expect(lab.log()).toContain("another version was installed");
   });

@@ -8,6 +8,7 @@ import { fail } from "#cni/skel.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { type LogLevel, lineLog } from "#machine/log.ts";
+import { native } from "#native/addon.ts";
 import { openHost } from "./host.ts";
 import { loadPlugin, pluginNames } from "./plugins.ts";
 import { runPlugin } from "./run-plugin.ts";
@@ -103,6 +104,8 @@ async function main(): Promise<Outcome> {
     environment,
     lineLog(level, (line) => writeAll(2, line)),
   );
+  // The answer need not wait for what the kernel does after a link is gone.
+  if (verb === "ADD" || verb === "DEL" || verb === "GC") native().deleteLinksByChild(true);
   const needsInput = verb !== undefined && verb !== "" && verb !== "VERSION";
   try {
     const stdin = needsInput ? await readInput() : "";

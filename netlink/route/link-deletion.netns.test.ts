@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { native } from "#native/addon.ts";
 import { Errno } from "#netlink/errno.ts";
 import { encodeRequests } from "#netlink/message.ts";
+import { type BundledChild, bundleChild } from "#testing/bundled-child.ts";
 import { patience } from "#testing/patience.ts";
 import { RouteSocket } from "#testing/route-socket.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
@@ -126,5 +127,45 @@ describe("deleteLinksSoon()", () => {
       errno: Errno.EOPNOTSUPP,
     });
     expect(names(route)).toHaveLength(3);
+  });
+});
+
+describe("a process that ends with its deletion", () => {
+  let child: BundledChild;
+
+  beforeEach(async () => {
+    child = await bundleChild(`
+      import { openSync } from "node:fs";
+      import { native } from "#native/addon.ts";
+      import { deleteLinkSoon, deleteLinksSoon } from "#netlink/route/link-deletion.ts";
+
+      const [path, ...indexes] = process.argv[2].split(" ");
+      const namespaceFd = openSync(path, "r");
+      const ifindexes = indexes.map(Number);
+      native().deleteLinksByChild(true);
+      const deletion =
+        ifindexes.length === 1
+          ? deleteLinkSoon({ namespaceFd, target: ifindexes[0] })
+          : deleteLinksSoon({ namespaceFd, ifindexes });
+      deletion.then(() => "gone", (error) => error.code).then((text) => {
+        process.stdout.write(text);
+        process.exit(0);
+      });
+    `);
+  });
+  afterEach(() => child.remove());
+
+  const run = (ifindexes: readonly number[]) => child.run([host.path, ...ifindexes].join(" "));
+
+  test("leaves the kernel's wait to a child, which keeps no pipe open", async () => {
+    const [one = 0, ...others] = makeVeths(4);
+    expect(await run([one])).toBe("gone");
+    expect(await run(others)).toBe("gone");
+    expect(host.json<{ ifname: string }>("ip -j link").map(({ ifname }) => ifname)).toEqual(["lo"]);
+  });
+
+  test("hears of what the kernel refuses", async () => {
+    expect(await run([9999])).toBe("ENODEV");
+    expect(await run([1])).toBe("EOPNOTSUPP");
   });
 });

@@ -20,8 +20,8 @@ export interface RealisedLinks {
   readonly vlanGateway?: Link;
 }
 
-/** The reference's waits add up to this. */
-const portTimeoutMs = 2_550;
+/** The reference's waits add up to 2.55 s; while others hold the kernel's rtnl lock, one look may take as long. */
+const portTimeoutMs = 10_000;
 const addressTimeoutMs = 5_000;
 
 interface RealiseWork {

@@ -175,6 +175,13 @@ describe("ADD refuses, and reserves nothing:", () => {
       'Cannot read ipam.resolvConf "/nonexistent/resolv.conf"',
     ],
     [
+      "a resolvConf that never ends",
+      { ipam: { ...v4, resolvConf: "/dev/zero" } },
+      undefined,
+      5,
+      'Cannot read ipam.resolvConf "/dev/zero": it is no regular file',
+    ],
+    [
       "two of a family below 0.3.0",
       { cniVersion: "0.2.0", ipam: { ...v4, ranges: [[{ subnet: "10.2.0.0/24" }]] } },
       undefined,

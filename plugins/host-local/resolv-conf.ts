@@ -1,12 +1,15 @@
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CniDns } from "#cni/result.ts";
 
-/** Reads what a resolv.conf(5) says. @throws {CniError} 5 if the file can't be read */
+/** Any larger one is none. */
+const maxBytes = 1024 * 1024;
+
+/** Reads what a resolv.conf(5) says. @throws {CniError} 5 if the file can't be read, or is no file that ends */
 export function readResolvConf(path: string): CniDns {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = readRegularFile(path);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new CniError(
@@ -16,6 +19,19 @@ export function readResolvConf(path: string): CniDns {
     );
   }
   return parseResolvConf(text);
+}
+
+/** A pipe or a device could keep a service, and all that it does, waiting for ever. */
+function readRegularFile(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(fd);
+    if (!stats.isFile()) throw new Error("it is no regular file");
+    if (stats.size > maxBytes) throw new Error(`it has ${stats.size} bytes, ${maxBytes} is the most`);
+    return readFileSync(fd, "utf8");
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Words of nameserver, search and options add up over lines, of domain the last counts. "#" and ";" begin a comment. */
