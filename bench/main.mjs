@@ -2,12 +2,13 @@
 // docs/performance.md says what the figures mean.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, loadavg, release } from "node:os";
+import { cpus, release } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { cases } from "./cases.mjs";
 import { buildDriver } from "./driver.mjs";
+import { inOrder, mergeFigures } from "./figures.mjs";
 import { markdownTable, rowsOf, textTable, writePage } from "./report.mjs";
 import { rest } from "./rest.mjs";
 import { Measurement } from "./statistics.mjs";
@@ -23,8 +24,8 @@ const usage = `npm run bench -- [options]
   --bin FOLDER      our executables (dist/bin)
   --peer FOLDER     the peer's (/usr/lib/cni)
   --json FILE       all figures, also of each plugin in a chain
-  --write           puts the table into docs/performance.md
-  --section NAME    into that section of it (measured): ports
+  --write           puts the cases measured into docs/performance.md, beside those measured before
+  --section NAME    the table of this run alone, into that section of it: ports
   --list            names of the cases`;
 
 const blockSize = 10;
@@ -43,7 +44,7 @@ function readOptions() {
       peer: { type: "string", default: "/usr/lib/cni" },
       json: { type: "string" },
       write: { type: "boolean", default: false },
-      section: { type: "string", default: "measured" },
+      section: { type: "string" },
       list: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -154,7 +155,7 @@ async function measure(benchCase, chosen, options, scratch) {
 
 function describeMachine(scratch) {
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? process.arch;
-  return `Linux ${release()}, ${cpus().length} x ${model}, load ${loadavg()[0].toFixed(1)} at the start, Node ${process.versions.node}, state on ${filesystemOf(scratch)}`;
+  return `Linux ${release()}, ${cpus().length} x ${model}, Node ${process.versions.node}, state on ${filesystemOf(scratch)}`;
 }
 
 function describePeer(folder) {
@@ -164,6 +165,24 @@ function describePeer(folder) {
     { encoding: "utf8" },
   );
   return folder === "/usr/lib/cni" && stdout ? `Debian ${stdout}` : folder;
+}
+
+/** All cases that were ever measured, each as it was measured last. */
+function writeReport(figures) {
+  const { rows, remarks, origins } = inOrder(
+    figures,
+    cases.map(({ name }) => name),
+  );
+  const [[origin] = []] = origins;
+  const heading =
+    origins.length === 1
+      ? `${origin}.`
+      : origins.map(([text, titles]) => `- ${text}: ${titles.join("; ")}`).join("\n");
+  const legend = "Times in ms, median / p95.";
+  writePage(
+    join(root, "docs/performance.md"),
+    [heading, legend, markdownTable(rows), remarks.join("\n")].join("\n\n"),
+  );
 }
 
 async function main() {
@@ -220,16 +239,21 @@ async function main() {
     );
   }
   if (options.write && rows.length > 0) {
-    const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
-    const heading = `\`${command}\`, ${new Date().toISOString().slice(0, 10)}\\\n${machine}\\\nGo plugins: ${peer}. Times in ms, median / p95 of ${options.n === undefined ? `${options.count}, or of fewer where the case says so` : options.count}.`;
-    const remarks = results.flatMap(({ title, notes }) =>
-      notes.map((note) => `- ${title}: ${note.split("\n")[0]}`),
-    );
-    writePage(
-      join(root, "docs/performance.md"),
-      [heading, markdownTable(rows), remarks.join("\n")].join("\n\n"),
-      options.section,
-    );
+    if (options.section !== undefined) {
+      const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
+      const heading = `\`${command}\`, ${new Date().toISOString().slice(0, 10)}\\\n${machine}\\\nGo plugins: ${peer}. Times in ms, median / p95 of ${options.n === undefined ? `${options.count}, or of fewer where the case says so` : options.count}.`;
+      const remarks = results.flatMap(({ title, notes }) =>
+        notes.map((note) => `- ${title}: ${note.split("\n")[0]}`),
+      );
+      writePage(
+        join(root, "docs/performance.md"),
+        [heading, markdownTable(rows), remarks.join("\n")].join("\n\n"),
+        options.section,
+      );
+    } else {
+      const how = { machine, peer, date: new Date().toISOString().slice(0, 10), count: options.count };
+      writeReport(mergeFigures(join(root, "docs/performance.json"), results, rows, how));
+    }
     say("\nWritten to docs/performance.md");
   }
   if (failed) process.exitCode = 1;
