@@ -8,6 +8,7 @@ import { networkCases } from "./topics/bridge-network.ts";
 import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
 import { removalCases } from "./topics/bridge-removal.ts";
 import { delegationCases } from "./topics/delegation.ts";
+import { dhcpCases } from "./topics/dhcp.ts";
 import { dummyCases } from "./topics/dummy.ts";
 import { firewallCases } from "./topics/firewall.ts";
 import { fuzzCases } from "./topics/fuzz.ts";
@@ -67,6 +68,7 @@ export const topics: readonly Topic[] = [
   { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
+  { name: "dhcp", executables: ["dhcp"], cases: dhcpCases },
   { name: "vrf", executables: ["vrf", "bridge", "host-local"], cases: vrfCases },
   { name: "sbr", executables: ["sbr", "bridge", "host-local"], cases: sbrCases },
   { name: "loopback", executables: ["loopback"], cases: loopbackCases },

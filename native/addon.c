@@ -29,6 +29,8 @@
 #include <unistd.h>
 #include <linux/filter.h>
 #include <linux/if.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/netlink.h>
@@ -882,6 +884,40 @@ static napi_value SocketIn(napi_env env, napi_callback_info info) {
   return fd < 0 ? fail(env, "socket", errno) : number(env, fd);
 }
 
+// packetSocketIn(namespaceFd | -1, ifindex, udpPort) -> fd: whole Ethernet frames of one link, of which the kernel hands up
+// only IPv4 packets, no later fragments, with UDP to that port. It sends frames as they are given.
+static napi_value PacketSocketIn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3)
+  int32_t value[3];
+  for (int i = 0; i < 3; i++)
+    if (!int_argument(env, argument[i], &value[i])) return NULL;
+  // Bound to no protocol, it gets nothing before the filter is there.
+  int fd = socket_in(value[0], AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(env, "socket", errno);
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),                        // EtherType
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0800, 0, 8),             // IPv4
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 23),                        // protocol
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 17, 0, 6),                 // UDP
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 20),                        // flags and fragment offset
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 4, 0),            // the first fragment has the ports
+      BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 14),                       // length of the IP header
+      BPF_STMT(BPF_LD | BPF_H | BPF_IND, 16),                        // destination port
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value[2] & 0xffff, 0, 1),  //
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffff),                         //
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+  struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = value[1]};
+  const char *failed = NULL;
+  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0) failed = "setsockopt";
+  else if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) failed = "bind";
+  if (!failed) return number(env, fd);
+  int error = errno;
+  close(fd);
+  return fail(env, failed, error);
+}
+
 // readFileIn(namespaceFd | -1, path) -> text, at most 64 KiB. /proc/sys/net shows the opener's namespace; some handlers
 // look at the reader's, so all of open, read and close happen inside.
 static napi_value ReadFileIn(napi_env env, napi_callback_info info) {
@@ -1270,6 +1306,7 @@ NAPI_MODULE_INIT() {
       {"openNetworkNamespace", OpenNetworkNamespace},
       {"identifyNetworkNamespace", IdentifyNetworkNamespace},
       {"socketIn", SocketIn},
+      {"packetSocketIn", PacketSocketIn},
       {"readFileIn", ReadFileIn},
       {"writeFilesIn", WriteFilesIn},
       {"flock", Flock},

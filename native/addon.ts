@@ -59,6 +59,12 @@ export interface Native {
   identifyNetworkNamespace(path: string): { readonly dev: number; readonly ino: number } | undefined;
   /** socket(2) in another namespace; SOCK_CLOEXEC is added. */
   socketIn(namespaceFd: number, domain: number, type: number, protocol: number): number;
+  /**
+   * A packet socket (AF_PACKET, SOCK_RAW) of one link in another namespace, not blocking: it hands up whole Ethernet
+   * frames with IPv4 packets for that UDP port, and sends frames as they are. Read and write with `socketReceive` and
+   * `socketSend`; close the fd with `fs.closeSync`.
+   */
+  packetSocketIn(namespaceFd: number, ifindex: number, udpPort: number): number;
   /** Reads at most 64 KiB as UTF-8, seen from that network namespace: for /proc/sys/net and /proc/net. */
   readFileIn(namespaceFd: number, path: string): string;
   /**

@@ -3,6 +3,9 @@
 import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
+import { LeaseKeeper } from "#dhcp/keeper.ts";
+import { LeaseStore } from "#dhcp/lease-store.ts";
+import { secondsSinceBoot } from "#dhcp/uptime.ts";
 import { ResolverService } from "#dns-resolver/service.ts";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
@@ -100,6 +103,18 @@ async function serve({ environment, options, log, network, uid }: Start) {
  * Changes when another version is installed over this one. What starts the program is the same in all versions, and an
  * installer may leave it as it is: the program itself stands beside it (suite/program.ts).
  */
+/** Extends the leases of containers that have their addresses by DHCP. */
+function openLeaseKeeper(host: SuiteHost, log: Log): LeaseKeeper {
+  return new LeaseKeeper({
+    store: new LeaseStore(host.directories),
+    bootId: host.bootId,
+    hostNamespace: host.hostNamespace,
+    open: (target) => host.kernel.open(target),
+    log,
+    now: secondsSinceBoot,
+  });
+}
+/** Changes when another version is installed over this one. */
 function programIdentity(path: string): string {
   return [path, path.replace(/\.cjs$/, ".js")]
     .map((file) => {
@@ -147,6 +162,8 @@ async function main(): Promise<void> {
 
   const keeper = new Keeper({ host });
   keeper.start();
+  const leases = openLeaseKeeper(host, log);
+  leases.tick();
   const overlay = new OverlayHost(host, log);
   overlay.tick();
 
@@ -158,7 +175,7 @@ async function main(): Promise<void> {
     file?.remove();
     // One that never ends would keep it for ever; its caller has given up by then.
     await Promise.race([
-      Promise.all([requests.close(), keeper.close(), overlay.close()]),
+      Promise.all([requests.close(), keeper.close(), leases.close(), overlay.close()]),
       sleep(stopLimitMs),
     ]);
     await resolver.close();
@@ -168,7 +185,7 @@ async function main(): Promise<void> {
   const reasonToStop = (): string | undefined => {
     const isIdle = options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs;
     // While there are attachments it stays: nobody else would put back what is taken away of them.
-    if (isIdle && !overlay.isRunning && !hasAttachments(host)) return "idle";
+    if (isIdle && !overlay.isRunning && !leases.hasLeases && !hasAttachments(host)) return "idle";
     if (file && !file.isThere()) return "the socket was taken away";
     return programIdentity(program) === programAtStart ? undefined : "another version was installed";
   };
@@ -178,6 +195,7 @@ async function main(): Promise<void> {
     if (reason !== undefined) void stop(reason);
     else {
       keeper.tick();
+      leases.tick();
       overlay.tick();
     }
   }, watchIntervalMs);

@@ -15,7 +15,8 @@ export const mayImport = {
   overlay: ["net", "native", "machine", "netlink", "nftables", "kernel", "engine", "journal"],
   ipam: ["net", "cni", "journal", "native", "machine"],
   "dns-resolver": ["net", "native", "machine"],
-  plugins: ["net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
+  dhcp: ["net", "cni", "native", "machine", "kernel"],
+  plugins: ["dhcp", "net", "cni", "ipam", "kernel", "journal", "nftables", "machine"],
   runtime: ["net", "cni", "journal", "native", "machine"],
   suite: [
     "net",
@@ -31,6 +32,7 @@ export const mayImport = {
     "plugins",
   ],
   netd: [
+    "dhcp",
     "net",
     "native",
     "machine",

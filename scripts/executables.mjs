@@ -18,6 +18,7 @@ export const plugins = [
   "firewall",
   "tuning",
   "bandwidth",
+  "dhcp",
   "vrf",
   "dns",
   "sbr",

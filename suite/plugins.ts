@@ -30,6 +30,7 @@ const attaching: Readonly<Record<string, Load>> = {
 /** IPAM plugins are called from within another plugin's request and have locks of their own. */
 const ipam: Readonly<Record<string, Load>> = {
   "host-local": async () => (await import("#plugins/host-local/main.ts")).hostLocal,
+  dhcp: async () => (await import("#plugins/dhcp/main.ts")).dhcp,
   static: async () => (await import("#plugins/static/main.ts")).staticIpam,
 };
 
