@@ -47,26 +47,42 @@ export async function restore(
     const { missing } = look(operations, turn.view);
     const failed: { elements: readonly Operation[]; reason: string }[] = [];
     if (!dryRun) {
-      if (tables.length > 0) await load(tables, missing, turn);
-      failed.push(...(await addMissing(operations, turn)));
+      const loaded = tables.length > 0 ? await load(tables, missing, turn) : [];
+      failed.push(...(await addMissing(without(operations, loaded), turn)));
     }
     const left = new Set(failed.flatMap(({ elements }) => elements.map(identity)));
     return { tables, elements: missing.filter((each) => !left.has(identity(each))), failed };
   });
 }
 
-/** The rules of these tables and, of those that are gone, all elements: in one transaction. */
-async function load(tables: Restoration["tables"], missing: readonly Operation[], turn: Turn): Promise<void> {
+/**
+ * The rules of these tables and, of those that are gone, all elements: in one transaction.
+ * @returns the elements that are there now
+ */
+async function load(
+  tables: Restoration["tables"],
+  missing: readonly Operation[],
+  turn: Turn,
+): Promise<readonly Operation[]> {
   const rules = tables.map(({ family }) => skeletonText(family)).join("\n");
   const gone = new Set(tables.filter(({ was }) => was === "missing").map(({ family }) => family));
   const elements = missing.filter(({ set }) => gone.has(definitionOf(set).family));
   try {
     await turn.run(rules + elementScript(elements));
+    return elements;
   } catch (error) {
     // Better the rules alone than nothing: the elements follow, and tell which of them it was.
     if (!(error instanceof ProgramError) || error.missing || elements.length === 0) throw error;
     await turn.run(rules);
+    return [];
   }
+}
+
+/** Those of `operations` that are not among the others. Of 100,000 elements nobody has to be asked twice. */
+function without(operations: readonly Operation[], others: readonly Operation[]): readonly Operation[] {
+  if (others.length === 0) return operations;
+  const known = new Set(others.map(identity));
+  return operations.filter((each) => !known.has(identity(each)));
 }
 
 /** What is still missing, in one transaction; or one for each owner, so that what one can't have does not stop the rest. */
