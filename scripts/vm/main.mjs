@@ -17,6 +17,7 @@ const usage = `Usage: npm run test:vm -- [options] [PATH …]
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
   --case TEXT     cases of the conformance kit whose title contains it only
   --tests TEXTS   kernel tests whose path contains one of them only
+  --lacking       kernel tests of files in which kernels like this one skip something, and nothing else
   --minutes N     end the VM after N minutes (120)
   --help
 `;
@@ -31,6 +32,7 @@ function readOptions() {
       topics: text,
       case: text,
       tests: text,
+      lacking: { type: "boolean", default: false },
       minutes: { type: "string", default: "120" },
       help: { type: "boolean", default: false },
     },
@@ -40,7 +42,8 @@ function readOptions() {
   if (!(minutes > 0)) throw new TypeError(`--minutes must be a number: "${String(values.minutes)}"`);
   const only = list(values.only);
   return {
-    only: paths.length > 0 && only.length === 0 ? ["tests"] : only,
+    only: (paths.length > 0 || values.lacking) && only.length === 0 ? ["tests"] : only,
+    isLacking: values.lacking,
     topics: list(values.topics),
     case: values.case,
     tests: [...list(values.tests), ...paths],

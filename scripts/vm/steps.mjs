@@ -1,5 +1,5 @@
 // What the VM runs, and what each step leaves in /out.
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** An hour of a busy machine; twenty minutes of an idle one. */
@@ -16,19 +16,22 @@ const folders = ["netlink", "nftables", "kernel", "native", "plugins"];
 /**
  * @param {string} root of the repository
  * @param {string[]} allTopics of the conformance kit
- * @param {{ topics: string[], case: string, tests: string[] }} selected what to run instead of all that makes sense:
- *   topics, a text that a case's title must contain, and texts of which the path of a test must contain one
+ * @param {{ topics: string[], case: string, tests: string[], isLacking: boolean }} selected what to run instead of all that
+ *   makes sense: topics, a text that a case's title must contain, texts of which the path of a test must contain one, and
+ *   whether only files with tests that some kernels can't run
  */
 export function allSteps(root, allTopics, selected) {
   const topics =
     selected.topics.length > 0 ? selected.topics : allTopics.filter((name) => !withoutKernel.includes(name));
   const cases = ["--only", topics.join(","), ...(selected.case === "" ? [] : ["--case", selected.case])];
-  const tests = folders
+  const isAsked = selected.tests.length > 0 || selected.isLacking;
+  const tests = (isAsked ? everyFolder(root) : folders)
     .flatMap((folder) =>
       readdirSync(join(root, folder), { recursive: true }).map((path) => join(folder, path)),
     )
     .filter((path) => path.endsWith(".netns.test.ts"))
-    .filter((path) => selected.tests.length === 0 || selected.tests.some((text) => path.includes(text)));
+    .filter((path) => selected.tests.length === 0 || selected.tests.some((text) => path.includes(text)))
+    .filter((path) => !selected.isLacking || asksForFeatures(join(root, path)));
   if (tests.length === 0)
     throw new TypeError(`No kernel test has ${selected.tests.join(" or ")} in its path`);
   return [
@@ -68,6 +71,17 @@ export function allSteps(root, allTopics, selected) {
       limitMs,
     },
   ];
+}
+
+function everyFolder(root) {
+  return readdirSync(root, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !/^(\.|node_modules$|dist$)/.test(entry.name))
+    .map(({ name }) => name);
+}
+
+/** Whether tests of the file may be skipped for want of something in the kernel: testing/requires.ts. */
+function asksForFeatures(file) {
+  return /\b(testWith|hasFeature)\(/.test(readFileSync(file, "utf8"));
 }
 
 function conformance(name, title, cases, environment) {
