@@ -1,5 +1,6 @@
 import { definitionOf, type ElementRef, formatElement, type Operation, type SharedSetId } from "./element.ts";
 import { elementScript } from "./element-script.ts";
+import { newestPolicies } from "./newest-policy.ts";
 import type { Nftables, Turn, View } from "./nftables.ts";
 import { sameOwner } from "./owner.ts";
 import { ProgramError } from "./program.ts";
@@ -37,7 +38,7 @@ export async function restore(
   { dryRun = false }: RestoreOptions = {},
 ): Promise<Restoration> {
   return await nftables.inOneTurn(async (turn) => {
-    const operations = await wanted();
+    const operations = newestPolicies(await wanted());
     const families = [...new Set(operations.map((each) => definitionOf(each.set).family))];
     const tables: { family: TableFamily; was: SkeletonState }[] = [];
     for (const family of families) {
