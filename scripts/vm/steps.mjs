@@ -90,7 +90,8 @@ function conformance(name, title, cases, environment) {
   return {
     name,
     title,
-    modules: [],
+    // Nothing loads it by itself.
+    modules: ["tun"],
     args: [...program, ...limits, ...cases],
     environment,
     limitMs,

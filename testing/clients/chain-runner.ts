@@ -22,6 +22,9 @@ import { TestNamespace } from "#testing/test-namespace.ts";
 export const ourBin = join(import.meta.dirname, "../../dist/bin");
 export const goBin = "/usr/lib/cni";
 
+/** Where a runtime looks for executables: one folder, or several in order. */
+export type Folders = string | readonly string[];
+
 /**
  * A host with a container runtime as Go ones are: chains of executables, their results in libcni's cache. Which folder
  * the executables come from is said for each call.
@@ -52,19 +55,19 @@ export class ChainRunner {
     return container;
   }
 
-  async add(bin: string, list: NetworkList, target: AttachmentTarget): Promise<CniResult> {
+  async add(bin: Folders, list: NetworkList, target: AttachmentTarget): Promise<CniResult> {
     return await addNetworkList(list, target, this.#host(bin));
   }
 
-  async check(bin: string, list: NetworkList, target: AttachmentTarget): Promise<void> {
+  async check(bin: Folders, list: NetworkList, target: AttachmentTarget): Promise<void> {
     await checkNetworkList(list, target, this.#host(bin));
   }
 
-  async del(bin: string, list: NetworkList, target: AttachmentTarget): Promise<void> {
+  async del(bin: Folders, list: NetworkList, target: AttachmentTarget): Promise<void> {
     await delNetworkList(list, target, this.#host(bin));
   }
 
-  async gc(bin: string, list: NetworkList, valid: readonly AttachmentTarget[]): Promise<void> {
+  async gc(bin: Folders, list: NetworkList, valid: readonly AttachmentTarget[]): Promise<void> {
     await gcNetworkList(list, valid, this.#host(bin));
   }
 
@@ -87,17 +90,18 @@ export class ChainRunner {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #host(bin: string): ChainHost {
+  #host(bin: Folders): ChainHost {
+    const path = typeof bin === "string" ? [bin] : bin;
     return {
       cache: this.cache,
-      path: [bin],
+      path,
       environment: {
         PATH: process.env["PATH"],
         NETCTL_STATE_DIR: this.path("state"),
         NETCTL_RUN_DIR: this.path("run"),
         NETCTL_STANDALONE: "1",
       },
-      runner: { run: async (type, call) => await runInside(this.host, findPlugin(type, [bin]), call) },
+      runner: { run: async (type, call) => await runInside(this.host, findPlugin(type, path), call) },
     };
   }
 }
