@@ -79,7 +79,13 @@ export async function sandboxCreate(
   world: World,
 ): Promise<ExitCode> {
   const choices = chooseNetworks(flags);
-  const ports = choosePorts(flags, choices);
+  const asked = choosePorts(flags, choices);
+  // As Docker does: there is nothing between the host and the container.
+  const isOnHost = choices.some(({ network }) => network === "host");
+  if (isOnHost && asked.length > 0) {
+    world.io.stderr("netctl: warning: published ports are discarded when using host network mode\n");
+  }
+  const ports = isOnHost ? [] : asked;
   const attachments: SandboxAttachment[] = [];
   for (const [index, choice] of choices.entries()) {
     const network = await networkForUse(choice.network, world);
@@ -180,8 +186,7 @@ function choosePorts(flags: SandboxCreateFlags, choices: readonly NetworkChoice[
   if (choices.length === 0) {
     throw new UsageFailure("Cannot publish ports without a network; give --network bridge, or one of yours");
   }
-  // As Docker does: there is nothing between the host and the container.
-  return choices.some(({ network }) => network === "host") ? [] : ports;
+  return ports;
 }
 
 function describe({ name, containerId, netns, createdAt, attachments, results, ports }: CreatedSandbox) {

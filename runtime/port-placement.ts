@@ -90,8 +90,8 @@ async function call(
   const prevResult = decodeResult(cached.result, list.cniVersion, "cached result");
   const target = { ...targetOf(cached), capabilityArgs };
   for (const plugin of verb === "DEL" ? publishers.reverse() : publishers) {
-    const signal = verb === "ADD" ? host.signal : undefined;
-    await callPlugin(verb, list, plugin, { prevResult, capabilityArgs }, host, target, signal);
+    // Not given the signal: taking a change back publishes as well.
+    await callPlugin(verb, list, plugin, { prevResult, capabilityArgs }, host, target);
   }
 }
 
