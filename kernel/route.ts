@@ -1,7 +1,15 @@
 import { type Cidr, isDefaultRoute, networkOf } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
+import { Errno } from "#netlink/errno.ts";
 import type { Request } from "#netlink/message.ts";
-import { decodeRoute, getRoutes, newRoute, type Route } from "#netlink/route/route.ts";
+import {
+  decodeRoute,
+  getRoutes,
+  getRouteTo,
+  newRoute,
+  type Route,
+  type RouteQuestion,
+} from "#netlink/route/route.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
 export { type Route, RouteType } from "#netlink/route/route.ts";
@@ -53,3 +61,26 @@ export function readRoutes(namespace: NetworkNamespace, ifindex: number): Route[
 export function readAllRoutes(namespace: NetworkNamespace): Route[] {
   return ([4, 6] as const).flatMap((family) => namespace.dump(getRoutes({ family })).map(decodeRoute));
 }
+
+/** Which way the kernel would send a packet, or why none. */
+export type RouteAnswer =
+  | { readonly found: true; readonly route: Route }
+  /** In the kernel's words: "Network is unreachable" and the like. */
+  | { readonly found: false; readonly reason: string };
+
+/** Asks the kernel for the way to one address. Like `ip route get ADDRESS`. @throws {NetlinkError} for any other refusal */
+export function findRoute(namespace: NetworkNamespace, question: RouteQuestion): RouteAnswer {
+  const [outcome] = namespace.attempt([getRouteTo(question)]);
+  const [message] = outcome?.messages ?? [];
+  if (outcome?.errno === 0 && message) return { found: true, route: decodeRoute(message) };
+  const reason = noWay[outcome?.errno ?? 0];
+  if (reason !== undefined) return { found: false, reason };
+  throw outcome?.error ?? new Error("Cannot find a route: the kernel did not answer");
+}
+
+const noWay: Readonly<Record<number, string>> = {
+  [Errno.ENETUNREACH]: "network is unreachable: no route covers it",
+  [Errno.EHOSTUNREACH]: "no route to host: an unreachable route covers it",
+  [Errno.EACCES]: "a route prohibits it",
+  [Errno.EINVAL]: "a blackhole route covers it",
+};

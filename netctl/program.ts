@@ -33,6 +33,7 @@ import { registerSandboxExec } from "./sandbox-exec.ts";
 import { registerSandboxLs } from "./sandbox-ls.ts";
 import { registerSandboxRepair } from "./sandbox-repair.ts";
 import { registerSandboxRm } from "./sandbox-rm.ts";
+import { registerTrace } from "./trace.ts";
 import { suiteVersion } from "./version.ts";
 import { openWorld } from "./world.ts";
 
@@ -74,7 +75,13 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
   ],
   ["dns", "See what containers find by name, and why", [registerDnsLs, registerDnsQuery, registerDnsLog]],
 ];
-const single: readonly Register[] = [registerPort, registerInspect, registerDoctor, registerRepair];
+const single: readonly Register[] = [
+  registerPort,
+  registerInspect,
+  registerDoctor,
+  registerRepair,
+  registerTrace,
+];
 
 const directoryFlags = [
   ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],
