@@ -54,7 +54,7 @@ export class Stage {
     return child;
   }
 
-  /** A command in a namespace, shown with its output. `prompt` says where it is. */
+  /** A command in a namespace, shown with its output. `prompt` says where that is. */
   show(namespace, prompt, words, options = {}) {
     console.log(`${pc.dim(`  ${prompt}$ `)}${pc.bold(words.join(" "))}`);
     const [program, ...args] = words;
