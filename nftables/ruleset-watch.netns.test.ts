@@ -9,11 +9,12 @@ import { RulesetWatch } from "./ruleset-watch.ts";
 let host: TestNamespace;
 let namespaceFd: number;
 let nftables: Nftables;
-let watch: RulesetWatch;
+let watch: RulesetWatch | undefined;
 let reasons: string[];
 let told: (() => void) | undefined;
 
 beforeEach(async () => {
+  watch = undefined;
   host = TestNamespace.create("watch");
   namespaceFd = openSync(host.path, "r");
   nftables = new Nftables({ namespacePath: host.path });
@@ -34,7 +35,7 @@ beforeEach(async () => {
 });
 
 afterEach(() => {
-  watch.close();
+  watch?.close();
   nftables.close();
   closeSync(namespaceFd);
   host.remove();
