@@ -18,6 +18,7 @@ import { allocationCases } from "./topics/host-local-allocation.ts";
 import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.ts";
 import { storeCases } from "./topics/host-local-store.ts";
 import { ipvlanCases } from "./topics/ipvlan.ts";
+import { isolationCases } from "./topics/isolation.ts";
 import { loopbackCases } from "./topics/loopback.ts";
 import { macvlanCases } from "./topics/macvlan.ts";
 import { noneCases } from "./topics/none.ts";
@@ -66,6 +67,7 @@ export const topics: readonly Topic[] = [
     cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
   },
   { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
+  { name: "isolation", executables: ["bridge", "host-local", "portmap"], cases: isolationCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
   { name: "dhcp", executables: ["dhcp"], cases: dhcpCases },
