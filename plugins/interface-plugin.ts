@@ -16,6 +16,7 @@ import { withCniErrors } from "./failure.ts";
 import { refuseLayer2InOldVersion } from "./interface-arguments.ts";
 import type { Addition, InterfaceConfig, InterfaceDriver, Making } from "./interface-driver.ts";
 import { checkedInterface } from "./interface-problems.ts";
+import { asksThroughInterface } from "./ip-configuration.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "./repeated-add.ts";
 import type { SuitePlugin } from "./upkeep.ts";
 
@@ -111,7 +112,7 @@ async function attach<Config extends InterfaceConfig, Made>(
       if (isAnswered) await ipam.del(request);
     };
     const what = `addresses of IPAM plugin ${config.ipamType}`;
-    const isFirst = releasesThroughInterface(config.ipamType);
+    const isFirst = asksThroughInterface(config.ipamType);
     // Taken back after the interface: whoever gets the addresses next must not meet their last owner.
     if (!isFirst) undo.push(what, giveBack);
     const making: { -readonly [K in keyof Making<Config, Made>]: Making<Config, Made>[K] } = {
@@ -136,11 +137,6 @@ async function attach<Config extends InterfaceConfig, Made>(
     entry.complete(encodeResult(result, newestVersion));
     return result;
   });
-}
-
-/** A DHCP client says goodbye to its server through the very interface. */
-function releasesThroughInterface(type: string | undefined): boolean {
-  return type === "dhcp";
 }
 
 /** @throws {CniError} 999 with everything that is not as it should be */
@@ -209,7 +205,7 @@ async function remove<Config extends InterfaceConfig, Made>(
     () => driver.remove(departing, madeIn(driver, record), host),
     () => new IpamDelegate(host.runner).del(release),
   ];
-  if (releasesThroughInterface(typeOf(release))) steps.reverse();
+  if (asksThroughInterface(typeOf(release))) steps.reverse();
   for (const step of steps) await attempts.attempt(step);
   crashPoint("interface-and-addresses-removed");
   if (attempts.errors.length === 0) await attempts.attempt(() => host.journal.remove(key, driver.name));

@@ -139,3 +139,8 @@ export function refuseMtuBelowIpv6(
     `Cannot use ${what}: "mtu" ${mtu}: must be at least 1280 for IPv6 (RFC 8200 section 5)`,
   );
 }
+
+/** An IPAM plugin that finds addresses through the container's interface, and says goodbye to its server through it. */
+export function asksThroughInterface(ipamType: string | undefined): boolean {
+  return ipamType === "dhcp";
+}

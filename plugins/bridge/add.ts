@@ -17,6 +17,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { describeRecord } from "#plugins/departing.ts";
 import { hostVethName } from "#plugins/host-veth.ts";
 import { refuseLayer2InOldVersion } from "#plugins/interface-arguments.ts";
+import { asksThroughInterface } from "#plugins/ip-configuration.ts";
 import { iptablesOf, releaseSubnets } from "#plugins/masquerade.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "#plugins/repeated-add.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
@@ -26,7 +27,7 @@ import { attachmentElements, releasePolicies, removeElements } from "./elements.
 import { refuseOtherAddresses } from "./gateway.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { applyWithPolicy, dropPolicy } from "./policy.ts";
-import { realise } from "./realise.ts";
+import { addAddresses, realise, realiseLink } from "./realise.ts";
 import { removeAttachment } from "./remove.ts";
 import { describeResult } from "./result.ts";
 
@@ -90,6 +91,16 @@ async function attach(work: Work): Promise<CniResult> {
       // What could not be taken back is for the next DEL or GC, which needs the record.
       if (failures.length === 0) entry.remove();
     });
+    const isAsking = asksThroughInterface(work.config.ipamType);
+    const realising = {
+      host,
+      container: work.container,
+      present: work.present,
+      gatewayAddresses: undefined,
+      signal: request.signal,
+      undo,
+    };
+    const bare = isAsking ? await realiseLink(describeAttachment(input), realising) : undefined;
     const answer = await ipam.add(request);
     if (answer) undo.push(`addresses of IPAM plugin ${work.config.ipamType}`, () => ipam.del(request));
     crashPoint("ipam-answered");
@@ -102,14 +113,8 @@ async function attach(work: Work): Promise<CniResult> {
     request.signal.throwIfAborted();
     // Before there is an interface: its first packet finds the rules in place.
     await applyElements(made, work, undo);
-    const links = await realise(attachment, {
-      host,
-      container: work.container,
-      present: work.present,
-      gatewayAddresses,
-      signal: request.signal,
-      undo,
-    });
+    const complete = { ...realising, gatewayAddresses };
+    const links = bare ? await addAddresses(attachment, bare, complete) : await realise(attachment, complete);
     request.signal.throwIfAborted();
     const result = describeResult(attachment, links, request.netns.path);
     entry.complete(encodeResult(result, newestVersion));

@@ -60,6 +60,41 @@ export async function realise(attachment: Attachment, work: RealiseWork): Promis
 }
 
 /**
+ * Makes the interface alone, up and without addresses: for an IPAM plugin that asks through it. `addAddresses()` does the
+ * rest.
+ */
+export async function realiseLink(attachment: Attachment, work: RealiseWork): Promise<RealisedLinks> {
+  const { gateway: _, ...rest } = attachment;
+  const bare: Attachment = {
+    ...rest,
+    forwarding: [],
+    interface: { ...attachment.interface, addresses: [], routes: [] },
+  };
+  return await realise(bare, work);
+}
+
+/** Gives the links that `realiseLink()` has made what the attachment has besides. */
+export async function addAddresses(
+  attachment: Attachment,
+  { bridge, hostVeth }: RealisedLinks,
+  work: RealiseWork,
+): Promise<RealisedLinks> {
+  const { host, container, signal, undo } = work;
+  const { namespace } = host.kernel;
+  const seen = work.gatewayAddresses;
+  const gateway = attachment.gateway
+    ? await ensureGateway(
+        host,
+        { namespace, bridge, hostVeth: attachment.hostVeth.name, seen, undo },
+        attachment.gateway,
+      )
+    : undefined;
+  const links = await bringUp(attachment, { namespace, container, bridge, port: hostVeth, gateway, signal });
+  ensureForwarding(namespace, attachment.forwarding, undo);
+  return { ...links, ...(attachment.gateway?.vlan && gateway ? { vlanGateway: gateway.link } : {}) };
+}
+
+/**
  * Another ADD that has failed takes the bridge away that it had made, as long as there is no port; so may an operator.
  * Once more, then: whoever does it again and again wants to have none.
  */

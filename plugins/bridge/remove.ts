@@ -11,6 +11,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { Attempts, type Departing } from "#plugins/departing.ts";
 import { hostVethName } from "#plugins/host-veth.ts";
 import { parsedMac } from "#plugins/interface-problems.ts";
+import { asksThroughInterface } from "#plugins/ip-configuration.ts";
 import { iptablesOf, removeAllElements } from "#plugins/masquerade.ts";
 import { removeReferenceRules } from "#plugins/reference-rules.ts";
 import { deviceOf } from "./attachment.ts";
@@ -29,6 +30,9 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   const made = decodeMade(departing.record) ?? guessMade(departing);
   const attempts = new Attempts();
   if (departing.record?.phase === "done") host.journal.leave(key, "bridge");
+  const giveBack = () => new IpamDelegate(host.runner).del(release);
+  const isFirst = asksThroughInterface(lenientConfig(release)?.ipamType);
+  if (isFirst) await attempts.attempt(giveBack);
   // The kernel takes its time for the links; the rules can go meanwhile. Addresses have to wait for both: whoever gets
   // them next must not meet their last owner.
   await Promise.all([
@@ -52,7 +56,7 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
     }),
   );
   crashPoint("links-and-elements-removed");
-  await attempts.attempt(() => new IpamDelegate(host.runner).del(release));
+  if (!isFirst) await attempts.attempt(giveBack);
   crashPoint("addresses-released");
   const { vlanGateway, hostVeth } = made;
   if (vlanGateway) await attempts.attempt(() => removeUnusedVlanGateway(host, vlanGateway, hostVeth));

@@ -5,6 +5,7 @@ import { LeaseKeeper } from "#dhcp/keeper.ts";
 import { LeaseStore } from "#dhcp/lease-store.ts";
 import { secondsSinceBoot } from "#dhcp/uptime.ts";
 import { waitUntil } from "#kernel/wait.ts";
+import { bridge } from "#plugins/bridge/main.ts";
 import { DhcpServer } from "#testing/dhcp-server.ts";
 import { type Answer, TestHost, type VerbArguments } from "#testing/plugin-host.ts";
 import type { TestNamespace } from "#testing/test-namespace.ts";
@@ -16,7 +17,7 @@ let container: TestNamespace;
 const servers: DhcpServer[] = [];
 
 beforeEach(() => {
-  host = new TestHost("dhcp");
+  host = new TestHost("dhcp", { plugins: { dhcp } });
   lan = host.container("lan");
   container = host.container();
   lan.run(`ip link add up0 type veth peer name eth0 netns ${container.name}
@@ -309,4 +310,41 @@ test("GC gives back what belongs to no valid attachment", async () => {
   expect(await gc([])).toMatchObject({ exitCode: 0 });
   expect(store().list()).toEqual([]);
   await server.saw(/DHCPRELEASE/);
+});
+
+test("bridge makes the interface before it asks, and says goodbye before it removes it", async () => {
+  const server = await serve();
+  const other = host.container("bridged");
+  host.namespace.run("ip link add br0 type bridge; ip link set br0 up");
+  lan.run(`ip link add up1 type veth peer name port0 netns ${host.namespace.name}; ip link set up1 up`);
+  lan.run(
+    "ip addr flush dev up0; ip link add lan0 type bridge; ip link set up0 master lan0; ip link set up1 master lan0",
+  );
+  host.namespace.run("ip link set port0 master br0; ip link set port0 up");
+  await server.stop();
+  lan.run("ip link set lan0 up; ip addr add 10.1.0.1/24 dev lan0");
+  const bridged = await DhcpServer.start(lan, "lan0", [range]);
+  servers.push(bridged);
+  const config = { cniVersion: "1.1.0", name: "net1", type: "bridge", bridge: "br0", ipam: { type: "dhcp" } };
+  const args = { containerId: "c2", ifName: "eth0", netns: other.path };
+  const { json } = await host.call(bridge, "ADD", config, args);
+  const [ip] = json["ips"] as unknown as readonly { address: string }[];
+  expect(ip?.address).toMatch(/^10\.1\.0\.(5\d|60)\/24$/);
+  expect(other.run("ip -4 -o addr show dev eth0")).toContain(ip?.address);
+  expect(other.run("ip route")).toContain("default via 10.1.0.1 dev eth0");
+  expect((await host.call(bridge, "CHECK", { ...config, prevResult: json }, args)).json).toEqual({});
+  expect((await host.call(bridge, "DEL", config, args)).json).toEqual({});
+  await bridged.saw(/DHCPRELEASE/);
+  expect(other.run("ip -o link")).not.toContain("eth0");
+});
+
+test("a bridge whose network has no server leaves nothing of an ADD", async () => {
+  const other = host.container("bridged");
+  const ipam = { type: "dhcp", timeoutSeconds: 1 };
+  const config = { cniVersion: "1.1.0", name: "net1", type: "bridge", bridge: "br0", ipam };
+  const args = { containerId: "c2", ifName: "eth0", netns: other.path };
+  expect((await host.call(bridge, "ADD", config, args)).json).toMatchObject({ code: 11 });
+  expect(other.run("ip -o link")).not.toContain("eth0");
+  expect(host.namespace.run("ip -o link")).not.toContain("veth");
+  expect(host.host.journal.list()).toEqual([]);
 });
