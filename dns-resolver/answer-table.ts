@@ -20,6 +20,12 @@ const maxPerTable = 4096;
  */
 export class AnswerTable {
   readonly #answers = new Map<string, KeptAnswer>();
+  #generation = 0;
+
+  /** Another one after each `clear()`. */
+  get generation(): number {
+    return this.#generation;
+  }
 
   /** Undefined where there is none that still holds. */
   find(key: string, nowMs: number): KeptAnswer | undefined {
@@ -30,7 +36,12 @@ export class AnswerTable {
     return undefined;
   }
 
-  keep(key: string, { untilMs, variants, ttlOffsets, bornMs }: NonNullable<Outcome["keep"]>): void {
+  /**
+   * @param generation when the query came: what was found out since then by names that have changed is of no use
+   */
+  keep(key: string, kept: NonNullable<Outcome["keep"]>, generation: number): void {
+    if (generation !== this.#generation) return;
+    const { untilMs, variants, ttlOffsets, bornMs } = kept;
     if (this.#answers.size >= maxPerTable) this.#answers.clear();
     this.#answers.set(key, { variants, untilMs, ttlOffsets, bornMs, next: 0, agedSeconds: 0 });
   }
@@ -40,6 +51,7 @@ export class AnswerTable {
   }
 
   clear(): void {
+    this.#generation += 1;
     this.#answers.clear();
   }
 }

@@ -120,7 +120,7 @@ export class EventLoop {
    */
   send(fd: number, message: Uint8Array, address: number, high: number, low: number): void {
     const { length } = message;
-    if (this.#outCount === maxOut || this.#outLength + length > outBytes) this.flush();
+    if (this.#isFull(length)) this.flush();
     const offset = this.#outLength;
     const out = this.#out;
     out.set(message, offset);
@@ -137,10 +137,15 @@ export class EventLoop {
 
   /** The same to an address that was kept. */
   sendLate(fd: number, message: Uint8Array, address: Uint8Array): void {
-    if (this.#lateCount === maxLate) this.flush();
+    // Before the address is put down: a flush in between would let the next one overwrite it.
+    if (this.#lateCount === maxLate || this.#isFull(message.length)) this.flush();
     const index = maxRecords + this.#lateCount++;
     this.#addresses.set(address, index * socketAddressBytes);
     this.send(fd, message, index, message[0] ?? 0, message[1] ?? 0);
+  }
+
+  #isFull(length: number): boolean {
+    return this.#outCount === maxOut || this.#outLength + length > outBytes;
   }
 
   /** Sends what is waiting now. */

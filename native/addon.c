@@ -1337,7 +1337,6 @@ NAPI_MODULE_INIT() {
       {"socketReceive", SocketReceive},
       {"socketSend", SocketSend},
       {"socketOption", SocketOption},
-      {"namespaceCookie", NamespaceCookie},
       {"eventFd", EventFd},
   };
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {

@@ -154,8 +154,6 @@ export interface Native {
   /** send(2), not blocking: how many bytes were taken, or a negative errno. */
   socketSend(fd: number, bytes: Uint8Array): number;
   socketOption(fd: number, level: number, name: number, value: number): void;
-  /** The number of a socket's namespace, which no other gets in this boot; undefined before Linux 5.14. */
-  namespaceCookie(socketFd: number): bigint | undefined;
   /** eventfd(2), not blocking. */
   eventFd(): number;
 }

@@ -366,19 +366,6 @@ static napi_value SocketOption(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// namespaceCookie(fd of a socket) -> its namespace's cookie, of which there is one in a boot; undefined before Linux 5.14
-static napi_value NamespaceCookie(napi_env env, napi_callback_info info) {
-  ARGUMENTS(1)
-  int32_t fd;
-  if (!int_argument(env, argument[0], &fd)) return NULL;
-  uint64_t cookie = 0;
-  socklen_t length = sizeof cookie;
-  if (getsockopt(fd, SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &cookie, &length) < 0) return NULL;
-  napi_value result;
-  napi_create_bigint_uint64(env, cookie, &result);
-  return result;
-}
-
 // eventFd() -> a descriptor that becomes readable when eight bytes are written to it
 static napi_value EventFd(napi_env env, napi_callback_info info) {
   (void)info;

@@ -89,7 +89,14 @@ function respond(bytes, isTcp) {
 
 const udp = createSocket("udp4");
 udp.on("message", (bytes, peer) => {
-  for (const [delayMs, message] of respond(bytes, false)) {
+  let answers;
+  try {
+    answers = respond(bytes, false);
+  } catch (error) {
+    console.error(`not understood: ${bytes.toString("hex")}: ${error.message}`);
+    return;
+  }
+  for (const [delayMs, message] of answers) {
     setTimeout(() => udp.send(message, peer.port, peer.address), delayMs);
   }
 });

@@ -32,10 +32,11 @@ const maxNegativeTtlSeconds = 3600;
 const failureTtlMs = 1000;
 const maxTries = 9;
 
-/** Questions of one container that may be under way at once, as many as Docker's. */
-const maxForwardedPerAsker = 1024;
-/** Of all. */
+/** Questions of one container that may be under way at once: what is lost of them is asked for again, by all servers. */
+const maxForwardedPerAsker = 256;
+/** Of all: beyond it only who has few of them may have another. */
 const maxForwarded = 16_384;
+const fewForwarded = 64;
 /** Clients that wait for one and the same answer. */
 const maxWaiters = 512;
 
@@ -68,7 +69,7 @@ export function forward(options: ForwardOptions): Handler {
       );
       return;
     }
-    if (!known && pending.size >= maxForwarded) {
+    if (!known && pending.size >= maxForwarded && asker.load.forwarded >= fewForwarded) {
       reply(failure(query, Rcode.ServFail, `${maxForwarded} questions are under way`));
       return;
     }

@@ -5,6 +5,7 @@ import type { DatagramHandler, EventLoop } from "#dns-resolver/event-loop.ts";
 import { failure } from "#dns-resolver/link/authority.ts";
 import type { QueryLog } from "#dns-resolver/query-log.ts";
 import type { Latin1Buffer } from "#dns-resolver/wire/latin1.ts";
+import { Rcode } from "#dns-resolver/wire/numbers.ts";
 import { isBadQuery, parseQuery } from "#dns-resolver/wire/query.ts";
 
 /** Longer queries are of no usual client, and would be keys of a length that nobody else decides. */
@@ -33,7 +34,11 @@ export class UdpServer implements DatagramHandler {
   }
 
   datagram(buffer: Latin1Buffer, start: number, length: number, address: number): void {
-    if (length < minBytes) return;
+    if (length < minBytes && length >= 0) return;
+    if (length < 0) {
+      this.#refuse(buffer, start, address);
+      return;
+    }
     const asker = this.#options.asker();
     const loop = this.#loop;
     asker.load.queries += 1;
@@ -70,9 +75,10 @@ export class UdpServer implements DatagramHandler {
     }
     let isSameRound = true;
     let kept: Uint8Array | undefined;
-    const answers = asker.answers;
+    const { answers } = asker;
+    const { generation } = answers;
     const reply = (outcome: Outcome) => {
-      if (key !== undefined && outcome.keep) answers.keep(key, outcome.keep);
+      if (key !== undefined && outcome.keep) answers.keep(key, outcome.keep, generation);
       this.#options.log.add(asker, query, outcome, startedMs, loop.nowMs);
       const { message } = outcome;
       if (isSameRound) loop.send(this.#fd, message, address, query.id >> 8, query.id & 0xff);
@@ -81,6 +87,15 @@ export class UdpServer implements DatagramHandler {
     this.#options.handler(query, asker, reply);
     isSameRound = false;
     kept = loop.copyAddress(address);
+  }
+
+  /** What is longer than any query of one name. */
+  #refuse(buffer: Latin1Buffer, start: number, address: number): void {
+    const [high, low] = [buffer[start] as number, buffer[start + 1] as number];
+    // An answer to an answer would go round for ever.
+    if ((buffer[start + 2] as number) & 0x80) return;
+    const bad = { rcode: Rcode.FormErr, id: (high << 8) | low, flags: 0, hasEdns: false };
+    this.#loop.send(this.#fd, failure(bad, Rcode.FormErr, "too long").message, address, high, low);
   }
 
   #isOpen = true;

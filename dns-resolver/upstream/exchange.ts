@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { copyBytes } from "#dns-resolver/wire/copy.ts";
 import { ednsUdpBytes, Flag, headerBytes, RecordType } from "#dns-resolver/wire/numbers.ts";
 import type { Query } from "#dns-resolver/wire/query.ts";
 
@@ -18,7 +19,7 @@ export function questionKey(query: Query): string {
 }
 
 export function questionOf(query: Query): Question {
-  const bytes = query.question.slice();
+  const bytes = copyBytes(query.question);
   for (let at = 0; at < bytes.length - 4; at++) {
     const byte = bytes[at] as number;
     // Lengths of labels are below 64, where there are no letters.

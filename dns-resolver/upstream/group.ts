@@ -1,5 +1,5 @@
 import type { NameEntry } from "#dns-resolver/registry.ts";
-import { formatIp, type IpAddress, isLoopback } from "#net/ip.ts";
+import { formatIp, type IpAddress } from "#net/ip.ts";
 import { UpstreamServer } from "./server.ts";
 
 /** Servers that are asked from one network namespace, with what is known of them. */
@@ -42,13 +42,8 @@ export function parseNameServers(
 ): readonly IpAddress[] {
   return text.split("\n").flatMap((line) => {
     const [keyword, value = ""] = line.trim().split(/\s+/);
-    // A scope, as in fe80::1%eth0, can't be asked for without the host's index for it.
-    const address = keyword === "nameserver" ? parse(value.replace(/%.*$/, "")) : undefined;
+    // One with a scope, as fe80::1%eth0, is no address to this parser: it is passed over.
+    const address = keyword === "nameserver" ? parse(value) : undefined;
     return address ? [address] : [];
   });
-}
-
-/** Whether a server is one of the namespace's own, as 127.0.0.53 is on a host. */
-export function isOwn(server: UpstreamServer): boolean {
-  return isLoopback(server.ip);
 }

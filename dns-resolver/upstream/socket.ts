@@ -3,6 +3,7 @@ import { closeSync } from "node:fs";
 import { addressFamily, encodeSocketAddress } from "#dns-resolver/address.ts";
 import type { EventLoop, Watched } from "#dns-resolver/event-loop.ts";
 import { openNamespace } from "#dns-resolver/namespace.ts";
+import { copyBytes } from "#dns-resolver/wire/copy.ts";
 import { native } from "#native/addon.ts";
 import type { UpstreamGroup } from "./group.ts";
 import type { UpstreamServer } from "./server.ts";
@@ -40,7 +41,7 @@ export class UpstreamSocket {
         if (length >= 0 && length < 12) return;
         // What did not fit into a slot is asked for again over TCP, as if the server had said so.
         const end = length < 0 ? 12 : length;
-        const message = Uint8Array.prototype.slice.call(buffer, start, start + end);
+        const message = copyBytes(buffer, start, start + end);
         if (length < 0) message[2] = (message[2] ?? 0) | 0x02;
         const id = ((message[0] ?? 0) << 8) | (message[1] ?? 0);
         this.waiting.get(id)?.answered(message);

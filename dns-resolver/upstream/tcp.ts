@@ -1,4 +1,5 @@
 import type { EventLoop, Watched } from "#dns-resolver/event-loop.ts";
+import { copyBytes } from "#dns-resolver/wire/copy.ts";
 import { native, PollEvent } from "#native/addon.ts";
 import type { UpstreamGroup } from "./group.ts";
 import type { UpstreamServer } from "./server.ts";
@@ -62,7 +63,7 @@ export class TcpExchange {
     if (this.#received.length < 2) return;
     const length = this.#received.readUInt16BE(0);
     if (this.#received.length < 2 + length) return;
-    const message = Uint8Array.prototype.slice.call(this.#received, 2, 2 + length);
+    const message = copyBytes(this.#received, 2, 2 + length);
     this.close();
     this.#expecting.answered(message);
   }

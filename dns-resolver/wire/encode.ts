@@ -1,3 +1,4 @@
+import { copyBytes } from "./copy.ts";
 import { ednsUdpBytes, Flag, headerBytes, maxTcpBytes, Rcode, RecordClass, RecordType } from "./numbers.ts";
 import type { BadQuery, Query } from "./query.ts";
 
@@ -100,7 +101,7 @@ export function encodeAnswer(query: Query, answer: Answer): Uint8Array {
     (query.flags & echoed) |
     (answer.rcode & Flag.Rcode);
   putHeader(query.id, flags, 1, answers, authority, additional);
-  return Uint8Array.prototype.slice.call(scratch, 0, at);
+  return copyBytes(scratch, 0, at);
 }
 
 function putHeader(
@@ -137,5 +138,5 @@ export function encodeError(query: BadQuery | Query, rcode: number): Uint8Array 
     (query.flags & echoed) |
     (rcode & Flag.Rcode);
   putHeader(query.id, flags, question ? 1 : 0, 0, 0, needsEdns ? 1 : 0);
-  return Uint8Array.prototype.slice.call(scratch, 0, at);
+  return copyBytes(scratch, 0, at);
 }

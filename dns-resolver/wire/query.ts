@@ -1,3 +1,4 @@
+import { copyBytes } from "./copy.ts";
 import { nameEnd, nameText, skipName } from "./name.ts";
 import {
   Flag,
@@ -63,7 +64,7 @@ export function parseQuery(bytes: Uint8Array, start: number, end: number, isTcp:
   const nameStart = start + headerBytes;
   const typeAt = nameEnd(bytes, nameStart, end);
   if (typeAt < 0 || typeAt + 4 > end) return bad(Rcode.FormErr);
-  const question = bytes.slice(nameStart, typeAt + 4);
+  const question = copyBytes(bytes, nameStart, typeAt + 4);
   const edns = readEdns(bytes, typeAt + 4, end, u16(bytes, start + 10));
   if (edns === "malformed") return bad(Rcode.FormErr, question);
   if (edns !== undefined && edns.version !== 0) return bad(Rcode.BadVers, question, true);

@@ -1,3 +1,4 @@
+import { copyBytes } from "./copy.ts";
 import { putOpt } from "./encode.ts";
 import { skipName } from "./name.ts";
 import { Flag, headerBytes, RecordType } from "./numbers.ts";
@@ -78,7 +79,7 @@ export function parseResponse(message: Uint8Array): Response | undefined {
   return whole();
 
   function whole(): Response {
-    const bytes = message.slice(0, cut < 0 ? at : cut);
+    const bytes = copyBytes(message, 0, cut < 0 ? at : cut);
     bytes[0] = 0;
     bytes[1] = 0;
     for (const [section, count] of kept.entries()) {

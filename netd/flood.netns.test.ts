@@ -1,0 +1,91 @@
+import { writeFileSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { addressesOf, NamesRig, type RigContainer } from "#testing/names-rig.ts";
+import { type BuiltService, buildService, readProcess } from "#testing/netd-lab.ts";
+
+let service: BuiltService;
+let rig: NamesRig;
+let quiet: RigContainer;
+let flooding: RigContainer;
+beforeAll(async () => {
+  service = await buildService();
+});
+afterAll(() => service.remove());
+beforeEach(async () => {
+  rig = new NamesRig(service);
+  await rig.startServer("10.9.0.1", "one");
+  await rig.startNetd();
+  quiet = await rig.container("quiet", { names: ["quiet"] });
+  flooding = await rig.container("flooding", { names: ["flooding"] });
+});
+afterEach(async () => {
+  await rig.remove();
+});
+
+const residentMiB = async () =>
+  Number(/VmRSS:\s+(\d+)/.exec(readProcess(String(await rig.servicePid()), "status"))?.[1]) / 1024;
+
+/** Datagrams of all kinds without waiting for answers: names that nobody has asked for, noise, loops, answers. */
+const flood = `
+  const { createSocket } = require("node:dgram");
+  const { randomBytes } = require("node:crypto");
+  const socket = createSocket("udp4");
+  socket.on("message", () => {});
+  let left = 200000;
+  const query = (index) => {
+    const label = "n" + index + ".drop.test";
+    const name = Buffer.concat([...label.split(".").map((each) => Buffer.from([each.length, ...Buffer.from(each)])), Buffer.of(0)]);
+    return Buffer.concat([Buffer.from([index >> 8 & 255, index & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), name, Buffer.of(0, 1, 0, 1)]);
+  };
+  const kinds = [
+    (index) => query(index),
+    (index) => query(index),
+    () => randomBytes(60),
+    () => Buffer.concat([Buffer.from("000101000001000000000000c00c00010001", "hex")]),
+    () => Buffer.concat([Buffer.from("00018180000100000000000000", "hex"), Buffer.of(0, 1, 0, 1)]),
+    () => Buffer.alloc(20000, 1),
+  ];
+  socket.connect(53, "127.0.0.11", () => {
+    const step = () => {
+      for (let count = 0; count < 500 && left > 0; count++, left--) socket.send(kinds[left % kinds.length](left));
+      if (left > 0) setImmediate(step); else setTimeout(() => process.exit(), 200);
+    };
+    step();
+  });
+`;
+
+/** Connections that say nothing, half a length, half a query, or the length of what never comes. */
+const halfOpen = `
+  const { connect } = require("node:net");
+  const beginnings = [[], [0], [0, 40, 1, 2, 3], [255, 255], [0, 0, 0, 0]];
+  for (let index = 0; index < 300; index++) {
+    connect(53, "127.0.0.11", function () { this.write(Buffer.from(beginnings[index % 5])); }).on("error", () => {});
+  }
+  setTimeout(() => process.exit(), 4000);
+`;
+
+test("a container that floods the resolver starves no other, and memory is bounded", async () => {
+  const before = await residentMiB();
+  writeFileSync(rig.path("flood.js"), flood);
+  writeFileSync(rig.path("half-open.js"), halfOpen);
+  let isOver = false;
+  const floods = Promise.all([
+    flooding.namespace.runAsync(`${process.execPath} ${rig.path("flood.js")}`),
+    flooding.namespace.runAsync(`${process.execPath} ${rig.path("half-open.js")}`),
+  ]).then(() => (isOver = true));
+  let asked = 0;
+  while (!isOver) {
+    asked += 1;
+    // One try each: none of them may be lost.
+    const found = await quiet.namespace.runAsync("dig +short +tries=1 +time=5 @127.0.0.11 quiet");
+    expect(found.trim()).toBe(addressesOf(quiet)[0]);
+    expect(rig.dig(quiet, "+tcp quiet")).toEqual([addressesOf(quiet)[0]]);
+    const outside = rig.digWhole(quiet, `q${asked}.test`);
+    expect(outside).toMatch(/192\.0\.2\.1$/m);
+  }
+  await floods;
+  expect(asked).toBeGreaterThan(3);
+  expect(rig.dig(flooding, "quiet")).toEqual([addressesOf(quiet)[0]]);
+  expect((await residentMiB()) - before).toBeLessThan(200);
+  expect(rig.log()).not.toContain("a handler failed");
+});
