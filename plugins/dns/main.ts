@@ -1,18 +1,19 @@
-import type { Plugin } from "#cni/plugin.ts";
 import { cniVersions } from "#cni/version.ts";
-import type { PluginHost } from "#plugins/context.ts";
 import { withCniErrors } from "#plugins/failure.ts";
+import type { SuitePlugin } from "#plugins/upkeep.ts";
 import { add } from "./add.ts";
 import { check } from "./check.ts";
 import { parseDnsConfig } from "./config.ts";
 import { gc } from "./gc.ts";
 import { releaseAttachment } from "./release.ts";
+import { upkeep } from "./upkeep.ts";
 
 /** Lets the containers of a network find each other by name, and forwards their other questions. */
-export const dns: Plugin<PluginHost> = {
+export const dns: SuitePlugin = {
   name: "dns",
   versions: cniVersions,
   hostNamespace: "refused",
+  upkeep,
   add: (request, host) => withCniErrors(() => add(request, host)),
   del: ({ config, containerId, ifName, netns }, host) =>
     withCniErrors(() => releaseAttachment({ network: config.name, containerId, ifName }, host, netns)),

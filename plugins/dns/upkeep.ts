@@ -1,0 +1,44 @@
+import type { IntactRecord } from "#journal/record.ts";
+import { NamespaceError } from "#kernel/namespace-error.ts";
+import { addResolverRedirect, hasResolverRedirect } from "#nftables/resolver-redirect.ts";
+import type { PluginHost } from "#plugins/context.ts";
+import type { Upkeep } from "#plugins/upkeep.ts";
+
+/** What a flush in the container takes away, and how it is put back. On the host there is nothing of this plugin. */
+export const upkeep: Upkeep = {
+  elements: () => [],
+  async missingRules(record, host) {
+    return inContainer(record, host, (fd, port) =>
+      hasResolverRedirect(fd, port)
+        ? []
+        : [`table ip netctl_dns of container ${record.key.containerId} does not lead to the resolver`],
+    );
+  },
+  async restoreRules(record, host) {
+    inContainer(record, host, (fd, port) => {
+      if (!hasResolverRedirect(fd, port)) addResolverRedirect(fd, port);
+      return [];
+    });
+  },
+};
+
+/** Empty where the container is gone: nobody misses anything there. */
+function inContainer(
+  { made, netns }: IntactRecord,
+  host: PluginHost,
+  act: (namespaceFd: number, port: number) => readonly string[],
+): readonly string[] {
+  const port = typeof made === "object" && made !== null && "port" in made ? made["port"] : undefined;
+  if (typeof port !== "number" || !netns) return [];
+  try {
+    const namespace = host.kernel.open(netns);
+    try {
+      return act(namespace.fd, port);
+    } finally {
+      namespace.close();
+    }
+  } catch (error) {
+    if (error instanceof NamespaceError) return [];
+    throw error;
+  }
+}
