@@ -21,6 +21,7 @@ import { ipvlanCases } from "./topics/ipvlan.ts";
 import { isolationCases } from "./topics/isolation.ts";
 import { loopbackCases } from "./topics/loopback.ts";
 import { macvlanCases } from "./topics/macvlan.ts";
+import { nameCases } from "./topics/names.ts";
 import { noneCases } from "./topics/none.ts";
 import { passThroughCases, reachCases } from "./topics/portmap-reach.ts";
 import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts";
@@ -68,6 +69,7 @@ export const topics: readonly Topic[] = [
   },
   { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
   { name: "isolation", executables: ["bridge", "host-local", "portmap"], cases: isolationCases },
+  { name: "names", executables: ["dns", "bridge", "host-local"], cases: nameCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },
   { name: "dhcp", executables: ["dhcp"], cases: dhcpCases },
