@@ -6,11 +6,14 @@
  * |---|---|---|
  * | bridge, ptp: `ipMasq` | chain CNI-HASH, jumps to it in POSTROUTING | comments in the table inet cni_plugins_masquerade |
  * | portmap | chain CNI-DN-HASH, jumps to it in CNI-HOSTPORT-DNAT | comments in the tables ip and ip6 cni_hostport |
+ * | firewall | rules of CNI-FORWARD for an address alone, without a name | |
  * | bridge: `macspoofchk` | | chains cni-br-iface-ID-IFNAME in the table bridge nat |
  *
  * What many share (the tables, CNI-HOSTPORT-DNAT and the like) stays. Every step is a run of a program.
  */
 import { createHash } from "node:crypto";
+import { formatCidr, hostCidr } from "#net/cidr.ts";
+import type { IpAddress } from "#net/ip.ts";
 import { masqueradeChain } from "./iptables-masquerade.ts";
 import { publishingChain } from "./iptables-ports.ts";
 import type { NftRule } from "./json.ts";
@@ -46,6 +49,23 @@ export class ReferenceRules {
     await this.#removeChain(publishingChain(network, containerId), "CNI-HOSTPORT-DNAT");
     for (const family of ["ip", "ip6"])
       await this.#removeRules(family, "cni_hostport", ({ comment }) => comment === containerId);
+  }
+
+  /**
+   * What firewall has made: its rules name nobody, so only those that let exactly these addresses pass.
+   * @param addresses that nobody else can have yet
+   * @throws {ProgramError}
+   */
+  async removeForwarding(addresses: readonly IpAddress[]): Promise<void> {
+    const own = new Set(addresses.map((address) => formatCidr(hostCidr(address))));
+    for (const program of ["iptables", "ip6tables"]) {
+      for (const rule of (await this.#rulesOf(program, "CNI-FORWARD", "filter")) ?? []) {
+        const isNamed = rule.includes("--comment");
+        const isAbout = ["-s", "-d"].some((option) => own.has(rule[rule.indexOf(option) + 1] ?? ""));
+        if (isAbout && !isNamed && rule.at(-1) === "ACCEPT")
+          await this.#run(program, ["-D", ...rule.slice(1)], "filter");
+      }
+    }
   }
 
   /** What `macspoofchk` has made. @throws {ProgramError} */
@@ -91,9 +111,13 @@ export class ReferenceRules {
   }
 
   /** As words, the first of which is `-A`; undefined where there is no such chain. */
-  async #rulesOf(program: string, chain: string): Promise<readonly (readonly string[])[] | undefined> {
+  async #rulesOf(
+    program: string,
+    chain: string,
+    table = "nat",
+  ): Promise<readonly (readonly string[])[] | undefined> {
     try {
-      const text = await this.#run(program, ["-S", chain]);
+      const text = await this.#run(program, ["-S", chain], table);
       return text
         .split("\n")
         .filter((line) => line.startsWith("-A "))
@@ -104,8 +128,8 @@ export class ReferenceRules {
     }
   }
 
-  async #run(program: string, args: readonly string[]): Promise<string> {
-    return await runProgram(program, ["-w", "10", "-t", "nat", ...args], this.#options);
+  async #run(program: string, args: readonly string[], table = "nat"): Promise<string> {
+    return await runProgram(program, ["-w", "10", "-t", table, ...args], this.#options);
   }
 }
 

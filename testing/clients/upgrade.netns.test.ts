@@ -46,6 +46,14 @@ function chain(driver: JsonObject, rest: readonly JsonObject[] = []) {
 
 const bridge = { type: "bridge", bridge: "cni0", isGateway: true };
 const portmap = { type: "portmap", capabilities: { portMappings: true }, snat: true };
+const firewall = { type: "firewall", backend: "iptables" };
+const bandwidth = {
+  type: "bandwidth",
+  ingressRate: 80_000_000,
+  ingressBurst: 8_000_000,
+  egressRate: 80_000_000,
+  egressBurst: 8_000_000,
+};
 const tuning = { type: "tuning", sysctl: { "net.core.somaxconn": "500" } };
 
 const leases = () => (existsSync(host.path("leases/pods")) ? readdirSync(host.path("leases/pods")) : []);
@@ -55,11 +63,12 @@ const veths = () =>
   host.host
     .json<{ ifname: string }>("ip -j link")
     .map(({ ifname }) => ifname)
-    .filter((name) => name.startsWith("veth"));
+    .filter((name) => /^(veth|bwp)/.test(name));
 
 describe.each([
   ["bridge, portmap, tuning", () => chain({ ...bridge, macspoofchk: true }, [portmap, tuning])],
   ["ptp, portmap", () => chain({ type: "ptp" }, [portmap])],
+  ["bridge, firewall, bandwidth", () => chain(bridge, [firewall, bandwidth, portmap])],
 ])("%s", (_title, list) => {
   test.each(["alive", "gone"])(
     "what the Go plugins made goes with our DEL, the namespace %s",
