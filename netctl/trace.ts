@@ -149,7 +149,7 @@ function chooseAddress(from: Place, to: Place): IpAddress {
 function describeProbe({ outcome, steps }: ProbeResult, isExplained: boolean): readonly Hop[] {
   const rules = steps
     // Chains that let everything of this kind pass have nothing to say.
-    .filter(({ chain, verdict }) => !(chain.includes(" overlay_") && verdict === "accept"))
+    .filter(({ chain, verdict }) => !(chain.includes(" vxlan_") && verdict !== "drop"))
     .filter(
       ({ rule, verdict }) =>
         !(rule === "policy" && verdict === "accept") && verdict !== "jump" && verdict !== "goto",

@@ -10,6 +10,7 @@
  * Nothing here accepts for good: a chain of somebody else's at the same hook may still drop.
  */
 import type { Chain } from "./skeleton-chain.ts";
+import { vxlanForwardRules } from "./skeleton-overlay.ts";
 
 const routedTo = (family: "ip" | "ip6", n: 4 | 6): Chain => ({
   name: `routed_to${n}`,
@@ -30,6 +31,7 @@ export const forwardChains: readonly Chain[] = [
     hook: "type filter hook forward priority 0; policy accept;",
     rules: [
       "jump user_forward",
+      ...vxlanForwardRules,
       "iifname @internal iifname . oifname != @same_bridge drop",
       "oifname @internal iifname . oifname != @same_bridge drop",
       "iifname @ingress_peers oifname @ingress_peers iifname . oifname != @ingress_same drop",

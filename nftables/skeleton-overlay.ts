@@ -6,38 +6,40 @@
  */
 import type { Chain } from "./skeleton-chain.ts";
 
-/** First, as almost every packet is something else. */
-const onlyVxlan: readonly string[] = ["meta l4proto != udp accept", "udp dport != @vxlan_ports accept"];
+const isVxlan = "udp dport @vxlan_ports";
 
-/** A connection's packets have to fit into the tunnel, whatever MTU its ends believe in. */
-const clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu";
+/** For the chain at prerouting that comes before connection tracking. One look-up for whatever is no VXLAN. */
+export const vxlanArrivalRules: readonly string[] = [`${isVxlan} jump vxlan_arrives`];
 
+/** For the chain at forward, before anything there accepts. */
+export const vxlanForwardRules: readonly string[] = [
+  `${isVxlan} jump vxlan_passes`,
+  "oifname @tunnels jump vxlan_fits",
+  "iifname @tunnels jump vxlan_fits",
+];
+
+/** To stand before the chains that have those rules. */
 export const overlayChains: readonly Chain[] = [
   {
-    name: "overlay_prerouting",
-    hook: "type filter hook prerouting priority -301; policy accept;",
+    name: "vxlan_arrives",
     rules: [
-      ...onlyVxlan,
-      "fib daddr type != local accept",
+      "fib daddr type != local return",
       "iifname @bridges drop",
-      "ip saddr @vteps4 notrack accept",
-      "ip6 saddr @vteps6 notrack accept",
+      "ip saddr @vteps4 notrack return",
+      "ip6 saddr @vteps6 notrack return",
       "drop",
     ],
   },
   {
-    name: "overlay_output",
-    hook: "type filter hook output priority -301; policy accept;",
-    rules: [...onlyVxlan, "ip daddr @vteps4 notrack", "ip6 daddr @vteps6 notrack"],
+    name: "vxlan_passes",
+    rules: ["iifname @bridges ip daddr @vteps4 drop", "iifname @bridges ip6 daddr @vteps6 drop"],
   },
+  // A connection's packets have to fit into the tunnel, whatever MTU its ends believe in.
+  { name: "vxlan_fits", rules: ["tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"] },
   {
-    name: "overlay_forward",
-    hook: "type filter hook forward priority -150; policy accept;",
-    rules: [
-      "iifname @bridges udp dport @vxlan_ports ip daddr @vteps4 drop",
-      "iifname @bridges udp dport @vxlan_ports ip6 daddr @vteps6 drop",
-      `oifname @tunnels ${clamp}`,
-      `iifname @tunnels ${clamp}`,
-    ],
+    // What the host itself sends: forwarded packets never come here.
+    name: "vxlan_leaves",
+    hook: "type filter hook output priority -300; policy accept;",
+    rules: [`${isVxlan} ip daddr @vteps4 notrack`, `${isVxlan} ip6 daddr @vteps6 notrack`],
   },
 ];

@@ -8,6 +8,7 @@
  * host as their source (`hairpin`).
  */
 import type { Chain } from "./skeleton-chain.ts";
+import { vxlanArrivalRules } from "./skeleton-overlay.ts";
 
 const published = (family: "ip" | "ip6", n: 4 | 6): readonly string[] => [
   `dnat ${family} to ${family} daddr . meta l4proto . th dport map @host_ports${n}`,
@@ -30,6 +31,7 @@ export const portChains: readonly Chain[] = [
     rules: [
       'ip daddr 127.0.0.0/8 iifname != "lo" meta iifkind != "vrf" drop',
       'ip saddr 127.0.0.0/8 iifname != "lo" meta iifkind != "vrf" drop',
+      ...vxlanArrivalRules,
     ],
   },
   { name: "published4", rules: published("ip", 4) },

@@ -23,7 +23,7 @@ import { hairpinRules, portChains } from "./skeleton-ports.ts";
 import { spoofChains } from "./skeleton-spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 4;
+export const skeletonVersion = 5;
 
 /**
  * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
@@ -31,9 +31,9 @@ export const skeletonVersion = 4;
  */
 const chains: Readonly<Record<TableFamily, readonly Chain[]>> = {
   inet: [
+    ...overlayChains,
     ...portChains,
     ...forwardChains,
-    ...overlayChains,
     ...masqueradeChains,
     {
       name: "postrouting",
