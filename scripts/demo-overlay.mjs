@@ -53,12 +53,13 @@ function makeHosts() {
 function startMember(number, namespace) {
   const at = (port) => `http://203.0.113.${100 + number}:${port}`;
   const cluster = hosts.map((each) => `m${each}=http://203.0.113.${100 + each}:2380`).join(",");
-  return stage.start(namespace, "etcd", [
-    ...["--name", `m${number}`, "--data-dir", join(stage.scratch, `etcd${number}`)],
-    ...["--listen-client-urls", at(2379), "--advertise-client-urls", at(2379)],
-    ...["--listen-peer-urls", at(2380), "--initial-advertise-peer-urls", at(2380)],
-    ...["--initial-cluster", cluster, "--logger", "zap", "--log-level", "error"],
-  ]);
+  const words = [
+    ["--name", `m${number}`, "--data-dir", join(stage.scratch, `etcd${number}`)],
+    ["--listen-client-urls", at(2379), "--advertise-client-urls", at(2379)],
+    ["--listen-peer-urls", at(2380), "--initial-advertise-peer-urls", at(2380)],
+    ["--initial-cluster", cluster, "--logger", "zap", "--log-level", "error"],
+  ];
+  return stage.start(namespace, "etcd", words.flat());
 }
 
 function startNetd(number) {
