@@ -37,6 +37,8 @@ const at = (...parts) => join(scratch, ...parts);
 const namesCount = 1000;
 const fixedLoad = 20_000;
 const children = [];
+/** Those that go into the background by themselves. */
+const forked = [];
 const namespaces = [];
 
 const environment = {
@@ -148,15 +150,17 @@ function latencies(server, file, load) {
 
 const burst = ["-c", "8", "-q", "200"];
 
-async function measure(title, server, pid) {
+/** @param forwards false for a server that can only ask whom /etc/resolv.conf names */
+async function measure(title, server, pid, forwards = true) {
   await untilReady(server);
   console.error(`${title} …`);
   // Once through everything first: what is measured is kept answers, where a server keeps any.
-  within(inside, "dnsperf", ["-s", server, "-d", at("external"), "-n", "2", "-q", "50"]);
+  if (forwards) within(inside, "dnsperf", ["-s", server, "-d", at("external"), "-n", "2", "-q", "50"]);
   perf(server, at("local"), pid, burst);
   const local = perf(server, at("local"), pid, burst);
-  const cached = perf(server, at("external"), pid, burst);
-  const missed = perf(server, at("unique"), pid, ["-n", "1", "-q", "100"]);
+  const none = { rate: Number.NaN, lost: 0, bad: false, microseconds: Number.NaN };
+  const cached = forwards ? perf(server, at("external"), pid, burst) : none;
+  const missed = forwards ? perf(server, at("unique"), pid, ["-n", "1", "-q", "100"]) : none;
   const half = latencies(server, at("local"), Math.min(Math.round(local.rate / 2), 100_000));
   return {
     title,
@@ -249,8 +253,9 @@ async function peers(rows) {
   start(inside, aardvark, ["--config", at("aardvark"), "-p", "53", "run"]);
   await sleep(500);
   const pid = Number(readFileSync(at("aardvark/aardvark.pid"), "utf8"));
+  forked.push(pid);
   try {
-    rows.push(await measure("aardvark-dns", "127.0.0.23", pid));
+    rows.push(await measure("aardvark-dns", "127.0.0.23", pid, false));
   } finally {
     process.kill(pid, "SIGKILL");
   }
@@ -325,7 +330,8 @@ async function main() {
 }
 
 function report(rows, memory) {
-  const k = (value) => `${Math.round(value / 1000)}k`;
+  const k = (value) => (Number.isNaN(value) ? "" : `${Math.round(value / 1000)}k`);
+  const us = (value) => (Number.isNaN(value) ? "" : value.toFixed(1));
   const head = [
     "",
     "local, q/s",
@@ -340,9 +346,9 @@ function report(rows, memory) {
   const cells = rows.map(({ title, local, cached, missed, fixed, half, memory: mib }) => [
     title,
     k(local.rate),
-    local.microseconds.toFixed(1),
+    us(local.microseconds),
     k(cached.rate),
-    cached.microseconds.toFixed(1),
+    us(cached.microseconds),
     k(missed.rate),
     `${fixed.p50} / ${fixed.p99}`,
     `${half.p50} / ${half.p99}`,
@@ -381,19 +387,23 @@ function report(rows, memory) {
 
 function cleanUp() {
   for (const child of children) child.kill("SIGKILL");
-  try {
-    process.kill(netdPid(), "SIGKILL");
-  } catch {
-    // It was never started.
+  for (const pid of [...forked, netdPid]) {
+    try {
+      process.kill(typeof pid === "function" ? pid() : pid, "SIGKILL");
+    } catch {
+      // It has ended, or was never started.
+    }
   }
   for (const name of namespaces.reverse()) spawnSync("ip", ["netns", "delete", name]);
   rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
 }
 
-process.on("SIGINT", () => {
-  cleanUp();
-  process.exit(1);
-});
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.on(signal, () => {
+    cleanUp();
+    process.exit(1);
+  });
+}
 try {
   await main();
 } finally {
