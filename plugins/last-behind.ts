@@ -1,8 +1,9 @@
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import type { PluginHost } from "./context.ts";
 
-/** With more networks than this, what holds for one is left to the next GC, as looking at all takes too long. */
+/** With more networks or attachments than this, what holds for one is left to the next GC: looking at all takes too long. */
 const maxNetworksToAsk = 64;
+const maxRecordsToAsk = 16;
 
 /**
  * True if no other attachment, of whichever network, is behind the interface that this one is behind: what holds for all
@@ -18,7 +19,11 @@ export function isLastBehind(
   if (journal.hasOther(key, plugin)) return false;
   const others = journal.networks().filter((network) => network !== key.network);
   if (others.length > maxNetworksToAsk) return false;
-  return !others.some((network) =>
-    journal.list(network).some((record) => record.plugin === plugin && isBehind(record)),
-  );
+  let asked = 0;
+  for (const network of others) {
+    for (const record of journal.each(network)) {
+      if (++asked > maxRecordsToAsk || (record.plugin === plugin && isBehind(record))) return false;
+    }
+  }
+  return true;
 }
