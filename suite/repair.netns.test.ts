@@ -154,6 +154,20 @@ describe("repair", () => {
     expect(ruleset()).toContain("10.1.0.2 comment");
   });
 
+  it("takes back what it put back for an attachment whose DEL has begun, and looked already", async () => {
+    rig.namespace.run("nft flush ruleset");
+    const { nftables, journal } = rig.host;
+    const late = nftables.skeletonState.bind(nftables);
+    nftables.skeletonState = async (family) => {
+      for (const plugin of ["bridge", "portmap"])
+        journal.leave({ network: "net1", containerId: "target", ifName: "eth0" }, plugin);
+      return await late(family);
+    };
+    await repair(rig.host);
+    expect(rig.elements()).toEqual([]);
+    expect(ruleset()).not.toContain("10.1.0.2 comment");
+  });
+
   it("forgets flows of UDP that began while nothing was published or masqueraded", async () => {
     await rig.serve(rig.lan, "lan", [7]);
     const inbound = { ...published, protocol: "udp", fromPort: 4444 } as const;

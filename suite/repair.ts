@@ -157,10 +157,10 @@ async function takeBackLeft(
     const { record, upkeep } = kept;
     if (isStill(record, host)) continue;
     const present = host.journal.read(record.key, record.plugin);
-    // Another ADD of the same attachment may need the same.
-    const needed = new Set(
-      present && present.phase !== "torn" ? upkeep.elements(present).map(formatElement) : [],
-    );
+    // Another ADD of the same attachment may need the same. One that is leaving needs nothing any more: its DEL may have
+    // taken its elements away before they were put back here, and will not look again.
+    const isNeeded = present?.phase === "intent" || present?.phase === "done";
+    const needed = new Set(isNeeded ? upkeep.elements(present).map(formatElement) : []);
     const refs = elements
       .filter((each) => definitionOf(each.set).life === "attachment" && !needed.has(formatElement(each)))
       .map(({ set, key }) => ({ set, key }) as ElementRef);
