@@ -1,5 +1,6 @@
-import { type FileHandle, open, readFile, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { type FileHandle, open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { writeDurably } from "#machine/durable-file.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import type {
@@ -68,9 +69,9 @@ export class LocalEngine implements Engine {
     for (const [index, line] of lines.entries()) this.#replay(line, index + 1, leased);
     for (const key of leased) this.#entries.delete(key);
     this.#history = new History(this.#revision + 1);
-    if (rest || leased.size > 0 || lines.length > this.#entries.size + spareLines) await this.#rewrite();
-    else this.#file = await this.#openFile("a");
     this.#lines = lines.length;
+    if (rest || leased.size > 0 || this.#lines > this.#entries.size + spareLines) await this.#rewrite();
+    else this.#file = await this.#openToAppend();
   }
 
   #replay(text: string, number: number, leased: Set<string>): void {
@@ -85,37 +86,24 @@ export class LocalEngine implements Engine {
     for (const key of line.delete ?? []) this.#entries.delete(key);
   }
 
-  async #openFile(flags: "a" | "w", path = this.#path): Promise<FileHandle> {
+  async #openToAppend(): Promise<FileHandle> {
     try {
-      return await open(path, flags, 0o600);
+      return await open(this.#path, "a", 0o600);
     } catch (cause) {
-      throw new IoError("open", path, cause);
+      throw new IoError("open", this.#path, cause);
     }
   }
 
   /** The living entries alone, each at its revision; the file is the old one or the new one. */
   async #rewrite(): Promise<void> {
-    const temporary = `${this.#path}.new`;
-    const file = await this.#openFile("w", temporary);
-    try {
-      const byRevision = [...this.#entries.values()].sort((a, b) => a.revision - b.revision);
-      const lines: Line[] = byRevision.map(({ key, value, revision }) => ({
-        revision,
-        put: { [key]: value },
-      }));
-      lines.push({ revision: this.#revision });
-      await file.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-      await file.sync();
-      await rename(temporary, this.#path);
-      await syncDirectory(dirname(this.#path));
-      await this.#file?.close();
-      this.#file = await this.#openFile("a");
-      this.#lines = lines.length;
-    } catch (cause) {
-      throw new IoError("write", this.#path, cause);
-    } finally {
-      await file.close();
-    }
+    const byRevision = [...this.#entries.values()].sort((a, b) => a.revision - b.revision);
+    const lines: Line[] = byRevision.map(({ key, value, revision }) => ({ revision, put: { [key]: value } }));
+    lines.push({ revision: this.#revision });
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+    await writeDurably(this.#path, text, { mode: 0o600, directoryMode: 0o700 });
+    await this.#file?.close();
+    this.#file = await this.#openToAppend();
+    this.#lines = lines.length;
   }
 
   async commit(steps: readonly Step[]): Promise<Outcome> {
@@ -257,15 +245,6 @@ async function readIfThere(path: string): Promise<string> {
   } catch (error) {
     if (errorCode(error) === "ENOENT") return "";
     throw new IoError("read", path, error);
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -6,6 +6,7 @@ import { EngineError } from "#engine/error.ts";
 import { readAllAddresses } from "#kernel/address.ts";
 import { listLinks } from "#kernel/link.ts";
 import { readAllRoutes } from "#kernel/route.ts";
+import { writeDurably } from "#machine/durable-file.ts";
 import { type Cidr, parseCidr } from "#net/cidr.ts";
 import { tryParseIp } from "#net/ip.ts";
 import { Cluster, type ClusterSpec } from "#overlay/cluster.ts";
@@ -18,7 +19,6 @@ import {
 } from "#overlay/host-settings.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import type { Pool } from "#overlay/record.ts";
-import { writeDurably } from "#runtime/durable-file.ts";
 import { Failure, UsageFailure } from "./failure.ts";
 import type { World } from "./world.ts";
 

@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject } from "#cni/json.ts";
+import { removeDurably, writeDurably } from "#machine/durable-file.ts";
 import { errorCode } from "#machine/io-error.ts";
-import { removeDurably, writeDurably } from "./durable-file.ts";
 
 /** One attachment as a runtime names it; the journal of the plugins uses the same three. */
 export interface AttachmentKey {

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { type NetworkList, parseConf, parseConfList, parsePluginConf } from "#cni/conflist.ts";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { JsonObject } from "#cni/json.ts";
+import { createDurably, removeDurably } from "#machine/durable-file.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
-import { createDurably, removeDurably } from "./durable-file.ts";
 
 /** A network, and the file that it comes from. */
 export interface ConfiguredNetwork {

@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject } from "#cni/json.ts";
+import { createDurably, removeDurably, writeDurably } from "#machine/durable-file.ts";
 import { errorCode } from "#machine/io-error.ts";
-import { createDurably, removeDurably, writeDurably } from "./durable-file.ts";
 import type { AttachmentTarget } from "./plugin-call.ts";
 import { type PortRequest, parsePortRequest } from "./port-request.ts";
 

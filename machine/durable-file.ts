@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { link, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { errorCode, IoError } from "#machine/io-error.ts";
-import { makeDirectory } from "#machine/make-directory.ts";
+import { errorCode, IoError } from "./io-error.ts";
+import { makeDirectory } from "./make-directory.ts";
 
 export interface DurableFileOptions {
   /** Permission bits, whatever the umask. */
