@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { goObject } from "#cni/schema.ts";
@@ -6,6 +6,7 @@ import { cidr, int, ip, mac } from "#cni/schema-values.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { type LockOptions, withFileLock } from "#machine/lock.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
@@ -101,8 +102,7 @@ export class LeaseStore {
     const path = join(directory, fileName(key));
     try {
       makeDirectory(directory, 0o700);
-      writeFileSync(`${path}.tmp`, JSON.stringify(encode(stored)), { mode: 0o600 });
-      renameSync(`${path}.tmp`, path);
+      replaceFile(path, JSON.stringify(encode(stored)), 0o600);
       writeFileSync(join(this.#directory, ".changed"), "");
     } catch (cause) {
       throw new IoError("write DHCP lease", path, cause);

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, unlinkSync } from "node:fs";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 
 /** Which attachment: one interface of one container in one network. */
@@ -83,7 +84,6 @@ export function registryDirectory(
 /** One JSON file for each entry, complete whenever it is seen. All methods throw `IoError` where the disk refuses. */
 export class NameRegistry {
   readonly directory: string;
-  #count = 0;
 
   /** @param directory `registryDirectory()`; made on first use */
   constructor(directory: string) {
@@ -92,17 +92,15 @@ export class NameRegistry {
 
   write(entry: NameEntry): void {
     const path = this.pathOf(entry);
-    const aside = `${this.directory}/.${process.pid}-${this.#count++}`;
     const text = `${JSON.stringify(entry)}\n`;
     try {
       try {
-        writeFileSync(aside, text, { mode: 0o600 });
+        replaceFile(path, text, 0o600);
       } catch (error) {
         if (errorCode(error) !== "ENOENT") throw error;
         makeDirectory(this.directory, 0o700);
-        writeFileSync(aside, text, { mode: 0o600 });
+        replaceFile(path, text, 0o600);
       }
-      renameSync(aside, path);
     } catch (cause) {
       throw new IoError("write names", path, cause);
     }

@@ -1,7 +1,9 @@
-import { mkdirSync, renameSync, utimesSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { utimesSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Directories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
+import { makeDirectory } from "#machine/make-directory.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { OverlayAgent } from "#overlay/agent.ts";
 import { type HostSettings, overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
 import { openEngine } from "#overlay/open-engine.ts";
@@ -92,9 +94,8 @@ export class OverlayHost {
         return;
       }
       this.#told = text;
-      mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
-      writeFileSync(`${path}.new`, text, { mode: 0o600 });
-      renameSync(`${path}.new`, path);
+      makeDirectory(dirname(path), 0o700);
+      replaceFile(path, text, 0o600);
     } catch (error) {
       this.#complain(error);
     }

@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeDirectory } from "#machine/make-directory.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { formatCidr } from "#net/cidr.ts";
 import type { NetworkRecord } from "./record.ts";
 
@@ -62,10 +63,7 @@ export function keepConflists(
   for (const record of networks) {
     const path = join(directory, `${record.name}.conflist`);
     if (record.state !== "active" || present.has(record.id) || existsSync(path)) continue;
-    // No runtime reads a name that begins with a dot.
-    const temporary = join(directory, `.${record.name}.new`);
-    writeFileSync(temporary, renderOverlayConflist(record, clusterUuid), { mode: 0o644 });
-    renameSync(temporary, path);
+    replaceFile(path, renderOverlayConflist(record, clusterUuid), 0o644);
     done.push(`wrote ${record.name}.conflist`);
   }
   return done;

@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { type Cidr, containsIp } from "#net/cidr.ts";
 import { tryParseIp } from "#net/ip.ts";
 
@@ -82,8 +83,7 @@ export class LocalNetworks {
     if (this.#written.get(file) === text) return;
     const path = this.#pathOf(network.name);
     try {
-      writeFileSync(`${path}.new`, text, { mode: 0o600 });
-      renameSync(`${path}.new`, path);
+      replaceFile(path, text, 0o600);
     } catch (cause) {
       throw new IoError("write", path, cause);
     }
@@ -136,11 +136,5 @@ export class LocalNetworks {
 
   #pathOf(name: string): string {
     return join(this.#networks, `${name}.json`);
-  }
-
-  /** At the first start. */
-  prepare(): void {
-    mkdirSync(this.#networks, { recursive: true, mode: 0o700 });
-    mkdirSync(this.#wanted, { recursive: true, mode: 0o700 });
   }
 }

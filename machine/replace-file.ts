@@ -1,0 +1,29 @@
+import { renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+
+/**
+ * Replaces or makes a file, in a directory that is there: whoever reads it meanwhile, and whoever looks after the process
+ * was killed, finds the old one or the new one, whole. Not synced: `durable-file.ts` is for what must outlive a power loss.
+ * @param mode permission bits
+ * @throws Node's error
+ */
+export function replaceFile(path: string, text: string, mode: number): void {
+  // A leading dot and a tail: whoever lists the directory passes over it. Another process writes under another name.
+  const tail = `${process.pid}-${process.hrtime.bigint().toString(36)}`;
+  const temporary = join(dirname(path), `.${basename(path).slice(0, 200)}.${tail}`);
+  try {
+    writeFileSync(temporary, text, { mode });
+    renameSync(temporary, path);
+  } catch (error) {
+    removeQuietly(temporary);
+    throw error;
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // It was never made.
+  }
+}
