@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync, watch, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, watch } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes, Engine, Snapshot } from "#engine/engine.ts";
@@ -7,6 +7,7 @@ import { readAllAddresses } from "#kernel/address.ts";
 import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
+import { replaceFile } from "#machine/replace-file.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
 import { equalIp, type IpAddress, isLinkLocal, parseIp } from "#net/ip.ts";
@@ -106,7 +107,6 @@ export class OverlayAgent {
 
   /** Returns at once; nothing waits for the engine. */
   start(): void {
-    this.#networks.prepare();
     this.#loadKnown();
     this.#pass();
     const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#keepUp());
@@ -257,10 +257,18 @@ export class OverlayAgent {
   }
 
   async #isPresent(): Promise<boolean> {
-    const self = this.#readSelf();
-    if (!this.#session || !this.#self || (self && formatRecord(self) !== formatRecord(this.#self)))
+    if (this.#hasMoved()) {
+      // What is connected was so from the old address: its packets go nowhere, and nobody says so.
+      this.#options.engine.reconnect();
       return false;
-    return await this.#session.keepAlive();
+    }
+    return this.#session !== undefined && (await this.#session.keepAlive());
+  }
+
+  /** True if this host is not as it has registered. */
+  #hasMoved(): boolean {
+    const self = this.#readSelf();
+    return self !== undefined && this.#self !== undefined && formatRecord(self) !== formatRecord(this.#self);
   }
 
   async #register(): Promise<void> {
@@ -285,8 +293,7 @@ export class OverlayAgent {
       await sleep(Math.min(passIntervalMs, end - performance.now()), undefined, { signal }).catch(
         () => undefined,
       );
-      const self = this.#readSelf();
-      if (self && this.#self && formatRecord(self) !== formatRecord(this.#self)) return;
+      if (this.#hasMoved()) return;
     }
   }
 
@@ -485,8 +492,7 @@ export class OverlayAgent {
   #save(): void {
     if (this.#view.revision === this.#savedRevision) return;
     try {
-      writeFileSync(`${this.#knownPath}.new`, JSON.stringify(this.#view.snapshot()), { mode: 0o600 });
-      renameSync(`${this.#knownPath}.new`, this.#knownPath);
+      replaceFile(this.#knownPath, JSON.stringify(this.#view.snapshot()), 0o600);
       this.#savedRevision = this.#view.revision;
     } catch (error) {
       this.#options.log.warn("cannot keep what is known of the cluster", { error: messageOf(error) });
