@@ -1,30 +1,21 @@
-import { readFileSync, rmSync, watch } from "node:fs";
-import { join } from "node:path";
+import { watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Changes, Engine, Snapshot } from "#engine/engine.ts";
+import type { Changes, Engine } from "#engine/engine.ts";
 import { CompactedError, RewoundError } from "#engine/error.ts";
-import { readAllAddresses } from "#kernel/address.ts";
-import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
-import { replaceFile } from "#machine/replace-file.ts";
-import { formatCidr } from "#net/cidr.ts";
-import { parseIfName } from "#net/ifname.ts";
-import { equalIp, type IpAddress, isLinkLocal, parseIp } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
-import { applyOverlayRules } from "#nftables/overlay-rules.ts";
 import { AddressKeeper } from "./address-keeper.ts";
 import { Cluster } from "./cluster.ts";
 import { keepConflists } from "./conflist-files.ts";
-import { reconcile, removeStaleBridges } from "./dataplane.ts";
-import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
 import { OverlayError } from "./error.ts";
 import type { HostSettings } from "./host-settings.ts";
-import { overlayBridgeName } from "./identity.ts";
+import { KernelKeeper } from "./kernel-keeper.ts";
 import { Keys } from "./keys.ts";
+import { KnownFile } from "./known-file.ts";
 import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
-import { formatRecord, type HostRecord } from "./record.ts";
-import { Session, sessionSeconds } from "./session.ts";
+import { Presence } from "./presence.ts";
+import { readSelf } from "./self.ts";
 import { ClusterView } from "./view.ts";
 
 /** How often the kernel is compared with what it should be, whether or not anything is known to have changed. */
@@ -71,20 +62,17 @@ export class OverlayAgent {
   readonly #stopping = new AbortController();
   readonly #cluster: Cluster;
   readonly #keeper: AddressKeeper;
-  #session: Session | undefined;
-  #self: HostRecord | undefined;
+  readonly #kernel: KernelKeeper;
+  readonly #known: KnownFile;
+  readonly #presence: Presence;
   #connected = false;
   #lostAt = performance.now();
   /** Why the engine's list was not believed. */
   #distrust: string | undefined;
-  #failures: readonly string[] = [];
   readonly #problems = new Map<string, string>();
-  #savedRevision = 0;
-  #guarding: Promise<void> | undefined;
   #passQueued = false;
   #upkeepRunning: Promise<void> | undefined;
   #upkeepAgain = false;
-  #local: readonly LocalNetwork[] = [];
   #tasks: Promise<void>[] = [];
 
   constructor(options: AgentOptions) {
@@ -103,11 +91,38 @@ export class OverlayAgent {
       log: options.log,
       changed: () => this.#pass(),
     });
+    this.#kernel = new KernelKeeper({
+      settings: options.settings,
+      namespace: options.namespace,
+      nftables: options.nftables,
+      confDirectory: options.confDirectory,
+      log: options.log,
+      view: this.#view,
+      keeper: this.#keeper,
+      networks: this.#networks,
+      problems: this.#problems,
+    });
+    this.#known = new KnownFile(options.directory);
+    this.#presence = new Presence({
+      engine: options.engine,
+      keys: this.#keys,
+      nonce: options.settings.nonce,
+      readSelf: () => readSelf(options.settings, options.namespace),
+      underlay: JSON.stringify(options.settings.underlay),
+      signal: this.#stopping.signal,
+      log: options.log,
+      registered: () => {
+        this.#problems.delete("registration");
+        this.#changed();
+      },
+      failed: (error) => this.#note("registration", error),
+    });
   }
 
   /** Returns at once; nothing waits for the engine. */
   start(): void {
-    this.#loadKnown();
+    const known = this.#known.load();
+    if (known) this.#view.replace(known);
     this.#pass();
     const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#keepUp());
     this.#stopping.signal.addEventListener("abort", () => wanted.close());
@@ -115,7 +130,7 @@ export class OverlayAgent {
       this.#every(passIntervalMs, () => this.#pass()),
       this.#every(upkeepIntervalMs, () => this.#keepUp()),
       this.#follow(),
-      this.#attend(),
+      this.#presence.attend(),
     ];
   }
 
@@ -124,26 +139,22 @@ export class OverlayAgent {
     this.#stopping.abort();
     await Promise.all(this.#tasks);
     await this.#upkeepRunning;
-    await this.#guarding;
+    await this.#kernel.settle();
     this.#save();
     await this.#options.engine.close();
   }
 
   /** For a host that leaves the cluster: takes its tunnels and the cluster's networks away, and ends its session. */
   async leave(): Promise<void> {
-    const { namespace, nftables, confDirectory, settings, directory, log } = this.#options;
+    const { confDirectory, settings, log } = this.#options;
     this.#stopping.abort();
     await Promise.all(this.#tasks);
     await this.#upkeepRunning;
-    await this.#guarding;
-    await applyOverlayRules(nftables, undefined).catch((error: unknown) => this.#note("rules", error));
-    const { failures } = reconcile(namespace, [], () => undefined);
-    for (const failure of failures) log.warn("cannot change the kernel", { failure });
-    removeStaleBridges(namespace, []);
+    await this.#kernel.clear();
     keepConflists(confDirectory, [], settings.uuid);
     this.#networks.replace([]);
-    rmSync(join(directory, "known.json"), { force: true });
-    await this.#session?.end().catch((error: unknown) => {
+    this.#known.remove();
+    await this.#presence.end().catch((error: unknown) => {
       log.warn("cannot end the session; it ends by itself", { error: messageOf(error) });
     });
     await this.#options.engine.close();
@@ -152,7 +163,7 @@ export class OverlayAgent {
   status(): AgentStatus {
     const problems = [
       ...(this.#distrust === undefined ? [] : [`Nothing of the engine is believed: ${this.#distrust}`]),
-      ...this.#failures,
+      ...this.#kernel.failures,
       ...this.#problems.values(),
       ...this.#view.problems,
     ];
@@ -160,7 +171,7 @@ export class OverlayAgent {
       connected: this.#connected,
       awayMs: this.#connected ? 0 : Math.round(performance.now() - this.#lostAt),
       revision: this.#view.revision,
-      networks: this.#local,
+      networks: this.#kernel.networks,
       problems,
     };
   }
@@ -233,103 +244,6 @@ export class OverlayAgent {
     this.#keepUp();
   }
 
-  // Presence
-
-  /** Keeps the host registered. */
-  async #attend(): Promise<void> {
-    const { signal } = this.#stopping;
-    let retryMs = shortestPauseMs;
-    while (!signal.aborted) {
-      let pauseMs = (sessionSeconds / 3) * 1000;
-      try {
-        if (!(await this.#isPresent())) {
-          await this.#register();
-          this.#keepUp();
-        }
-        retryMs = shortestPauseMs;
-      } catch (error) {
-        this.#note("registration", error);
-        pauseMs = retryMs;
-        retryMs = Math.min(retryMs * 2, longestPauseMs);
-      }
-      await this.#pauseUntilAddressChanges(pauseMs);
-    }
-  }
-
-  async #isPresent(): Promise<boolean> {
-    if (this.#hasMoved()) {
-      // What is connected was so from the old address: its packets go nowhere, and nobody says so.
-      this.#options.engine.reconnect();
-      return false;
-    }
-    return this.#session !== undefined && (await this.#session.keepAlive());
-  }
-
-  /** True if this host is not as it has registered. */
-  #hasMoved(): boolean {
-    const self = this.#readSelf();
-    return self !== undefined && this.#self !== undefined && formatRecord(self) !== formatRecord(this.#self);
-  }
-
-  async #register(): Promise<void> {
-    const { engine, settings, log } = this.#options;
-    const self = this.#readSelf();
-    if (!self)
-      throw new OverlayError(
-        "missing",
-        `No device has the underlay address of this host: ${JSON.stringify(settings.underlay)}`,
-      );
-    this.#session = await Session.begin(engine, this.#keys, self, settings.nonce);
-    this.#self = self;
-    this.#problems.delete("registration");
-    log.info("registered", { host: self.id, underlay: settings.underlay });
-    this.#queuePass();
-  }
-
-  async #pauseUntilAddressChanges(timeMs: number): Promise<void> {
-    const { signal } = this.#stopping;
-    const end = performance.now() + timeMs;
-    while (!signal.aborted && performance.now() < end) {
-      await sleep(Math.min(passIntervalMs, end - performance.now()), undefined, { signal }).catch(
-        () => undefined,
-      );
-      if (this.#hasMoved()) return;
-    }
-  }
-
-  /** This host as it is now; undefined while its underlay has no address. */
-  #readSelf(): HostRecord | undefined {
-    const { settings, namespace } = this.#options;
-    const { underlay } = settings;
-    let device: number | undefined;
-    let v4: IpAddress | undefined;
-    let v6: IpAddress | undefined;
-    if ("device" in underlay) {
-      device = readLink(namespace, parseIfName(underlay.device))?.ifindex;
-      const addresses = readAllAddresses(namespace)
-        .filter((one) => one.ifindex === device)
-        .map(({ address }) => address.address);
-      v4 = addresses.find((ip) => ip.family === 4);
-      v6 = addresses.find((ip) => ip.family === 6 && !isLinkLocal(ip));
-    } else {
-      v4 = underlay.v4 === undefined ? undefined : parseIp(underlay.v4);
-      v6 = underlay.v6 === undefined ? undefined : parseIp(underlay.v6);
-      const first = v4 ?? v6;
-      device = first && this.#deviceOf(first);
-    }
-    const mtu = device === undefined ? undefined : readLink(namespace, device)?.mtu;
-    if (mtu === undefined || !(v4 ?? v6)) return undefined;
-    const underlayNow = { ...(v4 && { v4 }), ...(v6 && { v6 }) };
-    return { v: 1, id: settings.hostId, name: settings.name, underlay: underlayNow, mtu, state: "active" };
-  }
-
-  #deviceOf(ip: IpAddress): number | undefined {
-    const holder = readAllAddresses(this.#options.namespace).find(({ address }) =>
-      equalIp(address.address, ip),
-    );
-    return holder?.ifindex;
-  }
-
   // The kernel
 
   #queuePass(): void {
@@ -342,88 +256,8 @@ export class OverlayAgent {
   }
 
   #pass(): void {
-    const { namespace, log } = this.#options;
-    try {
-      const self = this.#self ?? this.#view.hosts.get(this.#options.settings.hostId);
-      if (!self || !this.#view.cluster) return;
-      const tunnels = desiredTunnels(this.#view, self);
-      const { changes, failures } = reconcile(namespace, tunnels, (local) => this.#deviceOf(local));
-      if (changes.length > 0)
-        log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
-      for (const failure of failures)
-        if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
-      this.#failures = failures;
-      this.#guard(tunnels);
-      this.#writeNetworks(
-        self,
-        tunnels.map(({ name, network }) => [network, name] as const),
-      );
-    } catch (error) {
-      this.#failures = [messageOf(error)];
-      log.error("cannot compare the kernel with what it should be", { error: messageOf(error) });
-    }
-  }
-
-  /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
-  #guard(tunnels: readonly Tunnel[]): void {
-    const { nftables, log } = this.#options;
-    if (this.#guarding || !this.#view.cluster) return;
-    const vteps = [...this.#view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
-    const rules = {
-      udpPort: this.#view.cluster.udpPort,
-      vteps: vteps.filter((ip) => ip !== undefined),
-      tunnels: tunnels.map(({ name, vni, network }) => ({
-        tunnel: name,
-        bridge: overlayBridgeName(vni),
-        internal: this.#view.networks.get(network)?.record.internal === true,
-      })),
-    };
-    this.#guarding = applyOverlayRules(nftables, rules)
-      .then((changes) => {
-        this.#problems.delete("rules");
-        if (changes.length > 0)
-          log.info("changed the rules", { changes: changes.slice(0, 20), count: changes.length });
-      })
-      .catch((error: unknown) => this.#note("rules", error))
-      .finally(() => {
-        this.#guarding = undefined;
-      });
-  }
-
-  #writeNetworks(self: HostRecord, tunnels: readonly (readonly [network: string, device: string])[]): void {
-    this.#local = [...this.#view.networks.values()].map(({ record }) => {
-      const blocks = this.#keeper.blocksOf(record.name);
-      const holders = [...new Set([self.id, ...this.#holdersOf(record.name)])];
-      const family = self.underlay.v4 ? 4 : 6;
-      return {
-        v: 1,
-        name: record.name,
-        id: record.id,
-        vni: record.vni,
-        mtu: mtuOf(record, this.#view, holders, family),
-        internal: record.internal,
-        subnets: record.subnets.map(({ cidr }) => formatCidr(cidr)),
-        blocks: blocks.map(({ record: block }) => formatCidr(block.cidr)),
-        tunnels: tunnels.filter(([network]) => network === record.name).map(([, device]) => device),
-        state: record.state,
-      };
-    });
-    this.#networks.replace(this.#local);
-    if (!this.#connected) return;
-    const { confDirectory, settings, log } = this.#options;
-    const records = [...this.#view.networks.values()].map(({ record }) => record);
-    removeStaleBridges(
-      this.#options.namespace,
-      records.map(({ vni }) => vni),
-    );
-    const done = keepConflists(confDirectory, records, settings.uuid);
-    if (done.length > 0) log.info("changed the networks of this host", { done });
-  }
-
-  #holdersOf(network: string): readonly string[] {
-    return [...this.#view.blocks.values()]
-      .filter((block) => block.network === network)
-      .map(({ record }) => record.host);
+    const self = this.#presence.self ?? this.#view.hosts.get(this.#options.settings.hostId);
+    if (self) this.#kernel.pass(self, this.#connected);
   }
 
   // Addresses
@@ -444,13 +278,13 @@ export class OverlayAgent {
   }
 
   async #upkeep(): Promise<void> {
-    const fence = this.#session?.fence;
+    const { fence } = this.#presence;
     if (!fence || !this.#connected) return;
     const wanted = new Set(this.#networks.wanted());
     for (const network of this.#view.networks.values()) {
       const { name, state } = network.record;
       // Whoever sees that nobody has addresses any more takes it away.
-      if (state === "deleting" && this.#holdersOf(name).length === 0) await this.#dropNetwork(name);
+      if (state === "deleting" && this.#view.holdersOf(name).length === 0) await this.#dropNetwork(name);
       else await this.#keeper.keep(network, fence, wanted.has(name));
       this.#networks.satisfied(name);
     }
@@ -473,27 +307,9 @@ export class OverlayAgent {
     this.#problems.set(what, message);
   }
 
-  // What was known last, for a start without the engine
-
-  get #knownPath(): string {
-    return join(this.#options.directory, "known.json");
-  }
-
-  #loadKnown(): void {
-    try {
-      const snapshot = JSON.parse(readFileSync(this.#knownPath, "utf8")) as Snapshot;
-      this.#view.replace(snapshot);
-      this.#savedRevision = snapshot.revision;
-    } catch {
-      // None, or a damaged one: the engine is asked.
-    }
-  }
-
   #save(): void {
-    if (this.#view.revision === this.#savedRevision) return;
     try {
-      replaceFile(this.#knownPath, JSON.stringify(this.#view.snapshot()), 0o600);
-      this.#savedRevision = this.#view.revision;
+      this.#known.save(this.#view.revision, () => this.#view.snapshot());
     } catch (error) {
       this.#options.log.warn("cannot keep what is known of the cluster", { error: messageOf(error) });
     }

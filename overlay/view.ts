@@ -69,6 +69,13 @@ export class ClusterView {
     return this.#blocks;
   }
 
+  /** Ids of the hosts that have addresses in a network, once for each block. */
+  holdersOf(network: string): readonly string[] {
+    return [...this.#blocks.values()]
+      .filter((block) => block.network === network)
+      .map(({ record }) => record.host);
+  }
+
   get problems(): readonly string[] {
     return [...this.#problems.values()];
   }

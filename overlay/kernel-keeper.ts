@@ -1,0 +1,157 @@
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import type { Log } from "#machine/log.ts";
+import { formatCidr } from "#net/cidr.ts";
+import type { Nftables } from "#nftables/nftables.ts";
+import { applyOverlayRules } from "#nftables/overlay-rules.ts";
+import type { AddressKeeper } from "./address-keeper.ts";
+import { keepConflists } from "./conflist-files.ts";
+import { reconcile, removeStaleBridges } from "./dataplane.ts";
+import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
+import type { HostSettings } from "./host-settings.ts";
+import { overlayBridgeName } from "./identity.ts";
+import type { LocalNetwork, LocalNetworks } from "./local-network.ts";
+import type { HostRecord } from "./record.ts";
+import { deviceOf } from "./self.ts";
+import type { ClusterView } from "./view.ts";
+
+export interface KernelKeeperOptions {
+  readonly settings: HostSettings;
+  /** The host's. Not closed. */
+  readonly namespace: NetworkNamespace;
+  readonly nftables: Nftables;
+  readonly confDirectory: string;
+  readonly log: Log;
+  readonly view: ClusterView;
+  readonly keeper: AddressKeeper;
+  readonly networks: LocalNetworks;
+  /** What an operator has to know, by what it is about. */
+  readonly problems: Map<string, string>;
+}
+
+/** Keeps this host as what is known of the cluster wants it: tunnels, rules, and what plugins and runtimes read. */
+export class KernelKeeper {
+  readonly #options: KernelKeeperOptions;
+  #failures: readonly string[] = [];
+  #networks: readonly LocalNetwork[] = [];
+  #guarding: Promise<void> | undefined;
+
+  constructor(options: KernelKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Of the last pass. */
+  get failures(): readonly string[] {
+    return this.#failures;
+  }
+
+  /** What plugins were told last. */
+  get networks(): readonly LocalNetwork[] {
+    return this.#networks;
+  }
+
+  /** Compares once, and mends. @param isConnected the engine was heard of: what is not known has gone. @throws nothing */
+  pass(self: HostRecord, isConnected: boolean): void {
+    const { namespace, view, log } = this.#options;
+    if (!view.cluster) return;
+    try {
+      const tunnels = desiredTunnels(view, self);
+      const { changes, failures } = reconcile(namespace, tunnels, (local) => deviceOf(namespace, local));
+      if (changes.length > 0)
+        log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
+      for (const failure of failures)
+        if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
+      this.#failures = failures;
+      this.#guard(view.cluster.udpPort, tunnels);
+      this.#writeNetworks(self, tunnels);
+      if (isConnected) this.#keepNetworks();
+    } catch (error) {
+      this.#failures = [messageOf(error)];
+      log.error("cannot compare the kernel with what it should be", { error: messageOf(error) });
+    }
+  }
+
+  /** Once what was begun has ended. */
+  async settle(): Promise<void> {
+    await this.#guarding;
+  }
+
+  /** Takes away all that passes have made. @throws nothing */
+  async clear(): Promise<void> {
+    const { namespace, nftables, log } = this.#options;
+    await this.#guarding;
+    await applyOverlayRules(nftables, undefined).catch((error: unknown) => this.#note(error));
+    const { failures } = reconcile(namespace, [], () => undefined);
+    for (const failure of failures) log.warn("cannot change the kernel", { failure });
+    removeStaleBridges(namespace, []);
+  }
+
+  /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
+  #guard(udpPort: number, tunnels: readonly Tunnel[]): void {
+    const { nftables, view, problems, log } = this.#options;
+    if (this.#guarding) return;
+    const vteps = [...view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
+    const rules = {
+      udpPort,
+      vteps: vteps.filter((ip) => ip !== undefined),
+      tunnels: tunnels.map(({ name, vni, network }) => ({
+        tunnel: name,
+        bridge: overlayBridgeName(vni),
+        internal: view.networks.get(network)?.record.internal === true,
+      })),
+    };
+    this.#guarding = applyOverlayRules(nftables, rules)
+      .then((changes) => {
+        problems.delete("rules");
+        if (changes.length > 0)
+          log.info("changed the rules", { changes: changes.slice(0, 20), count: changes.length });
+      })
+      .catch((error: unknown) => this.#note(error))
+      .finally(() => {
+        this.#guarding = undefined;
+      });
+  }
+
+  /** For plugins, on disk. */
+  #writeNetworks(self: HostRecord, tunnels: readonly Tunnel[]): void {
+    const { view, keeper, networks } = this.#options;
+    this.#networks = [...view.networks.values()].map(({ record }) => {
+      const holders = [...new Set([self.id, ...view.holdersOf(record.name)])];
+      return {
+        v: 1,
+        name: record.name,
+        id: record.id,
+        vni: record.vni,
+        mtu: mtuOf(record, view, holders, self.underlay.v4 ? 4 : 6),
+        internal: record.internal,
+        subnets: record.subnets.map(({ cidr }) => formatCidr(cidr)),
+        blocks: keeper.blocksOf(record.name).map(({ record: block }) => formatCidr(block.cidr)),
+        tunnels: tunnels.filter(({ network }) => network === record.name).map(({ name }) => name),
+        state: record.state,
+      };
+    });
+    networks.replace(this.#networks);
+  }
+
+  /** For runtimes: a conflist for each network. And no bridge of one that has gone. */
+  #keepNetworks(): void {
+    const { namespace, confDirectory, settings, view, log } = this.#options;
+    const records = [...view.networks.values()].map(({ record }) => record);
+    removeStaleBridges(
+      namespace,
+      records.map(({ vni }) => vni),
+    );
+    const done = keepConflists(confDirectory, records, settings.uuid);
+    if (done.length > 0) log.info("changed the networks of this host", { done });
+  }
+
+  #note(error: unknown): void {
+    const { problems, log } = this.#options;
+    const message = messageOf(error);
+    if (problems.get("rules") !== message) log.warn("overlay: rules", { error: message });
+    problems.set("rules", message);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
