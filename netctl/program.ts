@@ -19,6 +19,7 @@ import { registerIpamGc } from "./ipam-gc.ts";
 import { registerIpamLs } from "./ipam-ls.ts";
 import { registerIpamRelease } from "./ipam-release.ts";
 import { registerIpamShow } from "./ipam-show.ts";
+import { registerLint } from "./lint.ts";
 import { registerNetworkConnect } from "./network-connect.ts";
 import { registerNetworkCreate } from "./network-create.ts";
 import { registerNetworkDisconnect } from "./network-disconnect.ts";
@@ -81,6 +82,7 @@ const single: readonly Register[] = [
   registerDoctor,
   registerRepair,
   registerTrace,
+  registerLint,
 ];
 
 const directoryFlags = [

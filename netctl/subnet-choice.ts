@@ -17,7 +17,9 @@ export interface UsedSubnet {
 }
 
 /** What networks are configured with, whoever wrote them. */
-export function subnetsOfNetworks(networks: readonly Network[]): readonly UsedSubnet[] {
+export function subnetsOfNetworks(
+  networks: readonly Pick<Network, "name" | "subnets">[],
+): readonly UsedSubnet[] {
   return networks.flatMap(({ name, subnets }) =>
     subnets.flatMap(({ subnet }) => parsed(subnet).map((cidr) => ({ cidr, by: `network ${name}` }))),
   );

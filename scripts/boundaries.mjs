@@ -64,6 +64,7 @@ const exceptions = {
     "#dns-resolver/query-log.ts",
     "#dns-resolver/chain.ts",
     "#dns-resolver/wire/numbers.ts",
+    "#suite/config-readers.ts",
     "#suite/host.ts",
     "#suite/kept.ts",
     "#suite/repair.ts",

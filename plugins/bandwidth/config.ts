@@ -37,7 +37,8 @@ const fields = {
   shapedSubnets: v.optional(v.array(cidr), []),
 };
 
-const schema = goObject(fields);
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject(fields);
 const fieldNames = Object.keys(fields);
 
 /**

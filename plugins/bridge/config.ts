@@ -48,7 +48,8 @@ export interface BridgeConfig {
 
 const flag = v.optional(v.boolean(), false);
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   bridge: emptyAsAbsent(ifName),
   isGateway: flag,
   isDefaultGateway: flag,

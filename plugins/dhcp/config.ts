@@ -38,7 +38,8 @@ const optionNames: Readonly<Record<string, number>> = {
 
 const option = v.union([v.string(), int()]);
 
-const ipamSchema = goObject({
+/** The fields of `ipam`, for who looks for others. */
+export const ipamSchema = goObject({
   daemonSocketPath: v.optional(v.string()),
   priority: v.optional(int({ min: 0, max: 0xffffffff })),
   broadcast: v.optional(v.boolean()),

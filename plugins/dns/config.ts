@@ -31,7 +31,8 @@ const hostName = parsedText((text) => {
 
 const servers = v.array(ip);
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   internal: v.optional(v.boolean(), false),
   domainName: v.optional(hostName),
   dns: v.optional(

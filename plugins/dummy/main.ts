@@ -25,22 +25,26 @@ interface Made {
 }
 
 const what = "dummy configuration";
-const schema = goObject({ ipam: ipamField, dns: dnsField });
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({ ipam: ipamField, dns: dnsField });
 const madeSchema = goObject({ mac });
+
+/** @throws {CniError} 7 with the field and its value */
+export function parseDummyConfig(network: NetworkConfig): DummyConfig {
+  const { ipam, dns } = parseConfig(schema, network.json, { what });
+  if (ipam.type === "") {
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `Cannot use ${what}: "ipam" is missing: dummy interface requires an IPAM configuration`,
+    );
+  }
+  return { ipamType: ipam.type, ...(dns && overridesIpam(dns) ? { dns } : {}) };
+}
 
 const driver: InterfaceDriver<DummyConfig, Made> = {
   name: "dummy",
 
-  parse(network: NetworkConfig) {
-    const { ipam, dns } = parseConfig(schema, network.json, { what });
-    if (ipam.type === "") {
-      throw new CniError(
-        ErrorCode.InvalidNetworkConfig,
-        `Cannot use ${what}: "ipam" is missing: dummy interface requires an IPAM configuration`,
-      );
-    }
-    return { ipamType: ipam.type, ...(dns && overridesIpam(dns) ? { dns } : {}) };
-  },
+  parse: parseDummyConfig,
 
   encodeMade: ({ mac: address }) => ({ mac: address }),
   decodeMade(made) {

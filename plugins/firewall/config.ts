@@ -16,7 +16,8 @@ export interface FirewallConfig {
   readonly ingressPolicy: "open" | IngressPolicy;
 }
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   backend: emptyAsAbsent(v.string()),
   insistOnBackend: v.optional(v.boolean(), false),
   iptablesAdminChainName: emptyAsAbsent(v.string()),

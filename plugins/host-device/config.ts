@@ -54,7 +54,8 @@ const busName = v.pipe(
   ),
 );
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   device: emptyAsAbsent(deviceName),
   hwaddr: emptyAsAbsent(mac),
   kernelpath: emptyAsAbsent(sysDevices),

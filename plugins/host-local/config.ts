@@ -31,7 +31,8 @@ const rangeEntries = {
 };
 const rangeSets = v.optional(v.array(v.array(goObject({ subnet: cidr, ...rangeEntries }))), []);
 
-const ipamSchema = goObject({
+/** The fields of `ipam`, for who looks for others. */
+export const ipamSchema = goObject({
   subnet: v.optional(cidr),
   ...rangeEntries,
   ranges: rangeSets,

@@ -25,7 +25,8 @@ export interface IpvlanConfig {
 
 const modes = ["l2", "l3", "l3s"] as const;
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   ...parentFields,
   mode: v.optional(v.string(), ""),
   flag: emptyAsAbsent(oneOf(["bridge", "private", "vepa"])),

@@ -31,7 +31,8 @@ export interface MacvlanConfig {
 
 const modes = ["bridge", "private", "vepa", "passthru"] as const;
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   ...parentFields,
   mode: v.optional(v.string(), ""),
   mtu: v.optional(int(), 0),

@@ -36,7 +36,8 @@ export interface PortmapConfig {
   readonly mappings: readonly PortMapping[];
 }
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   backend: v.optional(v.string()),
   insistOnBackend: v.optional(v.boolean(), false),
   snat: v.optional(v.boolean(), true),

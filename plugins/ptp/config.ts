@@ -23,7 +23,8 @@ export interface PtpConfig {
 
 const flag = v.optional(v.boolean(), false);
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   ipMasq: flag,
   ipMasqBackend: emptyAsAbsent(oneOf(["iptables", "nftables"])),
   insistOnBackend: flag,

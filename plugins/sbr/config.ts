@@ -15,7 +15,8 @@ export interface SbrConfig {
   readonly addSourceHints: boolean;
 }
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   table: v.optional(int({ min: 1, max: 0xffffffff })),
   gateways: v.optional(v.array(ip), []),
   addSourceHints: v.optional(v.boolean(), false),

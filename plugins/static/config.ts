@@ -24,12 +24,14 @@ export interface StaticConfig {
 
 const what = "static configuration";
 
+/** The fields of `ipam`, for who looks for others. */
+export const ipamSchema = goObject({
+  addresses: v.optional(v.array(goObject({ address: v.string(), gateway: emptyAsAbsent(ip) })), []),
+  routes: v.optional(v.array(v.custom<JsonObject>(isJsonObject, "must be an object")), []),
+  dns: v.optional(v.custom<JsonObject>(isJsonObject, "must be an object")),
+});
 const requestSchema = goObject({
-  ipam: goObject({
-    addresses: v.optional(v.array(goObject({ address: v.string(), gateway: emptyAsAbsent(ip) })), []),
-    routes: v.optional(v.array(v.custom<JsonObject>(isJsonObject, "must be an object")), []),
-    dns: v.optional(v.custom<JsonObject>(isJsonObject, "must be an object")),
-  }),
+  ipam: ipamSchema,
   runtimeConfig: v.optional(goObject({ ips: v.optional(textList, []) }), {}),
   args: v.optional(goObject({ cni: v.optional(goObject({ ips: v.optional(textList, []) }), {}) }), {}),
 });

@@ -31,7 +31,8 @@ export interface TapConfig {
 /** The last one means "none" to the kernel (-1). */
 const id = v.optional(int({ min: 0, max: 0xffff_fffe }));
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   multiQueue: v.optional(v.boolean(), false),
   owner: id,
   group: id,

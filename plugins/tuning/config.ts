@@ -31,8 +31,11 @@ const settings = {
   txQLen: v.optional(int({ min: 0, max: 0xffffffff })),
 };
 
-/** `dataDir` is where the reference keeps what was before; here that is the journal. */
-const schema = goObject({ ...settings, dataDir: v.optional(v.string(), "") });
+/**
+ * The fields of its configuration, for who looks for others. `dataDir` is where the reference keeps what was before; here
+ * that is the journal.
+ */
+export const schema = goObject({ ...settings, dataDir: v.optional(v.string(), "") });
 const argumentsSchema = goObject(settings);
 const runtimeSchema = goObject({ mac: emptyAsAbsent(mac) });
 

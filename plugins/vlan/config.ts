@@ -21,7 +21,8 @@ export interface VlanConfig {
   readonly dns?: CniDns;
 }
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   master: emptyAsAbsent(ifName),
   linkInContainer: v.optional(v.boolean(), false),
   vlanId: v.optional(int(), 0),

@@ -11,7 +11,8 @@ export interface VrfConfig {
   readonly table: number | undefined;
 }
 
-const schema = goObject({
+/** The fields of its configuration, for who looks for others. */
+export const schema = goObject({
   vrfname: ifName,
   table: v.optional(int({ min: 0, max: 0xffffffff }), 0),
 });
