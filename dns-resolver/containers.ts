@@ -8,7 +8,7 @@ import type { EventLoop } from "./event-loop.ts";
 import type { ContainerReport } from "./messages.ts";
 import { isThere, NamespaceGone } from "./namespace.ts";
 import type { QueryLog } from "./query-log.ts";
-import { keyText, type NameEntry, type NameKey } from "./registry.ts";
+import { keyText, type NamedAttachment, type NameEntry, type NameKey } from "./registry.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { openGroup, type UpstreamGroup } from "./upstream/group.ts";
 import type { ResponseCache } from "./upstream/response-cache.ts";
@@ -97,6 +97,15 @@ export class Containers {
     container.endpoint?.close();
     this.#containers.delete(container.id);
     this.#collect();
+  }
+
+  /** Names without a container here: nothing listens for them, and only a later call takes them away. */
+  changeForeign(put: readonly NamedAttachment[], gone: readonly NameKey[]): void {
+    const { snapshot } = this.#options;
+    for (const key of gone) snapshot.remove(key);
+    for (const entry of put) snapshot.add(entry);
+    for (const network of new Set([...gone, ...put].map((each) => each.network)))
+      this.#networkChanged(network);
   }
 
   find(key: NameKey): Asker | undefined {

@@ -78,6 +78,10 @@ function obey(order: Order, done: (value: unknown) => void): void {
       containers.remove(order.key);
       done(undefined);
       return;
+    case "foreign":
+      containers.changeForeign(order.put, order.gone);
+      done(undefined);
+      return;
     case "hostServers":
       containers.setHostServers(order.addresses.flatMap((text) => tryParseIp(text) ?? []));
       done(undefined);

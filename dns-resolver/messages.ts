@@ -1,11 +1,13 @@
 import type { Source } from "./chain.ts";
 import type { LogEntry } from "./query-log.ts";
-import type { NameEntry, NameKey } from "./registry.ts";
+import type { NamedAttachment, NameEntry, NameKey } from "./registry.ts";
 
 /** What the resolver's thread is told and asked. Each is answered once, by its number. */
 export type Order =
   | { readonly op: "add"; readonly entry: NameEntry }
   | { readonly op: "remove"; readonly key: NameKey }
+  /** Names of containers that are on other hosts: new or other ones, and those that have gone. */
+  | { readonly op: "foreign"; readonly put: readonly NamedAttachment[]; readonly gone: readonly NameKey[] }
   | { readonly op: "hostServers"; readonly addresses: readonly string[] }
   /** Looks which namespaces are left, now. */
   | { readonly op: "sweep" }

@@ -17,20 +17,24 @@ export interface NamespaceId {
   readonly ino: number;
 }
 
-/** What one attachment gives to others, and may ask: one file in the registry. */
-export interface NameEntry extends NameKey {
-  /** The container's network namespace, as CNI_NETNS named it. */
-  readonly netns: NamespaceId & { readonly path: string };
+/** What one attachment is called, for the others of its network. */
+export interface NamedAttachment extends NameKey {
   /** In lower case; the first is what a PTR query gets. May be empty. */
   readonly names: readonly string[];
   /** Of the container, in this network, with the prefix length of its subnet: `10.1.0.2/24`. */
   readonly addresses: readonly string[];
+  /** A domain below which the network's names are, too. */
+  readonly domain?: string;
+}
+
+/** What one attachment gives to others, and may ask: one file in the registry. */
+export interface NameEntry extends NamedAttachment {
+  /** The container's network namespace, as CNI_NETNS named it. */
+  readonly netns: NamespaceId & { readonly path: string };
   /** Where the resolver listens on 127.0.0.11 in that namespace. */
   readonly port: number;
   /** Nothing is forwarded for a container all of whose networks are. */
   readonly isInternal: boolean;
-  /** A domain below which the network's names are, too. */
-  readonly domain?: string;
   /** Servers to forward to, from the container's namespace; none: those of the host, from the host's. */
   readonly servers: readonly string[];
   /** Milliseconds since 1970: networks of a container are in the order in which it joined them. */

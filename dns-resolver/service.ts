@@ -7,6 +7,7 @@ import { formatIp, tryParseIp } from "#net/ip.ts";
 import type { LogReport, QueryReport, ResolverReport, SyncReport } from "./messages.ts";
 import {
   keyText,
+  type NamedAttachment,
   type NameEntry,
   type NameKey,
   type NameRegistry,
@@ -39,6 +40,9 @@ export class ResolverService implements NameService {
   readonly #byNamespace = new Map<string, Map<string, NameEntry>>();
   /** Why an attachment is not served, by `keyText`. */
   readonly #problems = new Map<string, string>();
+  /** Names on other hosts, by `keyText`: the thread is told them again whenever it starts. */
+  readonly #foreign = new Map<string, NamedAttachment>();
+  readonly #listeners = new Set<(network: string) => void>();
   /** Files that this process has written or removed, whose notices are no news. */
   readonly #own = new Map<string, number>();
   #thread: ResolverThread | undefined;
@@ -100,6 +104,23 @@ export class ResolverService implements NameService {
     return [...this.#known.values()].flatMap(({ entry }) => (entry.network === network ? [entry] : []));
   }
 
+  /** @param listener called after names of containers of this host, in that network, have come, changed or gone */
+  onChange(listener: (network: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Takes in names of containers that are on other hosts, and lets go of others. Their keys are never those of a
+   * container of this one. Answered by as soon as the thread has read it.
+   */
+  changeForeign(put: readonly NamedAttachment[], gone: readonly NameKey[]): void {
+    for (const key of gone) this.#foreign.delete(keyText(key));
+    for (const entry of put) this.#foreign.set(keyText(entry), entry);
+    // One that ends meanwhile is told all of them when it is started again.
+    void this.#thread?.give({ op: "foreign", put, gone }).catch(() => undefined);
+  }
+
   async probe(): Promise<void> {
     await this.#running().give({ op: "list" });
   }
@@ -156,6 +177,7 @@ export class ResolverService implements NameService {
     const there = this.#byNamespace.get(place);
     if (there) there.set(key, entry);
     else this.#byNamespace.set(place, new Map([[key, entry]]));
+    this.#tell(entry.network);
     await this.#inOrder(this.#running().give({ op: "add", entry }));
   }
 
@@ -174,6 +196,11 @@ export class ResolverService implements NameService {
     const there = this.#byNamespace.get(place);
     there?.delete(key);
     if (there?.size === 0) this.#byNamespace.delete(place);
+    this.#tell(known.entry.network);
+  }
+
+  #tell(network: string): void {
+    for (const listener of this.#listeners) listener(network);
   }
 
   /** The thread takes orders in their order; `sync()` returns after the last of them. */
@@ -189,6 +216,8 @@ export class ResolverService implements NameService {
     this.#thread = thread;
     void thread.ended.then(() => this.#revive());
     void thread.give({ op: "hostServers", addresses: this.#hostServers }).catch(() => undefined);
+    if (this.#foreign.size > 0)
+      void thread.give({ op: "foreign", put: [...this.#foreign.values()], gone: [] }).catch(() => undefined);
     return thread;
   }
 

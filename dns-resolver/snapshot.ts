@@ -1,11 +1,11 @@
 import { type Cidr, containsIp, networkOf, parseCidr } from "#net/cidr.ts";
 import { formatIp, type IpAddress, ipToBytes } from "#net/ip.ts";
-import { keyText, type NameEntry, type NameKey } from "./registry.ts";
+import { keyText, type NamedAttachment, type NameKey } from "./registry.ts";
 
 /** An attachment that answers to a name. */
 export interface Host {
   readonly key: string;
-  readonly entry: NameEntry;
+  readonly entry: NamedAttachment;
   readonly network: string;
   readonly addresses: readonly IpAddress[];
   /** Records' data, in the order of `addresses`. */
@@ -48,7 +48,7 @@ export class Snapshot {
     return this.#networks.values();
   }
 
-  add(entry: NameEntry): Host {
+  add(entry: NamedAttachment): Host {
     this.remove(entry);
     const key = keyText(entry);
     const network = this.#ensure(entry.network);

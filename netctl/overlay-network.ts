@@ -35,6 +35,7 @@ export async function createOverlayNetwork(
         families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
         internal: flags.internal === true,
         ...options,
+        names: flags.disableDns === true ? "none" : (options.names ?? "cluster"),
       }),
   );
   await untilConflist(world, name, true);
@@ -69,27 +70,39 @@ function parseSubnet(text: string) {
   }
 }
 
-function parseOptions(texts: readonly string[]): { readonly vni?: number; readonly mtu?: number } {
-  const known: Record<string, "vni" | "mtu"> = {
-    vni: "vni",
-    mtu: "mtu",
-    "com.docker.network.driver.mtu": "mtu",
-  };
-  const options: { vni?: number; mtu?: number } = {};
-  for (const text of texts) {
-    const [key = "", value = ""] = text.split("=", 2);
-    const name = known[key];
-    if (!name)
-      throw new UsageFailure(
-        `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected vni or mtu`,
-      );
-    const number = Number(value);
-    const [min, max] = name === "vni" ? [1, 0xffffff] : [1280, 65_535];
-    if (!Number.isInteger(number) || number < min || number > max)
-      throw new UsageFailure(`Cannot use ${key}=${value}: expected ${min} to ${max}`);
-    options[name] = number;
+interface OverlayOptions {
+  readonly vni?: number;
+  readonly mtu?: number;
+  readonly names?: "host" | "cluster";
+}
+
+function parseOptions(texts: readonly string[]): OverlayOptions {
+  return Object.assign({}, ...texts.map(parseOption)) as OverlayOptions;
+}
+
+function parseOption(text: string): OverlayOptions {
+  const [key = "", value = ""] = text.split("=", 2);
+  switch (key) {
+    case "vni":
+      return { vni: parseNumber(text, value, 1, 0xffffff) };
+    case "mtu":
+    case "com.docker.network.driver.mtu":
+      return { mtu: parseNumber(text, value, 1280, 65_535) };
+    case "names":
+      if (value !== "host" && value !== "cluster")
+        throw new UsageFailure(`Cannot use ${text}: expected host or cluster`);
+      return { names: value };
   }
-  return options;
+  throw new UsageFailure(
+    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected vni, mtu or names`,
+  );
+}
+
+function parseNumber(text: string, value: string, min: number, max: number): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < min || number > max)
+    throw new UsageFailure(`Cannot use ${text}: expected ${min} to ${max}`);
+  return number;
 }
 
 async function untilConflist(world: World, name: string, isThere: boolean): Promise<void> {

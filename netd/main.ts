@@ -164,7 +164,7 @@ async function main(): Promise<void> {
   keeper.start();
   const leases = openLeaseKeeper(host, log);
   leases.tick();
-  const overlay = new OverlayHost(host, log);
+  const overlay = new OverlayHost(host, resolver, log);
   overlay.tick();
 
   let stopping = false;

@@ -1,11 +1,15 @@
 import { utimesSync } from "node:fs";
 import { dirname } from "node:path";
+import { isThere } from "#dns-resolver/namespace.ts";
+import type { NameKey } from "#dns-resolver/registry.ts";
+import type { ResolverService } from "#dns-resolver/service.ts";
 import type { Directories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { replaceFile } from "#machine/replace-file.ts";
 import { OverlayAgent } from "#overlay/agent.ts";
 import { type HostSettings, overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
+import type { ForeignName, NameExchange } from "#overlay/name-exchange.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import { overlayStatusPath } from "#overlay/status-file.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -14,6 +18,7 @@ import type { PluginHost } from "#plugins/context.ts";
 export class OverlayHost {
   readonly #host: Pick<PluginHost, "kernel" | "nftables" | "directories">;
   readonly #directories: Directories;
+  readonly #resolver: ResolverService;
   readonly #log: Log;
   #agent: OverlayAgent | undefined;
   /** What the agent was started with. */
@@ -22,8 +27,13 @@ export class OverlayHost {
   #told = "";
   #problem: string | undefined;
 
-  constructor(host: Pick<PluginHost, "kernel" | "nftables" | "directories">, log: Log) {
+  constructor(
+    host: Pick<PluginHost, "kernel" | "nftables" | "directories">,
+    resolver: ResolverService,
+    log: Log,
+  ) {
     this.#host = host;
+    this.#resolver = resolver;
     this.#directories = host.directories;
     this.#log = log;
   }
@@ -68,6 +78,7 @@ export class OverlayHost {
       nftables: this.#host.nftables,
       directory,
       confDirectory: this.#directories.conf,
+      names: exchangeWith(this.#resolver),
       log: this.#log,
     });
     agent.start();
@@ -100,4 +111,19 @@ export class OverlayHost {
       this.#complain(error);
     }
   }
+}
+
+/** The resolver, as the agent sees it. */
+function exchangeWith(resolver: ResolverService): NameExchange {
+  // Its host's id is in it, so that it is none of a container here.
+  const keyOf = ({ network, id }: ForeignName): NameKey => ({ network, containerId: id, ifName: "" });
+  return {
+    local: (network) => resolver.inNetwork(network).filter(({ netns }) => isThere(netns)),
+    change: (put, gone) =>
+      resolver.changeForeign(
+        put.map(({ id, ...names }) => ({ ...names, ...keyOf({ id, network: names.network }) })),
+        gone.map(keyOf),
+      ),
+    onChange: (listener) => resolver.onChange(listener),
+  };
 }

@@ -101,6 +101,90 @@ describe("a network over three hosts", () => {
   });
 });
 
+describe("names over three hosts", () => {
+  /** What a sandbox is told for a name: addresses in order, or nothing. */
+  const lookUp = (host: number, sandbox: string, name: string): string => {
+    const netns = lab.path(host, "run", "netns", sandbox);
+    const output = lab
+      .host(host)
+      .run(`nsenter --net=${netns} dig +short +tries=1 +time=5 @127.0.0.11 ${name} | sort`);
+    return output.trim();
+  };
+  const nameKeys = () =>
+    lab.underlay.wire
+      .run(
+        "ETCDCTL_API=3 etcdctl --endpoints http://203.0.113.254:2379 get --prefix --keys-only /netctl/v1/default/name/",
+      )
+      .split("\n")
+      .filter((line) => line !== "");
+
+  testWith(["vxlan"], "containers find each other wherever they are, until they are removed", async () => {
+    await create("web");
+    await create("quiet", "-o", "names=host");
+    await create("mute", "--disable-dns");
+    for (const name of ["web", "quiet", "mute"]) await untilEverywhere(name);
+    const first = await lab.sandbox(1, "s1", "web");
+    const second = await lab.sandbox(2, "s2", "web");
+    await lab.until("s1 finds s2", () => lookUp(1, "s1", "s2") === second);
+    await lab.until("s2 finds s1", () => lookUp(2, "s2", "s1.web") === first);
+    await lab.until("an address has its name", () => lookUp(1, "s1", `-x ${second}`) === "s2.web.");
+    expect(nameKeys()).toHaveLength(2);
+
+    // A network that keeps its names to its hosts writes nothing for a container.
+    const near = await lab.sandbox(1, "q1", "quiet");
+    await lab.sandbox(2, "q2", "quiet");
+    await lab.sandbox(2, "q3", "quiet");
+    expect(lookUp(1, "q1", "q1")).toBe(near);
+    expect(lookUp(1, "q1", "q2")).toBe("");
+    expect(lookUp(1, "q1", "s2")).toBe("");
+    await lab.sandbox(3, "m3", "mute");
+    expect(nameKeys()).toHaveLength(2);
+    const conflist = JSON.parse(lab.host(3).run(`cat ${lab.path(3, "conf", "mute.conflist")}`)) as {
+      plugins: readonly { type: string }[];
+    };
+    expect(conflist.plugins.map(({ type }) => type)).toEqual(["overlay-vxlan", "portmap"]);
+
+    // With etcd and its own netd dead, a host that starts again still knows the others' names.
+    await lab.until("host 1 has kept what it knows", () =>
+      lab
+        .host(1)
+        .run(`cat ${lab.path(1, "state", "overlay", "known-names.json")}`)
+        .includes(second),
+    );
+    await lab.killEtcd();
+    await lab.killNetd(1);
+    lab.startNetd(1);
+    await lab.until("s1 finds s2 again", () => lookUp(1, "s1", "s2") === second);
+    await lab.netctl(2, "sandbox", "rm", "s2");
+    lab.startEtcd();
+    await lab.untilEtcdAnswers();
+    await lab.until("s2 is no longer found", () => lookUp(1, "s1", "s2") === "");
+    await lab.until("nothing is written of it", () => nameKeys().length === 1);
+  });
+
+  testWith(["vxlan"], "names of a host that dies stay, and go when it is removed", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const second = await lab.sandbox(2, "s2", "web");
+    await lab.until("s1 finds s2", () => lookUp(1, "s1", "s2") === second);
+    const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+      id: string;
+      name: string;
+    }[];
+    const id = listed.find((each) => each.name === "h2")?.id ?? "";
+    await lab.killNetd(2);
+    lab.underlay.wire.run(
+      `ETCDCTL_API=3 etcdctl --endpoints http://203.0.113.254:2379 del /netctl/v1/default/live/${id} >/dev/null`,
+    );
+    await expect(lab.netctl(1, "cluster", "host", "ls")).resolves.toMatch(/h2 .* no /);
+    expect(lookUp(1, "s1", "s2")).toBe(second);
+    await lab.netctl(1, "cluster", "host", "rm", id);
+    await lab.until("s2 is no longer found", () => lookUp(1, "s1", "s2") === "");
+    expect(nameKeys()).toHaveLength(1);
+  });
+});
+
 /** ICMP that has arrived in sandbox s1. */
 function packetsTo(_address: string): number {
   const netns = lab.path(1, "run", "netns", "s1");
@@ -111,7 +195,8 @@ function packetsTo(_address: string): number {
 
 describe("whatever fails", () => {
   testWith(["vxlan"], "containers reach each other while netd and the engine are dead", async () => {
-    await create("web");
+    // Names are netd's work.
+    await create("web", "--disable-dns");
     await untilEverywhere("web");
     await lab.sandbox(1, "s1", "web");
     const there = await lab.sandbox(2, "s2", "web");

@@ -1,6 +1,6 @@
 import { watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Changes, Engine } from "#engine/engine.ts";
+import type { Change, Changes, Engine } from "#engine/engine.ts";
 import { CompactedError, RewoundError } from "#engine/error.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
@@ -14,14 +14,19 @@ import { KernelKeeper } from "./kernel-keeper.ts";
 import { Keys } from "./keys.ts";
 import { KnownFile } from "./known-file.ts";
 import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
+import type { NameExchange } from "./name-exchange.ts";
+import { NameKeeper } from "./name-keeper.ts";
 import { Presence } from "./presence.ts";
+import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
-import { ClusterView } from "./view.ts";
+import { ClusterView, networkOfName } from "./view.ts";
 
 /** How often the kernel is compared with what it should be, whether or not anything is known to have changed. */
 const passIntervalMs = 1500;
 /** How often blocks are counted. */
 const upkeepIntervalMs = 5000;
+/** How much longer than writing the names takes the pause before they are written again is. */
+const namesPauseFactor = 200;
 const shortestPauseMs = 200;
 const longestPauseMs = 10_000;
 
@@ -36,6 +41,8 @@ export interface AgentOptions {
   readonly nftables: Nftables;
   /** Where runtimes look for conflists: the cluster's networks are put there. */
   readonly confDirectory: string;
+  /** The resolver, for networks whose names reach over all hosts. */
+  readonly names: NameExchange;
   readonly log: Log;
 }
 
@@ -63,16 +70,22 @@ export class OverlayAgent {
   readonly #cluster: Cluster;
   readonly #keeper: AddressKeeper;
   readonly #kernel: KernelKeeper;
+  readonly #names: NameKeeper;
   readonly #known: KnownFile;
+  readonly #knownNames: KnownFile;
   readonly #presence: Presence;
   #connected = false;
   #lostAt = performance.now();
   /** Why the engine's list was not believed. */
   #distrust: string | undefined;
   readonly #problems = new Map<string, string>();
+  /** A list of the engine was believed since the start. */
+  #wasHeard = false;
   #passQueued = false;
-  #upkeepRunning: Promise<void> | undefined;
-  #upkeepAgain = false;
+  #learnQueued = false;
+  readonly #upkeeping = new Recurrent(() =>
+    this.#upkeep().catch((error: unknown) => this.#note("addresses", error)),
+  );
   #tasks: Promise<void>[] = [];
 
   constructor(options: AgentOptions) {
@@ -102,7 +115,8 @@ export class OverlayAgent {
       networks: this.#networks,
       problems: this.#problems,
     });
-    this.#known = new KnownFile(options.directory);
+    this.#known = new KnownFile(options.directory, "known.json");
+    this.#knownNames = new KnownFile(options.directory, "known-names.json", namesPauseFactor);
     this.#presence = new Presence({
       engine: options.engine,
       keys: this.#keys,
@@ -117,12 +131,24 @@ export class OverlayAgent {
       },
       failed: (error) => this.#note("registration", error),
     });
+    this.#names = new NameKeeper({
+      engine: options.engine,
+      keys: this.#keys,
+      hostId: options.settings.hostId,
+      view: this.#view,
+      exchange: options.names,
+      fence: () => (this.#connected ? this.#presence.fence : undefined),
+      note: (error) => this.#note("names", error),
+      well: () => this.#problems.delete("names"),
+    });
   }
 
   /** Returns at once; nothing waits for the engine. */
   start(): void {
     const known = this.#known.load();
-    if (known) this.#view.replace(known);
+    const names = this.#knownNames.load()?.entries ?? [];
+    if (known) this.#view.replace({ ...known, entries: [...known.entries, ...names] });
+    this.#names.learn();
     this.#pass();
     const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#keepUp());
     this.#stopping.signal.addEventListener("abort", () => wanted.close());
@@ -137,10 +163,12 @@ export class OverlayAgent {
   /** Leaves everything in the kernel, and the host in the engine. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await Promise.all(this.#tasks);
-    await this.#upkeepRunning;
+    await this.#settle();
     await this.#kernel.settle();
-    this.#save();
+    this.#save(() => {
+      this.#saveView();
+      this.#saveNames(true);
+    });
     await this.#options.engine.close();
   }
 
@@ -148,16 +176,23 @@ export class OverlayAgent {
   async leave(): Promise<void> {
     const { confDirectory, settings, log } = this.#options;
     this.#stopping.abort();
-    await Promise.all(this.#tasks);
-    await this.#upkeepRunning;
+    await this.#settle();
+    this.#names.forget();
     await this.#kernel.clear();
     keepConflists(confDirectory, [], settings.uuid);
     this.#networks.replace([]);
     this.#known.remove();
+    this.#knownNames.remove();
     await this.#presence.end().catch((error: unknown) => {
       log.warn("cannot end the session; it ends by itself", { error: messageOf(error) });
     });
     await this.#options.engine.close();
+  }
+
+  async #settle(): Promise<void> {
+    await Promise.all(this.#tasks);
+    await this.#upkeeping.close();
+    await this.#names.close();
   }
 
   status(): AgentStatus {
@@ -218,6 +253,7 @@ export class OverlayAgent {
       log.info("the engine is believed again", { revision: snapshot.revision });
     this.#distrust = undefined;
     this.#view.replace(snapshot);
+    this.#wasHeard = true;
     if (!this.#connected) log.info("connected to the engine", { revision: snapshot.revision });
     this.#connected = true;
     this.#changed();
@@ -226,7 +262,20 @@ export class OverlayAgent {
   #take(changes: Changes): void {
     this.#view.apply(changes);
     this.#connected = true;
-    this.#changed();
+    this.#queueLearn();
+    // Names move neither packets nor addresses, and there are many of them.
+    const keyOf = (change: Change) => (change.kind === "put" ? change.entry.key : change.key);
+    if (!changes.changes.every((change) => networkOfName(keyOf(change), this.#keys) !== undefined))
+      this.#changed();
+  }
+
+  #queueLearn(): void {
+    if (this.#learnQueued) return;
+    this.#learnQueued = true;
+    setImmediate(() => {
+      this.#learnQueued = false;
+      if (!this.#stopping.signal.aborted) this.#names.learn();
+    });
   }
 
   #lose(error: unknown): void {
@@ -241,6 +290,7 @@ export class OverlayAgent {
 
   #changed(): void {
     this.#queuePass();
+    this.#queueLearn();
     this.#keepUp();
   }
 
@@ -257,24 +307,17 @@ export class OverlayAgent {
 
   #pass(): void {
     const self = this.#presence.self ?? this.#view.hosts.get(this.#options.settings.hostId);
-    if (self) this.#kernel.pass(self, this.#connected);
+    if (!self) return;
+    // Before the kernel is made so: who starts again without the engine must not know less than what is forwarded.
+    this.#save(() => this.#saveView());
+    this.#kernel.pass(self, this.#connected, this.#wasHeard);
   }
 
   // Addresses
 
   #keepUp(): void {
-    if (this.#upkeepRunning) {
-      this.#upkeepAgain = true;
-      return;
-    }
-    this.#upkeepRunning = this.#upkeep()
-      .catch((error: unknown) => this.#note("addresses", error))
-      .finally(() => {
-        this.#upkeepRunning = undefined;
-        if (!this.#upkeepAgain || this.#stopping.signal.aborted) return;
-        this.#upkeepAgain = false;
-        this.#keepUp();
-      });
+    this.#upkeeping.request();
+    this.#names.publish();
   }
 
   async #upkeep(): Promise<void> {
@@ -289,7 +332,7 @@ export class OverlayAgent {
       this.#networks.satisfied(name);
     }
     this.#problems.delete("addresses");
-    this.#save();
+    this.#save(() => this.#saveNames(false));
   }
 
   async #dropNetwork(name: string): Promise<void> {
@@ -307,9 +350,17 @@ export class OverlayAgent {
     this.#problems.set(what, message);
   }
 
-  #save(): void {
+  #saveView(): void {
+    this.#known.save(this.#view.changeCounts.others, () => this.#view.snapshot());
+  }
+
+  #saveNames(isLast: boolean): void {
+    this.#knownNames.save(this.#view.changeCounts.names, () => this.#view.nameSnapshot(), isLast);
+  }
+
+  #save(save: () => void): void {
     try {
-      this.#known.save(this.#view.revision, () => this.#view.snapshot());
+      save();
     } catch (error) {
       this.#options.log.warn("cannot keep what is known of the cluster", { error: messageOf(error) });
     }

@@ -31,6 +31,7 @@ export interface NetworkSpec {
   readonly vni?: number;
   readonly mtu?: number;
   readonly internal: boolean;
+  readonly names: NetworkRecord["names"];
 }
 
 /** Others that write at the same moment: each try means that one of them got on. */
@@ -104,6 +105,7 @@ export class Cluster {
         subnets,
         ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
         internal: spec.internal,
+        names: spec.names,
         state: "active",
       };
       const allocated = [...pools.allocated, ...subnets.map(({ cidr }) => ({ cidr, network: spec.name }))];
@@ -175,6 +177,12 @@ export class Cluster {
         .map(({ key, revision }) => ({ kind: "remove", key, revision }) as const);
       if (!(await this.#engine.commit([absent, ...steps])).committed) throw isStill();
     }
+    const { entries: names } = await this.#engine.list(this.keys.names);
+    await this.#clear(
+      names.map(({ key }) => key).filter((key) => key.split("/").at(-2) === id),
+      [absent],
+      isStill,
+    );
     const addresses = [record.underlay.v4, record.underlay.v6].filter((ip) => ip !== undefined);
     const outcome = await this.#engine.commit([
       absent,
@@ -184,7 +192,24 @@ export class Cluster {
     if (!outcome.committed) throw isStill();
   }
 
+  /** In parts, each only while `guards` hold. */
+  async #clear(keys: readonly string[], guards: readonly Step[], refusal: () => Error): Promise<void> {
+    for (let at = 0; at < keys.length; at += stepsAtOnce) {
+      const steps = keys.slice(at, at + stepsAtOnce).map((key) => ({ kind: "clear", key }) as const);
+      if (!(await this.#engine.commit([...guards, ...steps])).committed) throw refusal();
+    }
+  }
+
   async #dropNetwork(entry: Entry, record: NetworkRecord): Promise<boolean> {
+    const { entries: names } = await this.#engine.list(this.keys.namesOf(record.name));
+    const unchanged: Step = { kind: "unchanged", key: entry.key, revision: entry.revision };
+    const isOther = () =>
+      new OverlayError("missing", `No such network: ${JSON.stringify(record.name)}; it has gone meanwhile`);
+    await this.#clear(
+      names.map(({ key }) => key),
+      [unchanged],
+      isOther,
+    );
     const poolsEntry = await this.#engine.read(this.keys.pools);
     const pools: PoolsRecord = poolsEntry
       ? readPools(this.keys.pools, poolsEntry.value)

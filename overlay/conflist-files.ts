@@ -28,6 +28,15 @@ export function renderOverlayConflist(record: NetworkRecord, clusterUuid: string
     },
     plugins: [
       { type: "overlay-vxlan", capabilities: { mac: true, ips: true } },
+      ...(record.names === "none"
+        ? []
+        : [
+            {
+              type: "dns",
+              ...(record.internal ? { internal: true } : {}),
+              capabilities: { aliases: true, dns: true },
+            },
+          ]),
       ...(record.internal ? [] : [{ type: "portmap", capabilities: { portMappings: true } }]),
     ],
   };

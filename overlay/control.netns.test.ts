@@ -40,6 +40,7 @@ const network = (name: string, more: Partial<NetworkSpec> = {}): NetworkSpec => 
   subnets: [],
   families: [4],
   internal: false,
+  names: "cluster",
   ...more,
 });
 const host = (id: string, address: string): HostRecord => ({

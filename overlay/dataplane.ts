@@ -67,11 +67,13 @@ interface Have {
 /**
  * Makes the host's tunnels so, by comparing: whoever has deleted what, and whatever happened while nobody looked, the
  * next pass mends it. Entries of others (learned, of another routing daemon, by hand) are left alone.
+ * @param mayRemove false while nobody has said yet what there is now: then it only adds
  */
 export function reconcile(
   namespace: NetworkNamespace,
   tunnels: readonly Tunnel[],
   underlayDevice: (local: IpAddress) => number | undefined,
+  mayRemove = true,
 ): Reconciled {
   const changes: string[] = [];
   const failures: string[] = [];
@@ -120,7 +122,7 @@ export function reconcile(
     [Errno.EEXIST],
   );
   // Where a tunnel is not there that should be, nobody can say which ways are no longer wanted.
-  if (!isComplete) return { changes, failures };
+  if (!isComplete || !mayRemove) return { changes, failures };
   send(
     haves
       .filter(({ place }) => !wantedPlaces.has(place))

@@ -1,6 +1,7 @@
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
 import { formatCidr } from "#net/cidr.ts";
+import type { IpAddress } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
 import { applyOverlayRules } from "#nftables/overlay-rules.ts";
 import type { AddressKeeper } from "./address-keeper.ts";
@@ -49,13 +50,19 @@ export class KernelKeeper {
     return this.#networks;
   }
 
-  /** Compares once, and mends. @param isConnected the engine was heard of: what is not known has gone. @throws nothing */
-  pass(self: HostRecord, isConnected: boolean): void {
+  /**
+   * Compares once, and mends.
+   * @param isConnected the engine is there: what it does not have has gone
+   * @param wasHeard it was since the start; before that, what is not known may still be wanted
+   * @throws nothing
+   */
+  pass(self: HostRecord, isConnected: boolean, wasHeard: boolean): void {
     const { namespace, view, log } = this.#options;
     if (!view.cluster) return;
     try {
       const tunnels = desiredTunnels(view, self);
-      const { changes, failures } = reconcile(namespace, tunnels, (local) => deviceOf(namespace, local));
+      const underlayDevice = (local: IpAddress) => deviceOf(namespace, local);
+      const { changes, failures } = reconcile(namespace, tunnels, underlayDevice, wasHeard);
       if (changes.length > 0)
         log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
       for (const failure of failures)

@@ -13,6 +13,8 @@ import { type IpAddress, ipToBytes } from "#net/ip.ts";
  *     vtep/ADDRESS                         which host has that underlay address
  *     live/HOST                            the host's session; goes with its lease. A hint, and the fence of its writes
  *     block/NAME/FAMILY/ADDRESS-LENGTH     which host hands out these addresses
+ *     name/NAME/HOST/ATTACHMENT            what a container is called, in a network whose names reach over all hosts;
+ *                                          its host alone, and only while its session holds
  */
 export class Keys {
   /** Ends with a slash. */
@@ -64,6 +66,18 @@ export class Keys {
 
   blocksOf(network: string): string {
     return `${this.blocks}${network}/`;
+  }
+
+  get names(): string {
+    return `${this.prefix}name/`;
+  }
+
+  namesOf(network: string): string {
+    return `${this.names}${network}/`;
+  }
+
+  namesOn(network: string, host: string): string {
+    return `${this.namesOf(network)}${host}/`;
   }
 
   block(network: string, cidr: Cidr): string {

@@ -66,6 +66,8 @@ const networkSchema = v.looseObject({
   /** Of containers; absent: what the underlay leaves. */
   mtu: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1280), v.maxValue(65535))),
   internal: v.boolean(),
+  /** Whom its containers find by name: nobody, those on their own host, or those on all hosts. */
+  names: v.optional(v.picklist(["none", "host", "cluster"]), "none"),
   state: v.picklist(["active", "deleting"]),
 });
 export type NetworkRecord = v.InferOutput<typeof networkSchema>;
@@ -89,6 +91,27 @@ const blockSchema = v.looseObject({
   nonce: v.string(),
 });
 export type BlockRecord = v.InferOutput<typeof blockSchema>;
+
+const cidrText = v.pipe(v.string(), v.check(isCidr, "expected an address with its prefix length"));
+
+function isCidr(value: string): boolean {
+  try {
+    parseCidr(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What one container is called in one network. */
+const nameSchema = v.looseObject({
+  v: version,
+  names: v.array(v.string()),
+  /** With the prefix length of its host's block. */
+  addresses: v.array(cidrText),
+  domain: v.optional(v.string()),
+});
+export type NameRecord = v.InferOutput<typeof nameSchema>;
 
 const liveSchema = v.looseObject({ v: version, nonce: v.string() });
 export type LiveRecord = v.InferOutput<typeof liveSchema>;
@@ -123,6 +146,7 @@ export const readCluster = reader(clusterSchema);
 export const readNetwork = reader(networkSchema);
 export const readHost = reader(hostSchema);
 export const readBlock = reader(blockSchema);
+export const readName = reader(nameSchema);
 export const readLive = reader(liveSchema);
 export const readPools = reader(poolsSchema);
 

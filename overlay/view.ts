@@ -37,9 +37,12 @@ export class ClusterView {
   readonly #keys: Keys;
   readonly #entries = new Map<string, Entry>();
   #revision = 0;
+  readonly #changeCounts = { names: 0, others: 0 };
   readonly #networks = new Map<string, KnownNetwork>();
   readonly #hosts = new Map<string, HostRecord>();
   readonly #blocks = new Map<string, KnownBlock>();
+  /** Network → entries as they are stored: there may be tens of thousands, and few are ever read. */
+  readonly #names = new Map<string, Map<string, Entry>>();
   readonly #problems = new Map<string, string>();
   #cluster: ClusterRecord | undefined;
 
@@ -76,13 +79,32 @@ export class ClusterView {
       .map(({ record }) => record.host);
   }
 
+  /** What containers of a network are called, by key. */
+  namesOf(network: string): ReadonlyMap<string, Entry> {
+    return this.#names.get(network) ?? noEntries;
+  }
+
   get problems(): readonly string[] {
     return [...this.#problems.values()];
   }
 
-  /** To be kept on disk: what was known last. */
+  /** To be kept on disk: what was known last, but for names. */
   snapshot(): Snapshot {
-    return { revision: this.#revision, entries: [...this.#entries.values()] };
+    const entries = [...this.#entries.values()].filter(({ key }) => !key.startsWith(this.#keys.names));
+    return { revision: this.#revision, entries };
+  }
+
+  /** The names alone: there may be very many, and nothing that is forwarded depends on them. */
+  nameSnapshot(): Snapshot {
+    return {
+      revision: this.#revision,
+      entries: [...this.#names.values()].flatMap((each) => [...each.values()]),
+    };
+  }
+
+  /** How often a name has changed, and how often anything else has. */
+  get changeCounts(): { readonly names: number; readonly others: number } {
+    return this.#changeCounts;
   }
 
   /** What the watch has said. */
@@ -126,14 +148,18 @@ export class ClusterView {
   replace({ revision, entries }: Snapshot): void {
     const now = new Set(entries.map((entry) => entry.key));
     for (const key of this.#entries.keys()) if (!now.has(key)) this.#delete(key);
-    for (const entry of entries)
-      if (this.#entries.get(entry.key)?.revision !== entry.revision) this.#put(entry);
+    for (const entry of entries) {
+      const known = this.#entries.get(entry.key);
+      // Two histories of one store may have the same revision with different values.
+      if (known?.revision !== entry.revision || known.value !== entry.value) this.#put(entry);
+    }
     this.#revision = revision;
   }
 
   #put(entry: Entry): void {
     const { key, value } = entry;
     this.#entries.set(key, entry);
+    this.#count(key);
     try {
       this.#read(entry);
       this.#problems.delete(key);
@@ -143,6 +169,11 @@ export class ClusterView {
         `${error instanceof Error ? error.message : String(error)} (${value.length} bytes)`,
       );
     }
+  }
+
+  #count(key: string): void {
+    if (key.startsWith(this.#keys.names)) this.#changeCounts.names++;
+    else this.#changeCounts.others++;
   }
 
   #read(entry: Entry): void {
@@ -157,17 +188,37 @@ export class ClusterView {
       const network = block.slice(0, block.indexOf("/"));
       this.#blocks.set(key, { entry, network, record: readBlock(key, value) });
     }
+    const named = networkOfName(key, this.#keys);
+    if (named !== undefined) {
+      const names = this.#names.get(named);
+      if (names) names.set(key, entry);
+      else this.#names.set(named, new Map([[key, entry]]));
+    }
   }
 
   #delete(key: string): void {
     this.#entries.delete(key);
+    this.#count(key);
     this.#problems.delete(key);
     this.#blocks.delete(key);
     const name = restOf(key, this.#keys.networks);
     if (name !== undefined) this.#networks.delete(name);
     const id = restOf(key, this.#keys.hosts);
     if (id !== undefined) this.#hosts.delete(id);
+    const named = networkOfName(key, this.#keys);
+    if (named === undefined) return;
+    const names = this.#names.get(named);
+    names?.delete(key);
+    if (names?.size === 0) this.#names.delete(named);
   }
+}
+
+const noEntries: ReadonlyMap<string, Entry> = new Map();
+
+/** The network of which a key says a name; undefined for any other key. */
+export function networkOfName(key: string, keys: Keys): string | undefined {
+  const rest = restOf(key, keys.names);
+  return rest?.slice(0, rest.indexOf("/"));
 }
 
 function restOf(key: string, prefix: string): string | undefined {

@@ -83,6 +83,21 @@ function ping(number, from, target) {
   return output.includes(" 0% packet loss");
 }
 
+function serves(number) {
+  try {
+    quietly(number, "dns", "ls");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Names of other hosts come within a moment of their containers. */
+function knows(number, from, name, address) {
+  const words = ["sandbox", "exec", from, "--", "dig", "+short", "@127.0.0.11", name];
+  return quietly(number, ...words).trim() === address;
+}
+
 await stage.play(async () => {
   stage.title("Three hosts on one wire, and a three-member etcd beside them");
   makeHosts();
@@ -112,6 +127,11 @@ await stage.play(async () => {
   stage.expect("s1 on h1 reaches s3 on h3", ping(1, "s1", far));
   stage.expect("s2 on h2 reaches s3 on h3", ping(2, "s2", far));
 
+  stage.title("They find each other by name, on whichever host they are");
+  await stage.until("s1 has heard of s3", () => knows(1, "s1", "s3", far));
+  stage.expect("s1 on h1 finds s3 on h3 by its name", knows(1, "s1", "s3", far));
+  show(1, "netctl", "sandbox", "exec", "s1", "--", "dig", "+short", "@127.0.0.11", "s3", "s2.web");
+
   stage.title("A member of etcd is killed");
   members.get(1).kill("SIGKILL");
   stage.expect("containers do not notice", ping(1, "s1", far));
@@ -121,8 +141,9 @@ await stage.play(async () => {
   stage.title("netd of h3 is killed");
   netds.get(3).kill("SIGKILL");
   stage.expect("containers do not notice", ping(1, "s1", far));
-  stage.expect("a new one on h3 is reached at once", ping(1, "s1", create(3, "s4", "web")));
   startNetd(3);
+  await stage.until("it serves again", () => serves(3));
+  stage.expect("a new one on h3 is reached at once", ping(1, "s1", create(3, "s4", "web")));
 
   stage.title("What the hosts know");
   show(1, "ip", "route", "show", "proto", "201");

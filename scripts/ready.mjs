@@ -20,7 +20,7 @@ const base = {
 };
 const packages = {
   demo: base,
-  overlay: { ...base, "etcd-server": ["/usr/bin/etcd"] },
+  overlay: { ...base, "etcd-server": ["/usr/bin/etcd"], "bind9-dnsutils": ["/usr/bin/dig"] },
   test: {
     ...base,
     iptables: ["/usr/sbin/iptables", "/sbin/iptables"],
@@ -31,6 +31,7 @@ const packages = {
     "dnsmasq-base": ["/usr/sbin/dnsmasq"],
     "containernetworking-plugins": ["/usr/lib/cni/bridge"],
     "etcd-server": ["/usr/bin/etcd"],
+    "etcd-client": ["/usr/bin/etcdctl"],
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },

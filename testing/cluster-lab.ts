@@ -68,6 +68,8 @@ export class ClusterLab {
       NETCTL_CONF_DIR: this.path(host, "conf"),
       NETCTL_BIN_DIR: this.#service.bin,
       NETCTL_NETD: "never",
+      // The hosts have no server to ask: a name that nobody of theirs has is refused at once.
+      NETCTL_RESOLV_CONF: "/dev/null",
       NETCTL_NETD_CGROUP: "none",
     };
   }

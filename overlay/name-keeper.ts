@@ -1,0 +1,173 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Change, Engine, Step } from "#engine/engine.ts";
+import { sha256Hex } from "#machine/sha256.ts";
+import type { Keys } from "./keys.ts";
+import type { ContainerNames, ForeignName, LocalNames, NameExchange } from "./name-exchange.ts";
+import { formatRecord, readName } from "./record.ts";
+import { Recurrent } from "./recurrent.ts";
+import type { ClusterView, KnownNetwork } from "./view.ts";
+
+/** Names of one commit, beside its two guards: etcd takes 128 steps. */
+const stepsAtOnce = 100;
+/** Between two commits: what comes meanwhile goes with the next one. */
+const commitPauseMs = 50;
+
+export interface NameKeeperOptions {
+  readonly engine: Engine;
+  readonly keys: Keys;
+  readonly hostId: string;
+  readonly view: ClusterView;
+  readonly exchange: NameExchange;
+  /** Of the session; undefined while there is none, or the engine is away or not believed. */
+  readonly fence: () => Step | undefined;
+  readonly note: (error: unknown) => void;
+  readonly well: () => void;
+}
+
+/**
+ * Writes what this host's containers are called into the engine, for networks whose names reach over all hosts, and
+ * hands the resolver those of the other hosts. No ADD and no DEL waits for it. Names are no more leased than addresses
+ * are: those of a host that is away stay, as its containers may be well; they go with `cluster host rm`, and the host
+ * itself puts them right when it is back.
+ */
+export class NameKeeper {
+  readonly #options: NameKeeperOptions;
+  readonly #publishing: Recurrent;
+  /** What the resolver was told, by key: the text of the record. */
+  readonly #told = new Map<string, { readonly name: ForeignName; readonly value: string }>();
+  readonly #unsubscribe: () => void;
+
+  constructor(options: NameKeeperOptions) {
+    this.#options = options;
+    this.#publishing = new Recurrent(async () => {
+      try {
+        await this.#publish();
+        options.well();
+      } catch (error) {
+        options.note(error);
+      }
+      await sleep(commitPauseMs);
+    });
+    this.#unsubscribe = options.exchange.onChange(() => this.publish());
+  }
+
+  /** Brings what the engine has of this host's names to what they are. */
+  publish(): void {
+    this.#publishing.request();
+  }
+
+  /** Brings what the resolver knows of the other hosts' names to what the engine has. */
+  learn(): void {
+    const { view, exchange, hostId, keys } = this.#options;
+    const put: (ForeignName & ContainerNames)[] = [];
+    const present = new Set<string>();
+    for (const { record } of this.#shared()) {
+      const own = keys.namesOn(record.name, hostId);
+      for (const [key, { value }] of view.namesOf(record.name)) {
+        if (key.startsWith(own)) continue;
+        present.add(key);
+        if (this.#told.get(key)?.value === value) continue;
+        const name = { network: record.name, id: idIn(key) };
+        const names = tryRead(key, value);
+        if (!names) continue;
+        this.#told.set(key, { name, value });
+        put.push({ ...name, ...names });
+      }
+    }
+    const gone: ForeignName[] = [];
+    for (const [key, { name }] of this.#told) {
+      if (present.has(key)) continue;
+      this.#told.delete(key);
+      gone.push(name);
+    }
+    if (put.length + gone.length > 0) exchange.change(put, gone);
+  }
+
+  /** For a host that leaves: nobody asks it for the others' names any more. */
+  forget(): void {
+    const gone = [...this.#told.values()].map(({ name }) => name);
+    this.#told.clear();
+    if (gone.length > 0) this.#options.exchange.change([], gone);
+  }
+
+  async close(): Promise<void> {
+    this.#unsubscribe();
+    await this.#publishing.close();
+  }
+
+  /** Networks whose names reach over all hosts, and in which this host takes part: the others' it need not know. */
+  #shared(): readonly KnownNetwork[] {
+    const { view, hostId } = this.#options;
+    const own = new Set(
+      [...view.blocks.values()].flatMap(({ network, record }) => (record.host === hostId ? [network] : [])),
+    );
+    return [...view.networks.values()].filter(
+      ({ record }) => record.names === "cluster" && own.has(record.name),
+    );
+  }
+
+  async #publish(): Promise<void> {
+    const { view, hostId, keys, exchange, fence } = this.#options;
+    for (const network of view.networks.values()) {
+      if (network.record.names !== "cluster") continue;
+      const { name } = network.record;
+      const prefix = keys.namesOn(name, hostId);
+      const wanted = new Map(exchange.local(name).map((each) => [prefix + idOf(each), textOf(each)]));
+      const stored = new Map([...view.namesOf(name)].filter(([key]) => key.startsWith(prefix)));
+      const steps: Step[] = [
+        ...[...stored.keys()].flatMap((key) => (wanted.has(key) ? [] : [{ kind: "clear", key } as const])),
+        ...[...wanted].flatMap(([key, value]) =>
+          stored.get(key)?.value === value ? [] : [{ kind: "put", key, value } as const],
+        ),
+      ];
+      for (let at = 0; at < steps.length; at += stepsAtOnce) {
+        const guard = fence();
+        if (!guard) return;
+        if (!(await this.#commit(network, guard, steps.slice(at, at + stepsAtOnce)))) return;
+      }
+    }
+  }
+
+  /** @returns false if the session or the network is another one by now: somebody calls again after that */
+  async #commit({ entry }: KnownNetwork, fence: Step, steps: readonly Step[]): Promise<boolean> {
+    const { engine, view } = this.#options;
+    const outcome = await engine.commit([
+      fence,
+      // A name that comes late must not outlive its network.
+      { kind: "unchanged", key: entry.key, revision: entry.revision },
+      ...steps,
+    ]);
+    if (!outcome.committed) return false;
+    const { revision } = outcome;
+    const changes = steps.flatMap((step): Change[] => {
+      if (step.kind === "put")
+        return [{ kind: "put", entry: { key: step.key, value: step.value, revision } }];
+      return step.kind === "clear" ? [{ kind: "delete", key: step.key, revision }] : [];
+    });
+    view.apply({ revision: 0, changes });
+    return true;
+  }
+}
+
+function idOf({ containerId, ifName }: LocalNames): string {
+  return sha256Hex(`${containerId}\0${ifName}`).slice(0, 26);
+}
+
+/** HOST:ATTACHMENT */
+function idIn(key: string): string {
+  return key.split("/").slice(-2).join(":");
+}
+
+function textOf({ names, addresses, domain }: LocalNames): string {
+  return formatRecord({ v: 1, names, addresses, ...(domain === undefined ? {} : { domain }) });
+}
+
+/** @returns undefined for one that can't be read: what was known of it before stays */
+function tryRead(key: string, value: string): ContainerNames | undefined {
+  try {
+    const { names, addresses, domain } = readName(key, value);
+    return { names, addresses, ...(domain === undefined ? {} : { domain }) };
+  } catch {
+    return undefined;
+  }
+}
