@@ -54,9 +54,9 @@ describe("netctl", () => {
     await lab.ok("sandbox", "create", "a", "--network", "web");
     await lab.ok("sandbox", "create", "b", "--network", "web:ip=10.1.0.77,mac=02:00:00:00:00:77");
 
-    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W2", "10.1.0.77");
-    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W2", "10.1.0.1");
-    await lab.ok("sandbox", "exec", "b", "--", "ping", "-6", "-c1", "-W2", "fd01::1");
+    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W10", "10.1.0.77");
+    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W10", "10.1.0.1");
+    await lab.ok("sandbox", "exec", "b", "--", "ping", "-6", "-c1", "-W10", "fd01::1");
     expect(await lab.ok("sandbox", "exec", "b", "--", "cat", "/sys/class/net/eth0/address")).toBe(
       "02:00:00:00:00:77\n",
     );

@@ -39,7 +39,7 @@ describe("network create -d macvlan", () => {
     expect([exitCode, stderr]).toEqual([0, ""]);
     await lab.ok("sandbox", "create", "alice", "--network", "home");
     for (const each of ["10.1.0.1", "10.1.0.250"])
-      await lab.ok("sandbox", "exec", "alice", "--", "ping", "-c1", "-W2", each);
+      await lab.ok("sandbox", "exec", "alice", "--", "ping", "-c1", "-W10", each);
     expect(await lab.ok("sandbox", "exec", "alice", "--", "ip", "route")).toContain("default via 10.1.0.1");
     expect(JSON.parse(await lab.ok("network", "inspect", "home"))).toMatchObject([
       { Driver: "macvlan", IPAM: { Config: [{ Subnet: "10.1.0.0/24", Gateway: "10.1.0.1" }] } },
@@ -56,7 +56,7 @@ describe("network create -d macvlan", () => {
     const [address = ""] = (
       await lab.ok("sandbox", "exec", "b", "--", "ip", "-o", "-4", "addr", "show", "eth0")
     ).match(/\d+(\.\d+){3}/) ?? [""];
-    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W2", address);
+    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W10", address);
     expect(await lab.ok("sandbox", "exec", "a", "--", "ip", "route")).not.toContain("default");
     for (const name of ["a", "b"]) await lab.ok("sandbox", "rm", name);
     expect(lab.host.run("ip -o link")).not.toContain("dm-");

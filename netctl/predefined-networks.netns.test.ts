@@ -44,7 +44,7 @@ describe("the predefined networks", () => {
     expect(lab.host.run("ip -o link show netctl0")).toContain("UP");
     const addresses = (await lab.ok("sandbox", "ls")).match(/172\.17\.0\.\d+/g);
     expect(addresses?.sort()).toEqual(["172.17.0.2", "172.17.0.3", "172.17.0.4"]);
-    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W2", "172.17.0.1");
+    await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W10", "172.17.0.1");
     expect((await lab.netctl("sandbox", "create", "d", "--network", "bridge:ip=172.17.0.9")).stderr).toBe(
       "netctl: user specified IP address is supported on user defined networks only\n",
     );

@@ -3,6 +3,7 @@ import { readAllAddresses } from "#kernel/address.ts";
 import { NetworkNamespace } from "#kernel/namespace.ts";
 import { type Cidr, firstIp, formatCidr, parseCidr } from "#net/cidr.ts";
 import { addToIp, equalIp, formatIp, type IpAddress, parseIp } from "#net/ip.ts";
+import { patience } from "#testing/patience.ts";
 import { testWith } from "#testing/requires.ts";
 import { Underlay } from "#testing/underlay.ts";
 import { reconcile } from "./dataplane.ts";
@@ -71,8 +72,11 @@ function pass(number: number) {
   }
 }
 
-const ping = (from: number, to: number, family: 4 | 6): string =>
-  underlay.host(from).run(`ping -${family} -I ${container(from, family)} -c1 -W2 ${container(to, family)}`);
+/** Asks until one echo request is answered. @throws after some seconds */
+const ping = (from: number, to: number, family: 4 | 6, seconds = 10 * patience): string =>
+  underlay
+    .host(from)
+    .run(`ping -${family} -I ${container(from, family)} -c1 -w${seconds} ${container(to, family)}`);
 
 beforeEach(() => {
   underlay = Underlay.create("overlay", 3);
@@ -159,7 +163,7 @@ describe("when the cluster changes", () => {
     addBlocks(2);
     pass(1);
     pass(2);
-    expect(() => ping(1, 3, 4)).toThrow();
+    expect(() => ping(1, 3, 4, 1)).toThrow();
     addBlocks(3);
     for (const number of [1, 2, 3]) expect(pass(number).failures).toEqual([]);
     ping(1, 3, 4);

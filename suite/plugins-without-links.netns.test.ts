@@ -79,7 +79,7 @@ describe.each(["loopback", "none"])("%s", (type) => {
         { address: "::1/128", interface: 0 },
       ],
     });
-    container.run("ping -c1 -W2 127.0.0.1");
+    container.run("ping -c1 -W10 127.0.0.1");
     expect(await call(type, "DEL")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
     expect(isLoUp()).toBe(false);
   });

@@ -105,6 +105,13 @@ export class ClusterLab {
     }
   }
 
+  /** Until it does: what one host makes, the others hear of a little later. */
+  async untilPings(host: number, sandbox: string, address: string): Promise<void> {
+    await this.until(`${sandbox} on host ${host} reaches ${address}`, () =>
+      this.pings(host, sandbox, address),
+    );
+  }
+
   startNetd(host: number): void {
     const args = [`--net=${this.host(host).path}`, process.execPath, join(this.#service.lib, "netd.cjs")];
     const environment = { ...this.environment(host), NETCTL_LOG_FILE: this.path(host, "netd.log") };

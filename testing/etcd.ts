@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** etcd servers of one test, on free ports of the loopback, with their data in a temporary directory. */
+/** etcd servers of one test, on addresses of the loopback that nobody else has, with their data in a temporary directory. */
 export class TestEtcd {
   readonly #directory = mkdtempSync(join(tmpdir(), "netctl-etcd-"));
   readonly #members: Member[] = [];
@@ -15,12 +15,13 @@ export class TestEtcd {
   /** One member, or a cluster of several; resolves when all of them answer. */
   static async start(count = 1, options: readonly string[] = []): Promise<TestEtcd> {
     const etcd = new TestEtcd();
-    const ports = await freePorts(2 * count);
     for (let index = 0; index < count; index++) {
+      // Ports below those that the kernel gives out: nobody takes one while its member is away.
+      const address = freshAddress();
       etcd.#members.push({
         name: `m${index}`,
-        clientUrl: `http://127.0.0.1:${ports[2 * index] ?? 0}`,
-        peerUrl: `http://127.0.0.1:${ports[2 * index + 1] ?? 0}`,
+        clientUrl: `http://${address}:2379`,
+        peerUrl: `http://${address}:2380`,
         options,
       });
     }
@@ -42,7 +43,7 @@ export class TestEtcd {
       ["--name", name, "--data-dir", join(this.#directory, name)],
       ["--listen-client-urls", clientUrl, "--advertise-client-urls", clientUrl],
       ["--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl],
-      ["--initial-cluster", cluster, "--heartbeat-interval", "50", "--election-timeout", "500"],
+      ["--initial-cluster", cluster],
       // Durability is not what is tested, and a disk that is busy would make elections.
       ["--unsafe-no-fsync", "--logger", "zap", "--log-level", "error", ...member.options],
     ];
@@ -91,24 +92,13 @@ interface Member {
   process?: ChildProcess;
 }
 
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === "object" && address ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+/** Of 127.0.0.0/8, which is this machine's as a whole (RFC 1122 section 3.2.1.3), one of sixteen million. */
+function freshAddress(): string {
+  return `127.${randomInt(1, 255)}.${randomInt(256)}.${randomInt(1, 255)}`;
 }
 
 async function untilHealthy({ name, clientUrl }: Member): Promise<void> {
-  for (let attempt = 0; attempt < 300; attempt++) {
+  for (let attempt = 0; attempt < 450; attempt++) {
     try {
       const answer = await fetch(`${clientUrl}/health`, { signal: AbortSignal.timeout(2000) });
       if (((await answer.json()) as { health?: string }).health === "true") return;

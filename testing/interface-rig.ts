@@ -5,7 +5,7 @@ import type { Plugin } from "#cni/plugin.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { hostLocal } from "#plugins/host-local/main.ts";
 import { staticIpam } from "#plugins/static/main.ts";
-import { patience } from "./patience.ts";
+import { isAnswered, isSilent } from "./echo.ts";
 import { type Answer, TestHost, type TestHostOptions, type VerbArguments } from "./plugin-host.ts";
 import type { TestNamespace } from "./test-namespace.ts";
 
@@ -118,9 +118,14 @@ export class InterfaceRig extends TestHost {
     return (JSON.parse(namespace.run("ip -j link")) as IpLink[]).map(({ ifname }) => ifname).sort();
   }
 
-  /** Whether one echo request is answered within a second, times the patience. */
+  /** Whether one echo request is answered: for where it has to be. */
   reaches(from: TestNamespace, address: string): boolean {
-    return from.run(`ping -c1 -W${patience} ${address} 2>&1 || true`).includes(" 0% packet loss");
+    return isAnswered(from, address);
+  }
+
+  /** Whether one echo request is not answered: for where it must not be. */
+  isSilent(from: TestNamespace, address: string): boolean {
+    return isSilent(from, address);
   }
 
   /** `10.1.0.2/24 fd00::2/64`: everything but link-local addresses. */

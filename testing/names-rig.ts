@@ -155,7 +155,7 @@ export class NamesRig extends NetdLab {
 
   /** `dig +short` in a container, sorted; @param words after the server's address */
   dig({ namespace }: Pick<RigContainer, "namespace">, words: string): readonly string[] {
-    const text = namespace.run(`dig +short +tries=1 +time=7 @127.0.0.11 ${words} || true`);
+    const text = namespace.run(`dig +short +tries=1 +time=20 @127.0.0.11 ${words} || true`);
     return text
       .split("\n")
       .filter((line) => line !== "")
@@ -164,7 +164,7 @@ export class NamesRig extends NetdLab {
 
   /** The whole answer as dig prints it. */
   digWhole({ namespace }: Pick<RigContainer, "namespace">, words: string): string {
-    return namespace.run(`dig +tries=1 +time=7 @127.0.0.11 ${words} || true`);
+    return namespace.run(`dig +tries=1 +time=20 @127.0.0.11 ${words} || true`);
   }
 
   override async remove(): Promise<void> {

@@ -166,6 +166,8 @@ export class NetdLab {
       NETCTL_LOG_FILE: this.path("netd.log"),
       CNI_PATH: `${this.#service.bin}:${this.#service.foreign}`,
       GATE: this.path("gate"),
+      // A busy machine lets netd take its time; who does the work is asked all the same.
+      NETCTL_ACCEPT_TIMEOUT_MS: "30000",
     };
   }
 

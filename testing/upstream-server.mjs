@@ -62,7 +62,7 @@ function respond(bytes, isTcp) {
   if (kind === "servfail" || (kind === "firstfails" && label === "one")) return [[0, encode(2)]];
   if (kind === "refused") return [[0, encode(5)]];
   if (kind === "plain" && edns.length > 0) return [[0, encode(1)]];
-  if (kind === "slow" && label === "one") return [[1500, good()]];
+  if (kind === "slow" && label === "one") return [[4000, good()]];
   if (kind === "late") return [[200, good()]];
   if (kind === "big" && !isTcp) return [[0, encode(0, { flags: base.flags | dnsPacket.TRUNCATED_RESPONSE })]];
   if (kind === "forged") {

@@ -155,6 +155,8 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
     await applyWithPolicy(elements, { key, made, host });
     crashPoint("elements-added");
   } else {
+    // Should all others leave meanwhile, it is this one that has to take away what holds for the network.
+    undo.push("nftables elements", async () => await removeElements(host, key, made));
     await dropPolicy({ key, made, host });
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import type { IpAddress } from "#net/ip.ts";
-import { presentPolicy, retainPolicies } from "#nftables/device-policy.ts";
+import { presentPolicy, readPolicyNumber, retainPolicies } from "#nftables/device-policy.ts";
 import type { ElementRef, Operation, OwnedSetId } from "#nftables/element.ts";
 import { type CheckedPort, ipSpoofElements, ipSpoofRefs, ipSpoofSets } from "#nftables/ip-spoof.ts";
 import { macSpoofElements, macSpoofRefs } from "#nftables/mac-spoof.ts";
@@ -55,8 +55,13 @@ export async function removeElements(host: PluginHost, key: AttachmentKey, made:
   const removals = attachmentRefs(made).map((ref) => ({ ref, owner }));
   const { device, policy } = made;
   const mayHavePolicy = removals.length > 0 || (policy && policyNumber(policy) !== 0);
-  // Where nothing was made, there may be no nf_tables to be asked.
-  if (!mayHavePolicy) return;
+  // Where nothing was made, there may be no nf_tables to be asked. What held for the network before its configuration was
+  // changed may have been settled by this attachment, though.
+  if (
+    !mayHavePolicy &&
+    (!device || (await readPolicyNumber(host.nftables, networkPolicySets, device)) === undefined)
+  )
+    return;
   await host.nftables.change((view) => {
     const own = stillOwned(view, removals);
     const isBehind = (record: JournalRecord) => {

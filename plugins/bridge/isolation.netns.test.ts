@@ -213,7 +213,7 @@ describe("a network of its own kind", () => {
     expect(await reach(other.container, "target", portOf(rival))).toEqual(all(portOf(rival), "yes"));
     const closed = [...portOf(target, 82), `${lan4} 8080`, `${lan6} 8080`];
     expect(await reach(rig.lan, "target", closed)).toEqual(all(closed, "no"));
-    expect(rig.lan.run(`ping -c1 -W2 ${target.ip4}; ping -c1 -W2 ${target.ip6}`)).toContain(
+    expect(rig.lan.run(`ping -c1 -W10 ${target.ip4}; ping -c1 -W10 ${target.ip6}`)).toContain(
       " 0% packet loss",
     );
     // Nobody hides behind the host.
@@ -307,6 +307,14 @@ describe("what holds for a network", () => {
     await rig.attach({ bridgeFields: { internal: true } });
     await rig.attach({ bridgeFields: { ipMasq: false } });
     expect(rig.namespace.run("nft list set inet netctl internal")).not.toContain("br-net1");
+  });
+
+  it("goes with the last, also where that one needs no rule itself", async () => {
+    const one = await rig.attach({ bridgeFields: { internal: true } });
+    const two = await rig.attach({ bridgeFields: { ipMasq: false } });
+    await rig.detach(one.containerId);
+    await rig.detach(two.containerId);
+    expect(policies()).toEqual([]);
   });
 
   it("is one for all networks of a bridge: another is refused, and changes nothing", async () => {

@@ -82,7 +82,7 @@ describe("ADD", () => {
     });
     expect(names(rig.namespace)).toEqual([]);
     expect(names(container)).toEqual(["eth0"]);
-    expect(container.run("ping -c1 -W5 10.1.0.1")).toContain(" 0% packet loss");
+    expect(container.run("ping -c1 -W10 10.1.0.1")).toContain(" 0% packet loss");
     expect(await call("CHECK", { ...config({ ipam }), prevResult: result })).toMatchObject(done);
   });
 

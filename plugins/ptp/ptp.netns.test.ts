@@ -3,7 +3,7 @@ import type { JsonObject } from "#cni/json.ts";
 import type { Verb } from "#cni/plugin.ts";
 import { hostLocal } from "#plugins/host-local/main.ts";
 import { staticIpam } from "#plugins/static/main.ts";
-import { patience } from "#testing/patience.ts";
+import { isAnswered } from "#testing/echo.ts";
 import { type Answer, TestHost, type VerbArguments } from "#testing/plugin-host.ts";
 import type { TestNamespace } from "#testing/test-namespace.ts";
 import { askOnce, startServer } from "#testing/traffic.ts";
@@ -58,10 +58,6 @@ async function added(json: JsonObject = config(), more: VerbArguments = {}): Pro
 
 const done = { exitCode: 0, json: {} };
 
-function reaches(from: TestNamespace, address: string): boolean {
-  return from.run(`ping -c1 -W${patience} ${address} 2>&1 || true`).includes(" 0% packet loss");
-}
-
 const names = (namespace: TestNamespace) =>
   namespace
     .json<{ ifname: string }>("ip -j link")
@@ -106,15 +102,15 @@ describe("ADD", () => {
       `fd00:1::1 dev ${host}`,
       `fd00:1::2 dev ${host}`,
     ]);
-    for (const address of ["10.1.0.1", "fd00:1::1"]) expect(reaches(container, address)).toBe(true);
-    for (const address of ["10.1.0.2", "fd00:1::2"]) expect(reaches(rig.namespace, address)).toBe(true);
+    for (const address of ["10.1.0.1", "fd00:1::1"]) expect(isAnswered(container, address)).toBe(true);
+    for (const address of ["10.1.0.2", "fd00:1::2"]) expect(isAnswered(rig.namespace, address)).toBe(true);
   });
 
   test("lets containers of one subnet reach each other by way of the host", async () => {
     const first = await added();
     await added(config(), { containerId: "c2" });
-    expect(reaches(first.container, "10.1.0.3")).toBe(true);
-    expect(reaches(first.container, "fd00:1::3")).toBe(true);
+    expect(isAnswered(first.container, "10.1.0.3")).toBe(true);
+    expect(isAnswered(first.container, "fd00:1::3")).toBe(true);
   });
 
   test("makes up a gateway where the IPAM plugin has none, and serves single addresses", async () => {
@@ -123,7 +119,7 @@ describe("ADD", () => {
         ipam: { type: "static", addresses: [{ address: "10.1.0.9/24" }], routes: ipam.routes.slice(0, 1) },
       }),
     );
-    expect(reaches(container, "10.1.0.1")).toBe(true);
+    expect(isAnswered(container, "10.1.0.1")).toBe(true);
     const single = { address: "10.2.0.5/32", gateway: "169.254.1.1" };
     const alone = await added(
       config({ name: "net2", ipam: { type: "static", addresses: [single], routes: [{ dst: "0.0.0.0/0" }] } }),
@@ -133,7 +129,7 @@ describe("ADD", () => {
       "169.254.1.1 dev eth0 scope link src 10.2.0.5",
       "default via 169.254.1.1 dev eth0",
     ]);
-    expect(reaches(alone.container, "10.1.0.9")).toBe(true);
+    expect(isAnswered(alone.container, "10.1.0.9")).toBe(true);
   });
 
   test("takes a MAC address and a dns of its own", async () => {

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
-import { patience } from "#testing/patience.ts";
-import type { TestNamespace } from "#testing/test-namespace.ts";
+import { isAnswered } from "#testing/echo.ts";
+
 import { askOnce, startServer } from "#testing/traffic.ts";
 import { ChainRunner, goBin, ourBin, targetOf } from "./chain-runner.ts";
 
@@ -57,8 +57,6 @@ const bandwidth = {
 const tuning = { type: "tuning", sysctl: { "net.core.somaxconn": "500" } };
 
 const leases = () => (existsSync(host.path("leases/pods")) ? readdirSync(host.path("leases/pods")) : []);
-const reaches = (from: TestNamespace, address: string) =>
-  from.run(`ping -c1 -W${patience} ${address} 2>&1 || true`).includes(" 0% packet loss");
 const veths = () =>
   host.host
     .json<{ ifname: string }>("ip -j link")
@@ -102,8 +100,8 @@ describe.each([
     const fresh = host.container();
     const result = await host.add(ourBin, network, targetOf(fresh));
     expect(result.ips.map(({ address }) => address.address.value & 0xffn)).toEqual([3n, 3n]);
-    expect(reaches(fresh, "10.4.0.2")).toBe(true);
-    expect(reaches(old, "10.4.0.3")).toBe(true);
+    expect(isAnswered(fresh, "10.4.0.2")).toBe(true);
+    expect(isAnswered(old, "10.4.0.3")).toBe(true);
     stops.push(await startServer(old, "old", [7000]));
     host.host.run(
       "ip link add up0 type dummy 2>/dev/null || ip link add up0 type bridge; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0",
