@@ -1,13 +1,27 @@
 import { collectInspection } from "#netctl/inspect/collect.ts";
-import type { Inspection } from "#netctl/inspect/model.ts";
+import { type Inspection } from "#netctl/inspect/model.ts";
 import { renderInspection } from "#netctl/inspect/render.ts";
 import type { Register } from "./command.ts";
-import { ExitCode, Failure } from "./failure.ts";
+import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
+import { collectTopology } from "./topology/collect.ts";
+import { differencesByOwner, drawGraph, type GraphFormat, graphFormats } from "./topology/draw.ts";
+import type { NamespaceView, Topology } from "./topology/model.ts";
+import { namespaceId } from "./topology/namespace-table.ts";
+import { drawNamespace } from "./topology/render.ts";
+import { neighbourhood, selectNamespaces } from "./topology/select.ts";
+import { renderTree } from "./tree.ts";
 import type { World } from "./world.ts";
 
 export interface InspectFlags {
   readonly json?: boolean;
+  readonly graph?: string | true;
+}
+
+/** What `--json` prints. */
+interface Shown extends Inspection {
+  /** Of the name that was asked for; without a name those that no attachment of ours explains, and the host's. */
+  readonly namespaces: readonly NamespaceView[];
 }
 
 export const registerInspect: Register = (parent, invoke) => {
@@ -15,10 +29,25 @@ export const registerInspect: Register = (parent, invoke) => {
     .command("inspect")
     .summary("Show what the networks really are")
     .description(
-      "Show networks, sandboxes and attachments as they are in the kernel: links, addresses, routes, leases, nftables elements; and where the records do not agree with it.",
+      "Show networks, sandboxes, containers of any runtime and their namespaces as they are in the kernel: links, addresses, routes, leases, nftables elements; and where the records do not agree with it.",
     )
-    .argument("[name]", "a network, a sandbox, or a container id or its beginning; everything if left out")
+    .argument(
+      "[name]",
+      "a network; a sandbox; a container of any runtime by name, id or its beginning; a pod as NAMESPACE/NAME; a process id; the path of a namespace; a link of the host; host. Everything if left out",
+    )
     .option("--json", "print JSON: docs/netctl.md")
+    .option("--graph [format]", `draw a picture instead: ${graphFormats.join(" or ")}; svg if none is named`)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  netctl inspect
+  netctl inspect web
+  netctl inspect 4711
+  netctl inspect /run/netns/blue --json
+  netctl inspect --graph > network.svg
+  netctl inspect frontend --graph mermaid`,
+    )
     .action((name: string | undefined, flags: InspectFlags, command) =>
       invoke(command, (world) => inspect(name, flags, world)),
     );
@@ -29,17 +58,59 @@ export async function inspect(
   flags: InspectFlags,
   world: World,
 ): Promise<ExitCode> {
+  const format = flags.graph === undefined ? undefined : parseFormat(flags.graph);
+  if (format !== undefined && flags.json === true)
+    throw new UsageFailure("--json and --graph exclude each other");
   const whole = await collectInspection(world);
-  const shown = name === undefined ? whole : select(whole, name);
+  const topology = await collectTopology(world);
+  const shown = name === undefined ? everything(whole, topology) : select(whole, topology, name, world);
   if (flags.json === true) writeJson(world.io, shown);
-  else world.io.stdout(renderInspection(shown, whole.sandboxes, world.io.colors));
+  else if (format !== undefined) {
+    const namespaces = name === undefined ? topology.namespaces : neighbourhood(topology, idsIn(shown));
+    const title = name === undefined ? "container networks" : `around ${name}`;
+    world.io.stdout(await drawGraph({ ...topology, namespaces }, differencesByOwner(whole), title, format));
+  } else world.io.stdout(render(shown, whole, topology, world));
   return ExitCode.Ok;
 }
 
-/** The network of that name; and the sandbox or container of that name or id, with its attachments alone. */
-function select(whole: Inspection, name: string): Inspection {
+function parseFormat(text: string | true): GraphFormat {
+  const format = graphFormats.find((each) => each === (text === true ? "svg" : text));
+  if (format === undefined)
+    throw new UsageFailure(`Cannot draw "${String(text)}": --graph knows ${graphFormats.join(" and ")}`);
+  return format;
+}
+
+function render(shown: Shown, whole: Inspection, topology: Topology, { io }: World): string {
+  const { colors } = io;
+  const namespaces = renderTree(shown.namespaces.map((each) => drawNamespace(each, topology, colors)));
+  const hasNothing = shown.networks.length + shown.sandboxes.length + shown.problems.length === 0;
+  return hasNothing && namespaces !== ""
+    ? namespaces
+    : renderInspection(shown, whole.sandboxes, colors) + namespaces;
+}
+
+/** The host's own links are shown by the networks that they belong to. */
+function everything(whole: Inspection, topology: Topology): Shown {
+  const explained = new Set([
+    ...whole.networks.flatMap(({ attachments }) => attachments.map(({ containerId }) => containerId)),
+    ...whole.sandboxes.map(({ containerId }) => containerId),
+  ]);
+  const namespaces = topology.namespaces.filter(
+    ({ kind, containerIds }) =>
+      kind !== "host" && kind !== "sandbox" && !containerIds.some((id) => explained.has(id)),
+  );
+  return { ...whole, namespaces, problems: [...whole.problems, ...topology.problems] };
+}
+
+/** The network of that name; the sandbox or container of that name or id, with its attachments alone; any namespace. */
+function select(whole: Inspection, topology: Topology, name: string, { kernel }: World): Shown {
   const isId = /^[a-zA-Z0-9_.-]{4,}$/.test(name);
-  const isContainer = (containerId: string) => containerId === name || (isId && containerId.startsWith(name));
+  const found = selectNamespaces(topology, name, namespaceId(kernel.namespace));
+  const ids = new Set(
+    found.filter(({ kind }) => kind !== "host").flatMap(({ containerIds }) => containerIds),
+  );
+  const isContainer = (containerId: string) =>
+    containerId === name || ids.has(containerId) || (isId && containerId.startsWith(name));
   const networks = whole.networks.flatMap((network) => {
     if (network.name === name || (isId && network.id.startsWith(name))) return [network];
     const attachments = network.attachments.filter(
@@ -50,11 +121,21 @@ function select(whole: Inspection, name: string): Inspection {
   const sandboxes = whole.sandboxes.filter(
     (sandbox) => sandbox.name === name || isContainer(sandbox.containerId),
   );
-  if (networks.length + sandboxes.length === 0) {
-    const known = [...whole.networks, ...whole.sandboxes].map((each) => each.name);
-    const remedy =
-      known.length === 0 ? "there are none" : `there are ${[...new Set(known)].sort().join(", ")}`;
-    throw new Failure(`Cannot inspect ${name}: no such network, sandbox or container; ${remedy}`);
+  const namespaces = found.filter(({ kind }) => kind !== "sandbox");
+  if (networks.length + sandboxes.length + namespaces.length === 0) {
+    const known = [...whole.networks, ...whole.sandboxes, ...topology.namespaces].map((each) => each.name);
+    throw new Failure(
+      `Cannot inspect ${name}: no such network, sandbox, container, process, namespace or link; there are ${[...new Set(known)].sort().join(", ")}`,
+    );
   }
-  return { ...whole, networks, sandboxes };
+  return { ...whole, networks, sandboxes, namespaces };
+}
+
+/** Container ids of everything that is shown, and ids of the namespaces. */
+function idsIn({ networks, sandboxes, namespaces }: Shown): ReadonlySet<string> {
+  return new Set([
+    ...networks.flatMap(({ attachments }) => attachments.map(({ containerId }) => containerId)),
+    ...sandboxes.map(({ containerId }) => containerId),
+    ...namespaces.map(({ id }) => id),
+  ]);
 }

@@ -284,7 +284,7 @@ describe("netctl", () => {
     ]);
     expect(await lab.ok("inspect")).toContain("! eth0 lacks its recorded address 10.1.0.2/24");
     expect((await lab.netctl("inspect", "nothing")).stderr).toBe(
-      "netctl: Cannot inspect nothing: no such network, sandbox or container; there are a, web\n",
+      "netctl: Cannot inspect nothing: no such network, sandbox, container, process, namespace or link; there are a, host, web\n",
     );
   });
 

@@ -1,5 +1,6 @@
 import { isJsonObject, type JsonValue } from "#cni/json.ts";
 import type { Journal } from "#journal/journal.ts";
+import type { JournalRecord } from "#journal/record.ts";
 import { tryParseIp } from "#net/ip.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";
 import { type PortRequest, settledPort } from "#runtime/port-request.ts";
@@ -78,7 +79,17 @@ export function publishedPortsOf(
   journal: Journal,
   cached: readonly CachedAttachment[],
 ): readonly PublishedPort[] {
-  const records = journal.listOfContainer(containerId, "portmap");
+  return publishedPortsIn(
+    journal.listOfContainer(containerId, "portmap"),
+    cached.filter((each) => each.containerId === containerId),
+  );
+}
+
+/** The same of one container's records of portmap, and its cached results. */
+export function publishedPortsIn(
+  records: readonly JournalRecord[],
+  cached: readonly CachedAttachment[],
+): readonly PublishedPort[] {
   const recorded = records.flatMap((record) => {
     if (record.phase === "torn" || !isJsonObject(record.made)) return [];
     const { published } = record.made;
@@ -86,7 +97,6 @@ export function publishedPortsOf(
     return (published as readonly JsonValue[]).flatMap((each) => readRecorded(each, record.key));
   });
   const asked = cached
-    .filter((each) => each.containerId === containerId)
     .filter((each) => !records.some(({ key }) => key.network === each.network && key.ifName === each.ifName))
     .flatMap(readAsked);
   return [...recorded, ...asked].toSorted(comparePorts);

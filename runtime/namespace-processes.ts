@@ -9,7 +9,7 @@ export interface NamespaceProcess {
 
 /** Every process by its network namespace, as one walk of /proc found them. */
 export class ProcessTable {
-  readonly #pids = new Map<string, number[]>();
+  readonly #found = new Map<string, { readonly namespace: NamespaceIdentity; readonly pids: number[] }>();
 
   /** Those that end meanwhile, and those that may not be looked at, are passed over. */
   static read(): ProcessTable {
@@ -27,21 +27,27 @@ export class ProcessTable {
 
   /** By pid. */
   in(namespace: NamespaceIdentity): readonly NamespaceProcess[] {
-    const pids = this.#pids.get(keyOf(namespace)) ?? [];
+    const pids = this.#found.get(keyOf(namespace))?.pids ?? [];
     return [...pids].sort((a, b) => a - b).map((pid) => ({ pid, command: readCommand(pid) }));
   }
 
-  #add(namespace: NamespaceIdentity, pid: number): void {
-    const key = keyOf(namespace);
-    const pids = this.#pids.get(key);
-    if (pids === undefined) this.#pids.set(key, [pid]);
-    else pids.push(pid);
+  /** Every namespace that a process is in, with the pids there. */
+  namespaces(): readonly { readonly namespace: NamespaceIdentity; readonly pids: readonly number[] }[] {
+    return [...this.#found.values()];
+  }
+
+  #add({ dev, ino }: NamespaceIdentity, pid: number): void {
+    const key = keyOf({ dev, ino });
+    const found = this.#found.get(key);
+    if (found === undefined) this.#found.set(key, { namespace: { dev, ino }, pids: [pid] });
+    else found.pids.push(pid);
   }
 }
 
 const keyOf = ({ dev, ino }: NamespaceIdentity) => `${dev}:${ino}`;
 
-function readCommand(pid: number): string {
+/** /proc/PID/comm; empty for a process that has ended. */
+export function readCommand(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd();
   } catch {

@@ -19,7 +19,7 @@ export function viewLink(namespace: NetworkNamespace, link: Link): LinkView {
     mtu: link.mtu,
     master: master?.name ?? "",
     addresses: readAddresses(namespace, link.ifindex).map(({ address }) => formatCidr(address)),
-    routes: readRoutes(namespace, link.ifindex).filter(isMainUnicast).map(viewRoute),
+    routes: readRoutes(namespace, link.ifindex).flatMap((route) => viewMainRoute(route) ?? []),
   };
 }
 
@@ -32,7 +32,10 @@ function isLinkLocalOrMulticast(destination: Route["destination"]): boolean {
   return destination?.address.family === 6 && destination.address.value >> 118n === 0xfe80n >> 6n;
 }
 
-function viewRoute({ destination, gateway, metric }: Route): RouteView {
+/** As people look at it; undefined for one that `ip route` does not show them. */
+export function viewMainRoute(route: Route): RouteView | undefined {
+  if (!isMainUnicast(route)) return undefined;
+  const { destination, gateway, metric } = route;
   return {
     destination: destination === undefined ? "default" : formatCidr(destination),
     gateway: gateway === undefined ? "" : formatIp(gateway),

@@ -73,6 +73,24 @@ describe("containerd's own client runs containers on our executables", () => {
     expect(leases()).toEqual(["10.88.0.2"]);
     expect(elements()).toEqual(["10.88.0.2"]);
 
+    // Found by the client's name for it, though no directory of that daemon is where daemons have theirs.
+    const netctl = join(bin, "netctl");
+    const shown = JSON.parse(
+      host.run(
+        `NETCTL_STATE_DIR=${state}/state NETCTL_CONF_DIR=${state}/none ${netctl} inspect first --json`,
+      ),
+    );
+    expect(shown.namespaces).toMatchObject([
+      { kind: "container", name: "first", containers: [{ runtime: "containerd", id: "first" }] },
+    ]);
+    expect(shown.namespaces[0].links).toContainEqual(
+      expect.objectContaining({
+        name: "eth0",
+        network: "pods",
+        addresses: expect.arrayContaining(["10.88.0.2/24"]),
+      }),
+    );
+
     const script = "ip -4 -o addr show eth0; ping -c 1 -W 5 10.88.0.2 && ping -c 1 -W 5 10.88.0.1";
     const printed = await containerd.runContainer("second", "sh", "-c", script);
     expect(printed).toContain("10.88.0.3/24");
