@@ -24,7 +24,7 @@ export interface AskerLoad {
   /** Questions that are being forwarded. */
   forwarded: number;
   connections: number;
-  /** Since the resolver has known it. */
+  /** Since the resolver has known it, but for those that its table of answers has answered. */
   queries: number;
   failures: number;
   refused: number;

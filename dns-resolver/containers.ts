@@ -148,7 +148,7 @@ export class Containers {
         ),
         servers: asker.upstreams?.servers.map(({ text }) => text) ?? [],
         from: !asker.upstreams ? "nowhere" : asker.upstreams.netns ? "container" : "host",
-        queries,
+        queries: queries + (container.endpoint?.answered ?? 0),
         failures,
         refused,
       };
@@ -191,6 +191,7 @@ export class Containers {
     };
     try {
       container.endpoint = new Endpoint(options, netns, port);
+      container.endpoint.answerBy(container.asker.answers);
       container.state = "listening";
       delete container.problem;
     } catch (error) {
@@ -252,6 +253,7 @@ export class Containers {
 
   #update(container: Container): void {
     container.asker = this.#describe(container);
+    container.endpoint?.answerBy(container.asker.answers);
     this.#collect();
   }
 
@@ -263,7 +265,7 @@ export class Containers {
     const tableKey = JSON.stringify([networks, upstreams?.key ?? "", isInternal]);
     let shared = this.#tables.get(tableKey);
     if (!shared) {
-      shared = { table: new AnswerTable(), networks };
+      shared = { table: new AnswerTable(this.#options.loop), networks };
       this.#tables.set(tableKey, shared);
     }
     return {

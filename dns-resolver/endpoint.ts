@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { parseIp } from "#net/ip.ts";
 import { encodeSocketAddress } from "./address.ts";
+import type { AnswerTable } from "./answer-table.ts";
 import type { Watched } from "./event-loop.ts";
 import { openNamespace } from "./namespace.ts";
 import type { NameEntry } from "./registry.ts";
@@ -49,6 +50,16 @@ export class Endpoint {
     this.#tcpServer = new TcpServer(options);
     this.#udp = loop.addDatagrams(udp, this.#udpServer);
     this.#tcp = loop.addStream(tcp, () => this.#tcpServer.accept(tcp));
+  }
+
+  /** Whose answers hold for this container. */
+  answerBy({ answers }: AnswerTable): void {
+    this.#options.loop.answerBy(this.#udp, answers);
+  }
+
+  /** How many queries were answered without anybody having heard of them. */
+  get answered(): number {
+    return this.#options.loop.answeredOf(this.#udp);
   }
 
   close(): void {

@@ -1,7 +1,6 @@
-import { native, PollEvent, type Poller, PollRecord } from "#native/addon.ts";
+import { type Answers, native, PollEvent, type Poller, PollRecord } from "#native/addon.ts";
 import { socketAddressBytes } from "./address.ts";
 import { type Timer, Timers } from "./timers.ts";
-import { type Latin1Buffer, latin1Buffer } from "./wire/latin1.ts";
 
 /** Datagrams and events of one round; of one socket at most 16. */
 const maxRecords = 512;
@@ -19,7 +18,7 @@ export interface DatagramHandler {
    * @param length -1: longer than the loop reads
    * @param address index for `send()`, until the round ends
    */
-  datagram(buffer: Latin1Buffer, start: number, length: number, address: number): void;
+  datagram(buffer: Uint8Array, start: number, length: number, address: number): void;
   /** @param errno as of recvmmsg(2): ECONNREFUSED on a connected socket */
   failed?(errno: number): void;
 }
@@ -35,7 +34,7 @@ export interface Watched {
 
 /**
  * The resolver's only loop: it sleeps in the kernel, reads what has come in batches, and sends what was said to it at
- * the end of each round. Nothing in it ever waits, and Node's own loop never runs.
+ * the end of each round. What a table has an answer for is answered where it is read, and never gets here. Nothing in it ever waits, and Node's own loop never runs.
  */
 export class EventLoop {
   readonly #native = native();
@@ -43,7 +42,7 @@ export class EventLoop {
   readonly #timers = new Timers();
   readonly #datagrams = new Map<number, DatagramHandler>();
   readonly #streams = new Map<number, StreamHandler>();
-  readonly #in = latin1Buffer(maxRecords * slotBytes);
+  readonly #in = new Uint8Array(maxRecords * slotBytes);
   readonly #records = new Int32Array(maxRecords * recordInts);
   readonly #addresses = new Uint8Array((maxRecords + maxLate) * socketAddressBytes);
   readonly #out = new Uint8Array(outBytes);
@@ -89,9 +88,29 @@ export class EventLoop {
   }
 
   /** Says what a stream is waited for. */
-  watch({ fd, tag }: Watched, events: { readonly input: boolean; readonly output: boolean }): void {
+  watch({ fd }: Watched, events: { readonly input: boolean; readonly output: boolean }): void {
     const mask = (events.input ? PollEvent.In : 0) | (events.output ? PollEvent.Out : 0);
-    this.#native.pollerWatch(this.#poller, fd, tag, mask);
+    this.#native.pollerWatch(this.#poller, fd, mask);
+  }
+
+  /** A table for `answerBy()`. */
+  createAnswers(): Answers {
+    return this.#native.answersCreate(this.#poller);
+  }
+
+  /** From now on its handler hears only of datagrams that have no answer in that table. */
+  answerBy({ fd }: Watched, answers: Answers): void {
+    this.#native.pollerAnswer(this.#poller, fd, answers);
+  }
+
+  /** How many datagrams its handler has not heard of. */
+  answeredOf({ fd }: Watched): number {
+    return this.#native.pollerAnswered(this.#poller, fd);
+  }
+
+  /** @param whether handlers hear of all datagrams */
+  tellAll(whether: boolean): void {
+    this.#native.pollerTellAll(this.#poller, whether);
   }
 
   /** Closes the descriptor. Safe to call twice. */

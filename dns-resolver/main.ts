@@ -42,7 +42,7 @@ const loop = new EventLoop((error) => {
 });
 const snapshot = new Snapshot();
 const responses = new ResponseCache({ maxBytes: maxCacheBytes });
-const queryLog = new QueryLog();
+const queryLog = new QueryLog((isFollowed) => loop.tellAll(isFollowed));
 let lastTroubleMs = -Infinity;
 
 const handler = chain(

@@ -29,15 +29,17 @@ export class QueryLog {
   #sequence = 0;
   #followedUntilMs = 0;
   #isFollowed = false;
+  readonly #onFollowed: (isFollowed: boolean) => void;
 
-  get isFollowed(): boolean {
-    return this.#isFollowed;
+  /** @param onFollowed told when somebody begins or ends to read it: meanwhile it wants to hear of every query */
+  constructor(onFollowed: (isFollowed: boolean) => void) {
+    this.#onFollowed = onFollowed;
   }
 
   add(asker: Asker, query: Query, outcome: Outcome, startedMs: number, nowMs: number): void {
     const isFailure = outcome.source.kind === "failure";
     if (isFailure) asker.load.failures += 1;
-    if (this.#isFollowed && nowMs > this.#followedUntilMs) this.#isFollowed = false;
+    if (this.#isFollowed && nowMs > this.#followedUntilMs) this.#follow(false);
     if (!isFailure && !this.#isFollowed) return;
     if (this.#entries.length >= maxEntries) this.#entries.splice(0, maxEntries / 10);
     this.#entries.push({
@@ -54,8 +56,13 @@ export class QueryLog {
 
   /** Entries after `sequence`; from now on all queries are logged for ten seconds. */
   read(sequence: number, nowMs: number): readonly LogEntry[] {
-    this.#isFollowed = true;
+    this.#follow(true);
     this.#followedUntilMs = nowMs + followedMs;
     return this.#entries.filter((entry) => entry.sequence > sequence);
+  }
+
+  #follow(isFollowed: boolean): void {
+    if (isFollowed !== this.#isFollowed) this.#onFollowed(isFollowed);
+    this.#isFollowed = isFollowed;
   }
 }

@@ -116,13 +116,42 @@ export interface Native {
   /** @param tag at most 2^30; comes back in every record about the descriptor */
   pollerAdd(poller: Poller, fd: number, tag: number, isDatagrams: boolean): void;
   /** Says which `PollEvent`s of a descriptor are waited for. Not for one that is read as datagrams. */
-  pollerWatch(poller: Poller, fd: number, tag: number, events: number): void;
-  /** Closes a descriptor that was added. */
+  pollerWatch(poller: Poller, fd: number, events: number): void;
+  /** Closes a descriptor that was added and not left to somebody else. */
   pollerClose(poller: Poller, fd: number): void;
   /** Leaves a descriptor that was added to whoever else has it. */
   pollerDisown(poller: Poller, fd: number): void;
+  /** As long as it is so, `pollerWait()` tells of all datagrams, also of those that a table has an answer for. */
+  pollerTellAll(poller: Poller, whether: boolean): void;
+  /** A table of answers for sockets of this poller: 4,096 or 2 MiB at most, 32 MiB in all tables of the poller. */
+  answersCreate(poller: Poller): Answers;
   /**
-   * Waits, and reads what has come: at most 16 datagrams of each socket, so that none keeps the others waiting.
+   * From now on `pollerWait()` answers itself whoever asks in these bytes, until they no longer hold. Replaces an earlier
+   * answer; where there is no room, the table is emptied first.
+   * @param key the query behind its id: 320 bytes at most
+   * @param holdsMs Infinity: until the table is cleared
+   * @param ageMs how long TTLs have run already that the messages don't show yet
+   * @param messages complete answers one after the other, 8 at most, of `lengths` bytes; sent in turn, with the query's id
+   * @param ttlOffsets where in each of them TTLs stand that count down; they must be the same in all
+   */
+  answersKeep(
+    answers: Answers,
+    key: Uint8Array,
+    holdsMs: number,
+    ageMs: number,
+    messages: Uint8Array,
+    lengths: Int32Array,
+    ttlOffsets: Int32Array,
+  ): void;
+  /** Nothing in it is answered any more. */
+  answersClear(answers: Answers): void;
+  /** Which table answers a socket that is read as datagrams, instead of an earlier one. */
+  pollerAnswer(poller: Poller, fd: number, answers: Answers): void;
+  /** How many datagrams of that socket were answered by a table. */
+  pollerAnswered(poller: Poller, fd: number): number;
+  /**
+   * Waits, and reads what has come: at most 16 datagrams of each socket, so that none keeps the others waiting. Those
+   * that a table has an answer for are answered here; it returns where there is another.
    * @param timeoutMs -1 for ever
    * @param buffer cut into one slot for each record
    * @param records four numbers for each: tag; what (`PollRecord`, or `PollEvent`s); offset into the buffer, or the
@@ -161,6 +190,11 @@ export interface Native {
 /** Made by `pollerCreate()`. */
 export interface Poller {
   readonly poller: unique symbol;
+}
+
+/** Made by `answersCreate()`. */
+export interface Answers {
+  readonly answers: unique symbol;
 }
 
 /** EPOLL* */

@@ -2,10 +2,15 @@
 //
 // A poller owns every descriptor that was added to it. They are closed with the thread that made it, however that ends:
 // a socket in a container's namespace would keep that alive.
+//
+// A socket of datagrams may have a table of answers: what is asked in the very same bytes gets its answer here, and
+// JavaScript hears only of what is not in the table.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
+#include <time.h>
 
 enum {
   POLL_EVENTS = 128,
@@ -20,18 +25,53 @@ enum {
 // What a record is about, in its second integer; anything above 0 is EPOLL*.
 enum { RECORD_DATAGRAM = -1, RECORD_ERROR = -2 };
 
+#include "answers.inc.c"
+
+// A descriptor in the poller.
+struct watched {
+  int fd;
+  int32_t tag;
+  bool is_datagrams;
+  // Somebody else closes it.
+  bool is_borrowed;
+  struct answers *answers;
+  // How many datagrams were answered by that table.
+  uint64_t answered;
+};
+
 struct poller {
   int fd;
-  int *owned;
-  size_t count, size;
+  // By descriptor.
+  struct watched **watched;
+  size_t size;
+  // Whether tables are not asked for now.
+  bool tells_all;
+  struct answer_store store;
+  // What recvmmsg(2) is called with; all that does not change stays from call to call.
+  struct mmsghdr messages[POLL_MESSAGES];
+  struct iovec vectors[POLL_MESSAGES];
+  struct sockaddr_storage from[POLL_MESSAGES];
+  struct mmsghdr answered[POLL_MESSAGES];
 };
+
+static void watched_free(struct watched *watched) {
+  if (watched->answers) answers_release(watched->answers);
+  if (!watched->is_borrowed) close(watched->fd);
+  free(watched);
+}
 
 static void poller_close(void *data) {
   struct poller *poller = data;
-  for (size_t i = 0; i < poller->count; i++) close(poller->owned[i]);
+  for (size_t i = 0; i < poller->size; i++)
+    if (poller->watched[i]) watched_free(poller->watched[i]);
+  answer_store_close(&poller->store);
   close(poller->fd);
-  free(poller->owned);
+  free(poller->watched);
   free(poller);
+}
+
+static struct watched *watched_of(struct poller *poller, int32_t fd) {
+  return fd >= 0 && (size_t)fd < poller->size ? poller->watched[fd] : NULL;
 }
 
 static struct poller *poller_argument(napi_env env, napi_value value) {
@@ -56,6 +96,11 @@ static napi_value PollerCreate(napi_env env, napi_callback_info info) {
   (void)info;
   struct poller *poller = calloc(1, sizeof *poller);
   if (!poller) return fail(env, "malloc", ENOMEM);
+  if (!answer_store_open(&poller->store)) {
+    int saved = errno;
+    free(poller);
+    return fail(env, "getrandom", saved);
+  }
   poller->fd = epoll_create1(EPOLL_CLOEXEC);
   if (poller->fd < 0) {
     int saved = errno;
@@ -79,45 +124,55 @@ static napi_value PollerAdd(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "native call: expected a tag and a boolean");
     return NULL;
   }
-  if (poller->count == poller->size) {
-    size_t size = poller->size ? poller->size * 2 : 64;
-    int *owned = realloc(poller->owned, size * sizeof *owned);
-    if (!owned) return fail(env, "malloc", ENOMEM);
-    poller->owned = owned;
+  if (fd < 0) return fail(env, "epoll_ctl", EBADF);
+  if ((size_t)fd >= poller->size) {
+    size_t size = poller->size ? poller->size : 64;
+    while (size <= (size_t)fd) size *= 2;
+    struct watched **watched = realloc(poller->watched, size * sizeof *watched);
+    if (!watched) return fail(env, "malloc", ENOMEM);
+    memset(watched + poller->size, 0, (size - poller->size) * sizeof *watched);
+    poller->watched = watched;
     poller->size = size;
   }
-  uint32_t mark = (uint32_t)tag << 1 | (datagrams ? 1 : 0);
-  struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)(uint32_t)fd << 32 | mark};
-  if (epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) < 0) return fail(env, "epoll_ctl", errno);
-  poller->owned[poller->count++] = fd;
+  if (poller->watched[fd]) return fail(env, "epoll_ctl", EEXIST);
+  struct watched *watched = calloc(1, sizeof *watched);
+  if (!watched) return fail(env, "malloc", ENOMEM);
+  *watched = (struct watched){.fd = fd, .tag = tag, .is_datagrams = datagrams};
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = watched};
+  if (epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+    int saved = errno;
+    free(watched);
+    return fail(env, "epoll_ctl", saved);
+  }
+  poller->watched[fd] = watched;
   return NULL;
 }
 
-// pollerWatch(poller, fd, tag, events): for what is not read as datagrams
+// pollerWatch(poller, fd, events): for what is not read as datagrams
 static napi_value PollerWatch(napi_env env, napi_callback_info info) {
-  ARGUMENTS(4)
+  ARGUMENTS(3)
   struct poller *poller = poller_argument(env, argument[0]);
-  int32_t fd, tag, events;
-  if (!poller || !int_argument(env, argument[1], &fd) || !int_argument(env, argument[2], &tag) ||
-      !int_argument(env, argument[3], &events))
-    return NULL;
-  struct epoll_event event = {.events = (uint32_t)events, .data.u64 = (uint64_t)(uint32_t)fd << 32 | (uint32_t)tag << 1};
+  int32_t fd, events;
+  if (!poller || !int_argument(env, argument[1], &fd) || !int_argument(env, argument[2], &events)) return NULL;
+  struct watched *watched = watched_of(poller, fd);
+  if (!watched) return fail(env, "epoll_ctl", ENOENT);
+  struct epoll_event event = {.events = (uint32_t)events, .data.ptr = watched};
   if (epoll_ctl(poller->fd, EPOLL_CTL_MOD, fd, &event) < 0) return fail(env, "epoll_ctl", errno);
   return NULL;
 }
 
-// pollerClose(poller, fd): closes the descriptor as well
+// pollerClose(poller, fd): closes the descriptor as well, unless it was borrowed
 static napi_value PollerClose(napi_env env, napi_callback_info info) {
   ARGUMENTS(2)
   struct poller *poller = poller_argument(env, argument[0]);
   int32_t fd;
   if (!poller || !int_argument(env, argument[1], &fd)) return NULL;
-  for (size_t i = poller->count; i-- > 0;)
-    if (poller->owned[i] == fd) {
-      poller->owned[i] = poller->owned[--poller->count];
-      close(fd);
-      break;
-    }
+  struct watched *watched = watched_of(poller, fd);
+  if (!watched) return NULL;
+  // A child that has not yet become another program has the socket as well, and would keep it in the epoll.
+  epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, NULL);
+  poller->watched[fd] = NULL;
+  watched_free(watched);
   return NULL;
 }
 
@@ -127,12 +182,100 @@ static napi_value PollerDisown(napi_env env, napi_callback_info info) {
   struct poller *poller = poller_argument(env, argument[0]);
   int32_t fd;
   if (!poller || !int_argument(env, argument[1], &fd)) return NULL;
-  for (size_t i = poller->count; i-- > 0;)
-    if (poller->owned[i] == fd) {
-      poller->owned[i] = poller->owned[--poller->count];
-      break;
-    }
+  struct watched *watched = watched_of(poller, fd);
+  if (watched) watched->is_borrowed = true;
   return NULL;
+}
+
+// pollerTellAll(poller, whether): tables are not asked for as long as it is so
+static napi_value PollerTellAll(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  struct poller *poller = poller_argument(env, argument[0]);
+  if (!poller) return NULL;
+  if (napi_get_value_bool(env, argument[1], &poller->tells_all) != napi_ok)
+    napi_throw_type_error(env, NULL, "native call: expected a boolean");
+  return NULL;
+}
+
+// answersCreate(poller) -> table
+static napi_value AnswersCreate(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  struct poller *poller = poller_argument(env, argument[0]);
+  if (!poller) return NULL;
+  struct answers *answers = answers_open(&poller->store);
+  if (!answers) return fail(env, "malloc", ENOMEM);
+  napi_value result;
+  if (napi_create_external(env, answers, answers_finalize, NULL, &result) == napi_ok) return result;
+  answers_release(answers);
+  return NULL;
+}
+
+static struct answers *answers_argument(napi_env env, napi_value value) {
+  void *data = NULL;
+  if (napi_get_value_external(env, value, &data) == napi_ok && data) return data;
+  napi_throw_type_error(env, NULL, "native call: expected a table of answers");
+  return NULL;
+}
+
+// answersKeep(table, key, holdsMs, ageMs, messages, lengths, ttlOffsets)
+//
+// `messages`: the variants, one after the other, of `lengths` each.
+static napi_value AnswersKeep(napi_env env, napi_callback_info info) {
+  ARGUMENTS(7)
+  struct answers *answers = answers_argument(env, argument[0]);
+  uint8_t *key, *messages;
+  size_t key_length, messages_length, variants, ttls;
+  int32_t *lengths, *ttl_offsets;
+  double holds, age;
+  if (!answers || !bytes_argument(env, argument[1], &key, &key_length)) return NULL;
+  if (napi_get_value_double(env, argument[2], &holds) != napi_ok ||
+      napi_get_value_double(env, argument[3], &age) != napi_ok) {
+    napi_throw_type_error(env, NULL, "native call: expected milliseconds");
+    return NULL;
+  }
+  if (!bytes_argument(env, argument[4], &messages, &messages_length) ||
+      !int32s_argument(env, argument[5], &lengths, &variants) ||
+      !int32s_argument(env, argument[6], &ttl_offsets, &ttls))
+    return NULL;
+  if (!answers_keep(answers, key, key_length, holds, age, messages, messages_length, lengths, variants, ttl_offsets, ttls))
+    napi_throw_range_error(env, NULL, "native call: no such answer can be kept");
+  return NULL;
+}
+
+// answersClear(table)
+static napi_value AnswersClear(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1)
+  struct answers *answers = answers_argument(env, argument[0]);
+  if (answers) answers_clear(answers);
+  return NULL;
+}
+
+// pollerAnswer(poller, fd, table): from now on the socket's datagrams are answered by it
+static napi_value PollerAnswer(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3)
+  struct poller *poller = poller_argument(env, argument[0]);
+  int32_t fd;
+  if (!poller || !int_argument(env, argument[1], &fd)) return NULL;
+  struct answers *answers = answers_argument(env, argument[2]);
+  if (!answers) return NULL;
+  struct watched *watched = watched_of(poller, fd);
+  if (!watched || !watched->is_datagrams) return fail(env, "epoll_ctl", ENOENT);
+  answers->references++;
+  if (watched->answers) answers_release(watched->answers);
+  watched->answers = answers;
+  return NULL;
+}
+
+// pollerAnswered(poller, fd) -> how many of the socket's datagrams were answered by a table
+static napi_value PollerAnswered(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  struct poller *poller = poller_argument(env, argument[0]);
+  int32_t fd;
+  if (!poller || !int_argument(env, argument[1], &fd)) return NULL;
+  struct watched *watched = watched_of(poller, fd);
+  napi_value result;
+  napi_create_double(env, watched ? (double)watched->answered : 0, &result);
+  return result;
 }
 
 static void write_address(uint8_t *into, const struct sockaddr_storage *from) {
@@ -170,68 +313,120 @@ static socklen_t read_address(const uint8_t *from, struct sockaddr_storage *into
   return sizeof *address;
 }
 
+// Where a round has got to in what JavaScript has given for it.
+struct round {
+  uint8_t *buffer;
+  size_t slot, slots;
+  int32_t *records;
+  uint8_t *addresses;
+  // Records that are written, and slots that they are in: what was answered here takes none.
+  size_t used, next_slot;
+};
+
+static int32_t *next_record(struct round *round) {
+  return round->records + round->used++ * RECORD_INTS;
+}
+
+static void prepare_message(struct poller *poller, const struct round *round, size_t index) {
+  poller->vectors[index] = (struct iovec){round->buffer + (round->next_slot + index) * round->slot, round->slot};
+  poller->messages[index].msg_hdr = (struct msghdr){.msg_name = &poller->from[index],
+                                                    .msg_namelen = sizeof poller->from[index],
+                                                    .msg_iov = &poller->vectors[index],
+                                                    .msg_iovlen = 1};
+}
+
+static void read_datagrams(struct poller *poller, struct watched *watched, struct round *round, int64_t now) {
+  for (size_t i = 0; i < POLL_MESSAGES; i++) {
+    // Those that are as they should be: all, where everything was answered here.
+    const struct msghdr *header = &poller->messages[i].msg_hdr;
+    if (header->msg_namelen != sizeof poller->from[i] || poller->vectors[i].iov_len != round->slot ||
+        poller->vectors[i].iov_base != round->buffer + (round->next_slot + i) * round->slot)
+      prepare_message(poller, round, i);
+  }
+  int got = recvmmsg(watched->fd, poller->messages, POLL_MESSAGES, MSG_DONTWAIT, NULL);
+  if (got < 0) {
+    if (errno == EAGAIN || errno == EINTR) return;
+    int32_t *record = next_record(round);
+    record[0] = watched->tag, record[1] = RECORD_ERROR, record[2] = watched->fd, record[3] = errno;
+    return;
+  }
+  struct answers *answers = poller->tells_all ? NULL : watched->answers;
+  unsigned answered = 0;
+  size_t first_slot = round->next_slot;
+  for (int i = 0; i < got; i++) {
+    struct mmsghdr *message = &poller->messages[i];
+    bool is_cut = message->msg_hdr.msg_flags & MSG_TRUNC;
+    if (answers && !is_cut) {
+      struct iovec *vector = &poller->vectors[i];
+      size_t length = answers_find(answers, vector->iov_base, message->msg_len, round->slot, now);
+      if (length > 0) {
+        vector->iov_len = length;
+        poller->answered[answered++] = *message;
+        continue;
+      }
+    }
+    write_address(round->addresses + round->used * ADDRESS_BYTES, &poller->from[i]);
+    int32_t *record = next_record(round);
+    record[0] = watched->tag, record[1] = RECORD_DATAGRAM, record[2] = (int32_t)((first_slot + (size_t)i) * round->slot);
+    record[3] = is_cut ? -1 : (int32_t)message->msg_len;
+    round->next_slot = first_slot + (size_t)i + 1;
+  }
+  if (answered == 0) return;
+  watched->answered += answered;
+  for (unsigned done = 0; done < answered;) {
+    int sent = sendmmsg(watched->fd, poller->answered + done, answered - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    // The one that failed is lost, as datagrams are: the next may be for somebody else.
+    done += sent > 0 ? (unsigned)sent : 1;
+  }
+}
+
 // pollerWait(poller, timeoutMs | -1, buffer, records, addresses) -> number of records
 //
 // Each record is four integers: tag, what (-1 datagram, -2 error, else EPOLL*), offset into the buffer, length (of a
 // datagram that did not fit: -1; of an error: errno). Datagram i is from address i. The buffer is cut into as many
-// slots as there is room for records.
+// slots as there is room for records. Where everything that came was answered here, it waits on.
 static napi_value PollerWait(napi_env env, napi_callback_info info) {
   ARGUMENTS(5)
   struct poller *poller = poller_argument(env, argument[0]);
   int32_t timeout;
-  uint8_t *buffer, *addresses;
   size_t buffer_length, records_length, addresses_length;
-  int32_t *records;
+  struct round round = {0};
   if (!poller || !int_argument(env, argument[1], &timeout) ||
-      !bytes_argument(env, argument[2], &buffer, &buffer_length) ||
-      !int32s_argument(env, argument[3], &records, &records_length) ||
-      !bytes_argument(env, argument[4], &addresses, &addresses_length))
+      !bytes_argument(env, argument[2], &round.buffer, &buffer_length) ||
+      !int32s_argument(env, argument[3], &round.records, &records_length) ||
+      !bytes_argument(env, argument[4], &round.addresses, &addresses_length))
     return NULL;
-  size_t room = records_length / RECORD_INTS;
-  if (room > addresses_length / ADDRESS_BYTES) room = addresses_length / ADDRESS_BYTES;
-  size_t slot = room ? buffer_length / room : 0;
-  if (room < POLL_MESSAGES || slot == 0) {
+  round.slots = records_length / RECORD_INTS;
+  if (round.slots > addresses_length / ADDRESS_BYTES) round.slots = addresses_length / ADDRESS_BYTES;
+  round.slot = round.slots ? buffer_length / round.slots : 0;
+  if (round.slots < POLL_MESSAGES || round.slot == 0) {
     napi_throw_range_error(env, NULL, "native call: no room for records");
     return NULL;
   }
   struct epoll_event events[POLL_EVENTS];
-  size_t wanted = room / POLL_MESSAGES < POLL_EVENTS ? room / POLL_MESSAGES : POLL_EVENTS;
-  int ready = epoll_wait(poller->fd, events, (int)wanted, timeout);
-  if (ready < 0) return errno == EINTR ? number(env, 0) : fail(env, "epoll_wait", errno);
-  size_t used = 0;
-  for (int i = 0; i < ready; i++) {
-    uint32_t mark = (uint32_t)events[i].data.u64;
-    int32_t fd = (int32_t)(events[i].data.u64 >> 32), tag = (int32_t)(mark >> 1);
-    if (!(mark & 1)) {
-      int32_t *record = records + used++ * RECORD_INTS;
-      record[0] = tag, record[1] = (int32_t)(events[i].events & 0x7fffffff), record[2] = fd, record[3] = 0;
-      continue;
+  size_t wanted = round.slots / POLL_MESSAGES < POLL_EVENTS ? round.slots / POLL_MESSAGES : POLL_EVENTS;
+  int64_t until = timeout > 0 ? monotonic_ns() + timeout * INT64_C(1000000) : 0;
+  for (;;) {
+    int ready = epoll_wait(poller->fd, events, (int)wanted, timeout);
+    if (ready < 0) return errno == EINTR ? number(env, 0) : fail(env, "epoll_wait", errno);
+    int64_t now = monotonic_ns();
+    for (int i = 0; i < ready; i++) {
+      struct watched *watched = events[i].data.ptr;
+      if (watched->is_datagrams) {
+        read_datagrams(poller, watched, &round, now);
+        continue;
+      }
+      int32_t *record = next_record(&round);
+      // Offsets of datagrams and numbers of records both stay below `slots`.
+      round.next_slot++;
+      record[0] = watched->tag, record[1] = (int32_t)(events[i].events & 0x7fffffff), record[2] = watched->fd, record[3] = 0;
     }
-    struct mmsghdr messages[POLL_MESSAGES];
-    struct iovec vectors[POLL_MESSAGES];
-    struct sockaddr_storage from[POLL_MESSAGES];
-    memset(messages, 0, sizeof messages);
-    for (size_t j = 0; j < POLL_MESSAGES; j++) {
-      vectors[j] = (struct iovec){buffer + (used + j) * slot, slot};
-      messages[j].msg_hdr = (struct msghdr){
-          .msg_name = &from[j], .msg_namelen = sizeof from[j], .msg_iov = &vectors[j], .msg_iovlen = 1};
-    }
-    int got = recvmmsg(fd, messages, POLL_MESSAGES, MSG_DONTWAIT, NULL);
-    if (got < 0) {
-      if (errno == EAGAIN || errno == EINTR) continue;
-      int32_t *record = records + used++ * RECORD_INTS;
-      record[0] = tag, record[1] = RECORD_ERROR, record[2] = fd, record[3] = errno;
-      continue;
-    }
-    for (int j = 0; j < got; j++) {
-      int32_t *record = records + used * RECORD_INTS;
-      record[0] = tag, record[1] = RECORD_DATAGRAM, record[2] = (int32_t)(used * slot);
-      record[3] = messages[j].msg_hdr.msg_flags & MSG_TRUNC ? -1 : (int32_t)messages[j].msg_len;
-      write_address(addresses + used * ADDRESS_BYTES, &from[j]);
-      used++;
-    }
+    if (round.used > 0 || ready == 0 || timeout == 0) return number(env, (int32_t)round.used);
+    if (timeout < 0) continue;
+    if (now >= until) return number(env, 0);
+    timeout = (int32_t)((until - now + 999999) / 1000000);
   }
-  return number(env, (int32_t)used);
 }
 
 // datagramsSend(buffer, records, count, addresses) -> number of those that the kernel took

@@ -7,7 +7,11 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const source = join(root, "native/addon.c");
-const parts = [source, join(root, "native/poller.inc.c"), fileURLToPath(import.meta.url)];
+const parts = [
+  source,
+  ...["native/poller.inc.c", "native/answers.inc.c"].map((file) => join(root, file)),
+  fileURLToPath(import.meta.url),
+];
 const target = join(root, "dist/lib/native.node");
 const changedMs = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 

@@ -152,7 +152,7 @@ export function answerFrom(response: Response, query: Query, ageSeconds: number)
 }
 
 /** Counts all TTLs down, to 0 at least. */
-export function ageTtls(bytes: Uint8Array, offsets: readonly number[], seconds: number): void {
+function ageTtls(bytes: Uint8Array, offsets: readonly number[], seconds: number): void {
   if (seconds === 0) return;
   for (const at of offsets) {
     const ttl = Math.max(ttlAt(bytes, at) - seconds, 0);
