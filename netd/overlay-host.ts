@@ -45,8 +45,10 @@ export class OverlayHost {
 
   /** To be called every second or so. */
   tick(): void {
-    this.#turn = this.#turn.then(() => this.#compare()).catch((error: unknown) => this.#complain(error));
-    this.#tell();
+    this.#turn = this.#turn
+      .then(() => this.#compare())
+      .catch((error: unknown) => this.#complain(error))
+      .then(() => this.#tell());
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@ import type { Engine, Entry, Step } from "#engine/engine.ts";
 import type { Log } from "#machine/log.ts";
 import { type Cidr, formatCidr } from "#net/cidr.ts";
 import { type IpAddress, ipBits, parseIp } from "#net/ip.ts";
-import { claimBlock, reclaimBlock, releaseBlock } from "./block.ts";
+import { addressesIn, claimBlock, reclaimBlock, releaseBlock } from "./block.ts";
 import type { Keys } from "./keys.ts";
 import type { LocalNetworks } from "./local-network.ts";
 import type { NetworkRecord } from "./record.ts";
@@ -157,10 +157,8 @@ function freeIn(own: readonly Counted[], subnet: Subnet): number {
   return own.reduce((sum, { used }) => sum + sizeOf(subnet) - used, 0);
 }
 
-/** Addresses that one block has for containers: not the tunnel's, the gateway's and, in IPv4, the broadcast. */
 function sizeOf({ cidr, blockLength }: Subnet): number {
-  const total = 2 ** Math.min(ipBits(cidr.address.family) - blockLength, 40);
-  return Math.max(total - (cidr.address.family === 4 ? 3 : 2), 0);
+  return addressesIn({ ...cidr, prefixLength: blockLength });
 }
 
 function blockAround(ip: IpAddress, prefixLength: number): Cidr {

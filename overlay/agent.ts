@@ -1,7 +1,7 @@
 import { watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Change, Changes, Engine } from "#engine/engine.ts";
-import { CompactedError, RewoundError } from "#engine/error.ts";
+import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
 import type { Nftables } from "#nftables/nftables.ts";
@@ -129,7 +129,11 @@ export class OverlayAgent {
         this.#problems.delete("registration");
         this.#changed();
       },
-      failed: (error) => this.#note("registration", error),
+      answered: () => this.#regain(),
+      failed: (error) => {
+        this.#note("registration", error);
+        if (error instanceof EngineError && error.fault === "unavailable") this.#lose(error);
+      },
     });
     this.#names = new NameKeeper({
       engine: options.engine,
@@ -286,6 +290,15 @@ export class OverlayAgent {
       });
     }
     this.#connected = false;
+  }
+
+  /** The watch goes on by itself; what it has missed it delivers. */
+  #regain(): void {
+    this.#problems.delete("registration");
+    if (this.#connected || !this.#wasHeard || this.#distrust !== undefined) return;
+    this.#connected = true;
+    this.#options.log.info("the engine is back");
+    this.#changed();
   }
 
   #changed(): void {

@@ -96,6 +96,11 @@ export async function releaseBlock(engine: Engine, fence: Step, entry: Entry): P
     .committed;
 }
 
+/** Addresses that one block has for containers: not the tunnel's, the gateway's and, in IPv4, the broadcast. */
+export function addressesIn({ address: { family }, prefixLength }: Cidr): number {
+  return Math.max(2 ** Math.min(ipBits(family) - prefixLength, 40) - (family === 4 ? 3 : 2), 0);
+}
+
 /** All blocks of a subnet, from a place on that `seed` tells, so that hosts who claim at once rarely meet. */
 export function* candidates(subnet: Cidr, blockLength: number, seed: string): Generator<Cidr> {
   const count = 1n << BigInt(blockLength - subnet.prefixLength);

@@ -4,7 +4,7 @@ import type { Log } from "#machine/log.ts";
 import { OverlayError } from "./error.ts";
 import type { Keys } from "./keys.ts";
 import { formatRecord, type HostRecord } from "./record.ts";
-import { Session, sessionSeconds } from "./session.ts";
+import { renewalSeconds, Session } from "./session.ts";
 
 const shortestPauseMs = 200;
 const longestPauseMs = 10_000;
@@ -23,6 +23,8 @@ export interface PresenceOptions {
   readonly log: Log;
   /** Called with each registration. */
   readonly registered: () => void;
+  /** Called whenever the engine has answered. */
+  readonly answered: () => void;
   readonly failed: (error: unknown) => void;
 }
 
@@ -51,9 +53,10 @@ export class Presence {
     const { signal } = this.#options;
     let retryMs = shortestPauseMs;
     while (!signal.aborted) {
-      let pauseMs = (sessionSeconds / 3) * 1000;
+      let pauseMs = renewalSeconds * 1000;
       try {
         if (!(await this.#isPresent())) await this.#register();
+        this.#options.answered();
         retryMs = shortestPauseMs;
       } catch (error) {
         this.#options.failed(error);

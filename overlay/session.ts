@@ -7,6 +7,8 @@ import { formatRecord, type HostRecord, readHost, readLive } from "./record.ts";
 
 /** How long a host counts as there after it was last heard of. Nobody stops forwarding because of it. */
 export const sessionSeconds = 60;
+/** How often it is renewed; tells as well whether the engine is there. */
+export const renewalSeconds = 10;
 
 /**
  * A host's presence in the engine. Each of its writes is fenced by it: once another process, or the same host after a

@@ -26,7 +26,11 @@ export class ClusterLab {
   }
 
   /** etcd runs, every host is a member, and every netd serves. */
-  static async start(service: BuiltService, hosts: number): Promise<ClusterLab> {
+  static async start(
+    service: BuiltService,
+    hosts: number,
+    initFlags: readonly string[] = [],
+  ): Promise<ClusterLab> {
     const lab = new ClusterLab(service, hosts);
     lab.startEtcd();
     await lab.untilEtcdAnswers();
@@ -41,6 +45,7 @@ export class ClusterLab {
         etcdUrl,
         "--host-name",
         `h${host}`,
+        ...(host === 1 ? initFlags : []),
       );
     }
     await lab.until("every host is live", async () => {
@@ -79,6 +84,21 @@ export class ClusterLab {
     const args = [`--net=${this.host(host).path}`, join(this.#service.bin, "netctl"), ...words];
     const { stdout } = await run("nsenter", args, { env: this.environment(host) });
     return stdout;
+  }
+
+  /** One verb of a plugin, as a runtime calls it: its result, or its error. */
+  async plugin(
+    host: number,
+    config: { readonly type: string },
+    call: Readonly<Record<string, string>>,
+  ): Promise<Readonly<Record<string, unknown>> & { readonly code?: number; readonly msg?: string }> {
+    const args = [`--net=${this.host(host).path}`, join(this.#service.bin, config.type)];
+    const environment = { ...this.environment(host), CNI_PATH: this.#service.bin, ...call };
+    const child = spawn("nsenter", args, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
+    child.stdin.end(JSON.stringify(config));
+    let text = "";
+    for await (const piece of child.stdout) text += String(piece);
+    return JSON.parse(text || "{}") as Readonly<Record<string, unknown>>;
   }
 
   /** A sandbox in a network; its first address. */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest, AnyRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
@@ -11,11 +10,13 @@ import { bridge } from "#plugins/bridge/main.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { withCniErrors } from "#plugins/failure.ts";
 import type { SuitePlugin } from "#plugins/upkeep.ts";
+import { hasAllFamilies, untilMoreBlocks } from "./blocks.ts";
 import { bridgeRequest } from "./bridge-request.ts";
+import { checkOverlay } from "./check.ts";
+import { status } from "./status.ts";
 
 /** How long an ADD waits for the agent to claim addresses, where there are none left. */
 const claimTimeoutMs = 10_000;
-const claimPollMs = 50;
 
 /**
  * Connects containers to a network that reaches over several hosts. On its host such an attachment is one of a bridge;
@@ -30,24 +31,15 @@ export const overlayVxlan: SuitePlugin = {
   async del(request, host) {
     await bridge.del(locally(request, host), host);
   },
-  async check(request, host) {
-    await bridge.check(locally(request, host), host);
-  },
+  check: (request, host) =>
+    withCniErrors(async () => {
+      await bridge.check(locally(request, host), host);
+      checkOverlay(request, openNetworks(host).read(request.config.name), host);
+    }),
   async gc(request, host) {
     await bridge.gc(locally(request, host), host);
   },
-  status: (request, host) =>
-    withCniErrors(async () => {
-      const networks = openNetworks(host);
-      const network = requireNetwork(networks.read(request.config.name), request.config.name, host);
-      if (!hasAllFamilies(network) && !hasAgentsAttention(host)) {
-        throw new CniError(
-          ErrorCode.PluginNotAvailable,
-          `Cannot serve network ${JSON.stringify(network.name)}: this host has no addresses in it yet`,
-        );
-      }
-      await bridge.status(bridgeRequest(request, network, networks.leaseDirectory), host);
-    }),
+  status: (request, host) => withCniErrors(() => status(request, host)),
   ...(bridge.upkeep && { upkeep: bridge.upkeep }),
 };
 
@@ -79,21 +71,7 @@ async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
         },
       );
     }
-    networks.want(name);
-    await untilMore(networks, network, deadlineMs, request.signal);
-  }
-}
-
-async function untilMore(
-  networks: LocalNetworks,
-  before: LocalNetwork,
-  deadlineMs: number,
-  signal: AbortSignal,
-): Promise<void> {
-  while (performance.now() < deadlineMs) {
-    await sleep(claimPollMs, undefined, { signal });
-    const now = networks.read(before.name);
-    if (now && now.blocks.length > before.blocks.length) return;
+    await untilMoreBlocks(networks, network, { deadlineMs, signal: request.signal });
   }
 }
 
@@ -125,18 +103,6 @@ function requireNetwork(network: LocalNetwork | undefined, name: string, host: P
         ErrorCode.InvalidNetworkConfig,
         `Cannot use network ${JSON.stringify(name)}: this host is in no cluster; "netctl cluster join" makes it a member`,
       );
-}
-
-/** Each subnet's family has a block on this host. */
-function hasAllFamilies({ subnets, blocks }: LocalNetwork): boolean {
-  const families = (texts: readonly string[]) => new Set(texts.map((text) => parseCidr(text).address.family));
-  const present = families(blocks);
-  return [...families(subnets)].every((family) => present.has(family));
-}
-
-/** The agent claims at the first ADD; nothing is wrong before. */
-function hasAgentsAttention(host: PluginHost): boolean {
-  return readHostSettings(overlayDirectory(host.directories.state)) !== undefined;
 }
 
 function sameSubnet(cidr: Cidr): Operation {
