@@ -27,6 +27,7 @@ import { registerNetworkInspect } from "./network-inspect.ts";
 import { registerNetworkLs } from "./network-ls.ts";
 import { registerNetworkPrune } from "./network-prune.ts";
 import { registerNetworkRm } from "./network-rm.ts";
+import { registerPlan } from "./plan.ts";
 import { registerPort } from "./port.ts";
 import { registerRepair } from "./repair.ts";
 import { registerSandboxCreate } from "./sandbox-create.ts";
@@ -83,6 +84,7 @@ const single: readonly Register[] = [
   registerRepair,
   registerTrace,
   registerLint,
+  registerPlan,
 ];
 
 const directoryFlags = [

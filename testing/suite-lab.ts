@@ -18,6 +18,8 @@ const root = join(import.meta.dirname, "..");
 const pluginNames = [
   "bridge",
   "macvlan",
+  "ptp",
+  "tuning",
   "host",
   "none",
   "loopback",
