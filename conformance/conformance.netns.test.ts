@@ -182,7 +182,7 @@ describe("conformance", () => {
       onStart: (processId) => setTimeout(() => process.kill(processId, "SIGKILL"), 1500),
     });
     expect((await running).signal).toBe("SIGKILL");
-    for (let waited = 0; waited < 50 && (await machine()) !== before; waited += 1)
+    for (let waited = 0; waited < 200 && (await machine()) !== before; waited += 1)
       await new Promise((resolve) => setTimeout(resolve, 100));
     expect(await machine()).toBe(before);
   });

@@ -113,9 +113,9 @@ test("socketIn() gives a socket with which Node sends in that namespace", async 
   const listening = once(socket, "listening");
   socket.bind({ fd: native().socketIn(namespaceFd, inet, datagram, 0) });
   await listening;
+  const heard = once(listener.stdout, "data") as Promise<[Buffer]>;
   socket.send("from outside", 5353, "127.0.0.1");
-  const [heard] = (await once(listener.stdout, "data")) as [Buffer];
-  expect(heard.toString()).toBe("from outside\n");
+  expect(String((await heard)[0])).toBe("from outside\n");
   socket.close();
 });
 

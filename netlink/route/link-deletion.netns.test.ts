@@ -98,8 +98,8 @@ describe("deleteLinkSoon()", () => {
     await deleteLinkSoon({ namespaceFd: route.namespaceFd, target: warm });
     const before = { files: openFiles(), threads: threads() };
     await Promise.all(rest.map((target) => deleteLinkSoon({ namespaceFd: route.namespaceFd, target })));
-    await expect.poll(openFiles, { timeout: 5000 * patience }).toBeLessThanOrEqual(before.files);
-    await expect.poll(threads, { timeout: 5000 * patience }).toBeLessThanOrEqual(before.threads + 4);
+    await expect.poll(openFiles, { timeout: 20_000 * patience }).toBeLessThanOrEqual(before.files);
+    await expect.poll(threads, { timeout: 20_000 * patience }).toBeLessThanOrEqual(before.threads + 4);
     expect(names(route)).toEqual(["lo"]);
   });
 });
