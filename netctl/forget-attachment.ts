@@ -25,7 +25,8 @@ export async function forgetAttachment(
   await delNetworkList(listAtAdd(cached) ?? network.configured.list, target, world.chain);
 }
 
-function listAtAdd(cached: CachedAttachment | undefined) {
+/** The network as it was at the ADD; undefined where that was not kept, or is damaged. */
+export function listAtAdd(cached: CachedAttachment | undefined) {
   try {
     return cached === undefined ? undefined : parseConfList(cached.config);
   } catch {

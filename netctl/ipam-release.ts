@@ -8,6 +8,7 @@ import type { World } from "./world.ts";
 
 export interface IpamReleaseFlags {
   readonly force?: boolean;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
@@ -21,6 +22,7 @@ export const registerIpamRelease: Register = (parent, invoke) => {
     .argument("<network>", "name or id of the network")
     .argument("<address...>", "addresses to take back")
     .option("-f, --force", "also from a container that is there")
+    .option("-n, --dry-run", "only say which ones, and refuse what would be refused")
     .option("--json", "print the addresses that were taken back as JSON")
     .addHelpText("after", "\nExample:\n  netctl ipam release web 10.77.0.9")
     .action((network: string, addresses: readonly string[], flags: IpamReleaseFlags, command) =>
@@ -58,6 +60,10 @@ export async function ipamRelease(
     if (lease === undefined || problem !== undefined) {
       world.io.stderr(`netctl: Cannot release ${text} of network ${network.name}: ${problem}\n`);
       exitCode = ExitCode.Failure;
+      continue;
+    }
+    if (flags.dryRun === true) {
+      released.push(text);
       continue;
     }
     if (lease.owner === undefined) await use.store.sweep();

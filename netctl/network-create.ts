@@ -33,6 +33,7 @@ export interface NetworkCreateFlags {
   readonly disableDns?: boolean;
   readonly scope?: string;
   readonly ipamDriver?: string;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
@@ -58,6 +59,7 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
     .option("--attachable", "taken for Docker's sake: every network is")
     .option("--scope <scope>", "taken for Docker's sake: local")
     .option("--ipam-driver <driver>", "default; of macvlan and ipvlan also dhcp and none")
+    .option("-n, --dry-run", "only print the configuration that would be written")
     .option("--json", "print the configuration that was written")
     .addHelpText(
       "after",
@@ -85,6 +87,10 @@ export async function networkCreate(
   if (predefinedNames.includes(name))
     throw new Failure(`operation is not permitted on predefined ${name} network`);
   if (flags.driver === "overlay-vxlan") {
+    if (flags.dryRun === true)
+      throw new UsageFailure(
+        "Cannot use --dry-run with driver overlay-vxlan: the cluster chooses the subnet",
+      );
     const record = await createOverlayNetwork(name, flags, world);
     if (flags.json === true) writeJson(world.io, JSON.parse(formatRecord(record)));
     else world.io.stdout(`${name}\n`);
@@ -108,8 +114,9 @@ export async function networkCreate(
     ...(flags.disableDns === true ? { disableDns: true } : {}),
     ...(flags.ipamDriver === undefined ? {} : { ipamDriver: flags.ipamDriver }),
   });
-  const conflist = await createNetwork(definition, world);
-  if (flags.json === true) writeJson(world.io, conflist);
+  const { dryRun = false } = flags;
+  const conflist = await createNetwork(definition, world, { dryRun });
+  if (flags.json === true || dryRun) writeJson(world.io, conflist);
   else world.io.stdout(`${name}\n`);
   return ExitCode.Ok;
 }
@@ -125,10 +132,16 @@ function refuseForeign({ driver, scope = "local", ipamDriver = "default" }: Netw
 
 /**
  * Writes a network, with subnets that are free now.
+ * @param options.dryRun looks, and writes nothing
  * @returns the conflist
  * @throws {Failure}
  */
-export async function createNetwork(definition: NetworkDefinition, world: World) {
+export async function createNetwork(
+  definition: NetworkDefinition,
+  world: World,
+  options: { readonly dryRun?: boolean } = {},
+) {
+  if (options.dryRun === true) return await renderNetwork(definition, world);
   // Two at once must not pick the same subnet.
   const lock = join(world.directories.run, "locks", "networks");
   return await withFileLock(lock, () => writeNetwork(definition, world), { timeoutMs: 30_000 });
@@ -137,7 +150,7 @@ export async function createNetwork(definition: NetworkDefinition, world: World)
 /** What every host-local uses that is told nothing. */
 const hostLocalDefault = "/var/lib/cni/networks";
 
-async function writeNetwork(definition: NetworkDefinition, world: World) {
+async function renderNetwork(definition: NetworkDefinition, world: World) {
   const { name } = definition;
   const others = await listNetworks(world);
   if (others.some((other) => other.name === name))
@@ -147,11 +160,16 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
   if (wire !== undefined) requireParent(wire, world);
   const hasSubnets = isBridge || wire?.ipam === "host-local";
   const subnets = hasSubnets ? await chooseSubnets(definition, others, world) : [];
-  const conflist = renderConflist(definition, subnets, {
+  return renderConflist(definition, subnets, {
     createdAt: new Date().toISOString(),
     ownsBridge: isBridge && checkBridge(definition, others, world),
     ...(world.directories.leases === hostLocalDefault ? {} : { leases: world.directories.leases }),
   });
+}
+
+async function writeNetwork(definition: NetworkDefinition, world: World) {
+  const { name } = definition;
+  const conflist = await renderNetwork(definition, world);
   try {
     await world.networks.create(name, conflist);
   } catch (error) {

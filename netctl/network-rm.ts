@@ -12,6 +12,7 @@ import type { World } from "./world.ts";
 
 export interface NetworkRmFlags {
   readonly force?: boolean;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
@@ -25,6 +26,7 @@ export const registerNetworkRm: Register = (parent, invoke) => {
     )
     .argument("<name...>", "names or ids of networks")
     .option("-f, --force", "do not complain of a network that does not exist")
+    .option("-n, --dry-run", "only say which ones, and refuse what would be refused")
     .option("--json", "print the names that were removed as JSON")
     .action((names: readonly string[], flags: NetworkRmFlags, command) =>
       invoke(command, (world) => networkRm(names, flags, world)),
@@ -41,7 +43,7 @@ export async function networkRm(
   let exitCode: ExitCode = ExitCode.Ok;
   for (const name of names) {
     try {
-      removed.push(await removeNetwork(name, world));
+      removed.push(await removeNetwork(name, world, { dryRun: flags.dryRun === true }));
     } catch (error) {
       if (flags.force === true && error instanceof UnknownNetwork && error.problems.length === 0) continue;
       world.io.stderr(`netctl: ${describeError(error)}\n`);
@@ -55,15 +57,21 @@ export async function networkRm(
 
 /**
  * Removes a network to which nothing is attached, and what attachments that have gone left of it.
+ * @param options.dryRun looks whether it could be removed
  * @returns its name
  * @throws {Failure} naming who uses it
  */
-export async function removeNetwork(nameOrId: string, world: World): Promise<string> {
+export async function removeNetwork(
+  nameOrId: string,
+  world: World,
+  options: { readonly dryRun?: boolean } = {},
+): Promise<string> {
   if (predefinedNames.includes(nameOrId))
     throw new Failure(`${nameOrId} is a pre-defined network and cannot be removed`);
   const network = await findNetwork(world, nameOrId);
   const { name, configured, notes, bridges } = network;
   const isRecorded = await refuseIfUsed(name, world);
+  if (options.dryRun === true) return name;
   try {
     // What is left of attachments whose containers have gone.
     await gcNetworkList({ ...configured.list, disableGc: false }, [], world.chain);

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
+import { registerCheck } from "./check.ts";
 import {
   registerClusterHosts,
   registerClusterInit,
@@ -13,6 +14,7 @@ import { registerDnsLs } from "./dns-ls.ts";
 import { registerDnsQuery } from "./dns-query.ts";
 import { registerDoctor } from "./doctor.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
+import { registerGc } from "./gc.ts";
 import { registerInspect } from "./inspect.ts";
 import type { Io } from "./io.ts";
 import { registerIpamGc } from "./ipam-gc.ts";
@@ -85,6 +87,8 @@ const single: readonly Register[] = [
   registerTrace,
   registerLint,
   registerPlan,
+  registerCheck,
+  registerGc,
 ];
 
 const directoryFlags = [

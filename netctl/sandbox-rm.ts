@@ -5,6 +5,7 @@ import type { World } from "./world.ts";
 
 export interface SandboxRmFlags {
   readonly force?: boolean;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
@@ -18,6 +19,7 @@ export const registerSandboxRm: Register = (parent, invoke) => {
     )
     .argument("<name...>", "names of sandboxes")
     .option("-f, --force", "kill the processes that run in them")
+    .option("-n, --dry-run", "only say which ones, and refuse what would be refused")
     .option("--json", "print the names that were removed as JSON")
     .action((names: readonly string[], flags: SandboxRmFlags, command) =>
       invoke(command, (world) => sandboxRm(names, flags, world)),
@@ -34,7 +36,8 @@ export async function sandboxRm(
   let exitCode: ExitCode = ExitCode.Ok;
   for (const name of names) {
     try {
-      await world.sandboxes.remove(name, { kill: flags.force === true });
+      if (flags.dryRun === true) await world.sandboxes.requireRemovable(name, { kill: flags.force === true });
+      else await world.sandboxes.remove(name, { kill: flags.force === true });
       removed.push(name);
     } catch (error) {
       world.io.stderr(`netctl: ${describeError(error)}\n`);

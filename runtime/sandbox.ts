@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { NamespaceIdentity } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import type { Directories } from "#machine/directories.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
@@ -183,17 +184,26 @@ export class Sandboxes {
       const { record, isDamaged } = await this.#readForRemoval(name);
       const isOnHost = record.netns === hostNetns;
       const namespace = isOnHost ? "missing" : identifyNamespace(record.netns);
-      if (typeof namespace === "object" && isOwnNamespace(namespace)) {
-        throw new SandboxFailure(
-          `Cannot remove sandbox ${name}: the host's own network is mounted on ${record.netns}; "umount ${record.netns}" first`,
-        );
-      }
+      if (typeof namespace === "object") refuseOwnNamespace(name, record.netns, namespace);
       if (typeof namespace === "object") await emptyOfProcesses(name, namespace, options.kill === true);
       if (!isDamaged) await this.#parts.records.update({ ...record, phase: "removing" });
       const made = isOnHost ? record.attachments : [loopbackAttachment, ...record.attachments];
       const left = await this.#takeBack(record, made, false);
       if (left.length > 0) throw new ChainFailure(`Cannot remove sandbox "${name}" wholly`, left);
     });
+  }
+
+  /**
+   * Looks whether `remove` would refuse, and changes nothing.
+   * @throws {SandboxFailure} there is no such sandbox, or processes run in it
+   */
+  async requireRemovable(name: string, options: { readonly kill?: boolean } = {}): Promise<void> {
+    requireName(name);
+    const { record } = await this.#readForRemoval(name);
+    const namespace = record.netns === hostNetns ? "missing" : identifyNamespace(record.netns);
+    if (typeof namespace !== "object") return;
+    refuseOwnNamespace(name, record.netns, namespace);
+    if (options.kill !== true) await emptyOfProcesses(name, namespace, false);
   }
 
   /** @throws {SandboxFailure} there is none of that name */
@@ -313,6 +323,13 @@ export class Sandboxes {
     if (errors.length === 0 && !isRecordKept) await attempt(() => this.#parts.records.remove(record.name));
     return errors;
   }
+}
+
+function refuseOwnNamespace(name: string, netns: string, namespace: NamespaceIdentity): void {
+  if (!isOwnNamespace(namespace)) return;
+  throw new SandboxFailure(
+    `Cannot remove sandbox ${name}: the host's own network is mounted on ${netns}; "umount ${netns}" first`,
+  );
 }
 
 function requireName(name: string): void {
