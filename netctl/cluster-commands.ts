@@ -2,6 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
+import { adopt } from "#overlay/adopt.ts";
+import { overlayDirectory } from "#overlay/host-settings.ts";
+import { KnownFile } from "#overlay/known-file.ts";
 import { readBlock, readHost } from "#overlay/record.ts";
 import { readOverlayStatus } from "#overlay/status-file.ts";
 import {
@@ -56,6 +59,7 @@ export const registerClusterInit: Register = (parent, invoke) => {
       "after",
       `
 Examples:
+  netctl cluster init                                  # one host, without etcd
   netctl cluster init --etcd http://10.0.0.1:2379
   netctl cluster init prod --etcd https://a:2379 --etcd https://b:2379 --ca /etc/etcd/ca.pem --pool 10.32.0.0/12,16,26`,
     )
@@ -142,6 +146,33 @@ async function leaveCluster(world: World, hostId: string): Promise<void> {
     );
   }
 }
+
+export const registerClusterAdopt: Register = (parent, invoke) => {
+  parent
+    .command("adopt")
+    .summary("Write the cluster back into an engine that has lost it")
+    .description(
+      "Write the cluster back into an engine that was emptied or restored from an old copy, as this host knew it last. From then on all hosts believe the engine again; nothing is taken down meanwhile. Refused where the engine is believed, or has another cluster.",
+    )
+    .option("--json", "print JSON")
+    .action((flags: { readonly json?: boolean }, command) =>
+      invoke(command, async (world) => {
+        const directory = overlayDirectory(world.directories.state);
+        const known = new KnownFile(directory, "known.json").load();
+        const adopted = await withCluster(
+          world,
+          async ({ keys }, engine, { uuid }) =>
+            await adopt(engine, keys, uuid, known ?? { revision: 0, entries: [] }),
+        );
+        if (flags.json === true) writeJson(world.io, adopted);
+        else
+          world.io.stdout(
+            `wrote ${adopted.created} entries, put ${adopted.replaced} right and removed ${adopted.removed}\n`,
+          );
+        return ExitCode.Ok;
+      }),
+    );
+};
 
 export const registerClusterStatus: Register = (parent, invoke) => {
   parent

@@ -20,6 +20,7 @@ import {
 import { openEngine } from "#overlay/open-engine.ts";
 import type { Pool } from "#overlay/record.ts";
 import { Failure, UsageFailure } from "./failure.ts";
+import { NetdEngine } from "./netd-engine.ts";
 import type { World } from "./world.ts";
 
 /** Networks of a cluster come from these where `cluster init` is told no others. */
@@ -45,10 +46,11 @@ export interface MemberFlags extends EngineFlags {
 /** What this host is told of the engine, on the command line of `cluster init` and `cluster join`. */
 export function engineSettings(flags: EngineFlags): HostSettings["engine"] {
   const { etcd, ca, cert, key, user, passwordFile } = flags;
-  if (etcd.length === 0)
-    throw new UsageFailure(
-      "Cannot reach a cluster without its engine: give --etcd http://HOST:PORT for each member",
-    );
+  if (etcd.length === 0) {
+    if ([ca, cert, key, user, passwordFile].some((flag) => flag !== undefined))
+      throw new UsageFailure("--ca, --cert, --key and --user say how to reach etcd: give --etcd as well");
+    return { kind: "local" };
+  }
   if ((user === undefined) !== (passwordFile === undefined))
     throw new UsageFailure("--user and --password-file go together");
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
@@ -115,8 +117,12 @@ export async function becomeMember(
       `This host is a member of cluster ${present.cluster} already; "netctl cluster leave" ends that`,
     );
   const engine = engineSettings(flags);
+  if (engine.kind === "local" && !founding)
+    throw new UsageFailure(
+      "Cannot join a cluster without its engine: give --etcd http://HOST:PORT for each member",
+    );
   const underlay = chooseUnderlay(world, flags.underlay);
-  const record = await withEngine(engine, directory, async (opened) => {
+  const record = await withEngine(world, engine, async (opened) => {
     const cluster = new Cluster(opened, name);
     if (!founding && !(await opened.read(cluster.keys.cluster)))
       throw new Failure(
@@ -168,20 +174,19 @@ export async function withCluster<T>(
   action: (cluster: Cluster, engine: Engine, settings: HostSettings) => Promise<T>,
 ): Promise<T> {
   const settings = requireMembership(world);
-  const directory = overlayDirectory(world.directories.state);
   return await withEngine(
+    world,
     settings.engine,
-    directory,
     async (engine) => await action(new Cluster(engine, settings.cluster), engine, settings),
   );
 }
 
 async function withEngine<T>(
+  world: World,
   settings: HostSettings["engine"],
-  directory: string,
   action: (engine: Engine) => Promise<T>,
 ): Promise<T> {
-  const engine = await openEngine(settings, directory);
+  const engine = settings.kind === "local" ? new NetdEngine(world) : openEngine(settings);
   try {
     return await action(engine);
   } catch (error) {

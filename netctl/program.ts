@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
 import { registerCheck } from "./check.ts";
 import {
+  registerClusterAdopt,
   registerClusterHosts,
   registerClusterInit,
   registerClusterJoin,
@@ -65,6 +66,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
       registerClusterLeave,
       registerClusterStatus,
       registerClusterHosts,
+      registerClusterAdopt,
     ],
   ],
   [

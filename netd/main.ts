@@ -55,11 +55,12 @@ async function cleanUp(host: SuiteHost, environment: NodeJS.ProcessEnv, log: Log
 async function openServer(
   host: SuiteHost,
   resolver: ResolverService,
+  overlay: OverlayHost,
   uid: number,
   log: Log,
 ): Promise<RequestServer> {
   const locality = ownLocality();
-  const service = new Service(host, await loadPlugins(), resolver);
+  const service = new Service(host, await loadPlugins(), resolver, () => overlay.engine());
   const directories = JSON.stringify(host.directories);
   return new RequestServer({
     accepts: (request) =>
@@ -92,11 +93,12 @@ async function serve({ environment, options, log, network, uid }: Start) {
   await resolver.start();
   const host = openHost(environment, log, resolveDirectories(environment), { names: resolver });
   await cleanUp(host, environment, log);
-  const requests = await openServer(host, resolver, uid, log);
+  const overlay = new OverlayHost(host, resolver, log);
+  const requests = await openServer(host, resolver, overlay, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });
   await file?.place((path) => requests.listen({ path }));
-  return { host, resolver, requests, file };
+  return { host, resolver, overlay, requests, file };
 }
 
 /**
@@ -150,12 +152,16 @@ async function main(): Promise<void> {
     return;
   }
 
-  const { host, resolver, requests, file } = await serve({ environment, options, log, network, uid }).catch(
-    (error: unknown) => {
-      lock.markFailed(messageOf(error));
-      throw error;
-    },
-  );
+  const { host, resolver, overlay, requests, file } = await serve({
+    environment,
+    options,
+    log,
+    network,
+    uid,
+  }).catch((error: unknown) => {
+    lock.markFailed(messageOf(error));
+    throw error;
+  });
   server = requests;
   lock.markReady(pid);
   log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
@@ -164,7 +170,6 @@ async function main(): Promise<void> {
   keeper.start();
   const leases = openLeaseKeeper(host, log);
   leases.tick();
-  const overlay = new OverlayHost(host, resolver, log);
   overlay.tick();
 
   let stopping = false;

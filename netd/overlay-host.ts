@@ -1,8 +1,10 @@
 import { utimesSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { isThere } from "#dns-resolver/namespace.ts";
 import type { NameKey } from "#dns-resolver/registry.ts";
 import type { ResolverService } from "#dns-resolver/service.ts";
+import type { Engine } from "#engine/engine.ts";
+import { LocalEngine } from "#engine/local.ts";
 import type { Directories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
@@ -24,6 +26,7 @@ export class OverlayHost {
   /** What the agent was started with. */
   #settings: string | undefined;
   #turn: Promise<void> = Promise.resolve();
+  #local: LocalEngine | undefined;
   #told = "";
   #problem: string | undefined;
 
@@ -55,6 +58,17 @@ export class OverlayHost {
     await this.#turn;
     await this.#agent?.stop();
     this.#agent = undefined;
+    await this.#local?.close();
+  }
+
+  /** The embedded engine, opened with the first call. @throws {IoError} */
+  async engine(): Promise<Engine> {
+    const turn = this.#turn.then(() => this.#openLocal());
+    this.#turn = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    return await turn;
   }
 
   /** Starts, stops or restarts the agent as the settings on disk want it. */
@@ -71,8 +85,16 @@ export class OverlayHost {
     this.#problem = undefined;
   }
 
+  /** One for the agent and for netctl, as its file has one writer. */
+  async #openLocal(): Promise<Engine> {
+    return (this.#local ??= await LocalEngine.open(
+      join(overlayDirectory(this.#directories.state), "engine"),
+    ));
+  }
+
   async #start(settings: HostSettings, directory: string): Promise<OverlayAgent> {
-    const engine = await openEngine(settings.engine, directory);
+    const engine =
+      settings.engine.kind === "local" ? borrowed(await this.#openLocal()) : openEngine(settings.engine);
     const agent = new OverlayAgent({
       settings,
       engine,
@@ -113,6 +135,22 @@ export class OverlayHost {
       this.#complain(error);
     }
   }
+}
+
+/** The same, but that its borrower does not close it. */
+function borrowed(engine: Engine): Engine {
+  return {
+    commit: (steps) => engine.commit(steps),
+    read: (key) => engine.read(key),
+    list: (prefix) => engine.list(prefix),
+    watch: (prefix, from, signal) => engine.watch(prefix, from, signal),
+    grantLease: (ttlSeconds) => engine.grantLease(ttlSeconds),
+    keepAlive: (lease) => engine.keepAlive(lease),
+    revokeLease: (lease) => engine.revokeLease(lease),
+    reconnect: () => engine.reconnect(),
+    status: () => engine.status(),
+    close: () => Promise.resolve(),
+  };
 }
 
 /** The resolver, as the agent sees it. */

@@ -11,10 +11,6 @@ beforeAll(async () => {
   service = await buildService();
 });
 afterAll(() => service.remove());
-beforeEach(async () => {
-  // Five addresses for containers in each network.
-  lab = await ClusterLab.start(service, 1, ["--pool", "10.32.0.0/12,29,29"]);
-});
 afterEach(async () => await lab.remove());
 
 const config = (name: string) => ({ cniVersion: "1.1.0", name, type: "overlay-vxlan" });
@@ -24,6 +20,11 @@ const create = async (name: string) => {
 };
 
 describe("STATUS and CHECK of an overlay network", () => {
+  beforeEach(async () => {
+    // Five addresses for containers in each network.
+    lab = await ClusterLab.start(service, 1, ["--pool", "10.32.0.0/12,29,29"]);
+  });
+
   testWith(["vxlan"], "say what an ADD would meet, and what a container has", async () => {
     await lab.until("the agent says how it is", async () =>
       /no such network/.test((await status("nowhere")).msg ?? ""),
@@ -77,5 +78,33 @@ describe("STATUS and CHECK of an overlay network", () => {
     } finally {
       container.remove();
     }
+  });
+});
+
+describe("a cluster of one host, without etcd", () => {
+  beforeEach(async () => {
+    lab = await ClusterLab.startAlone(service);
+  });
+
+  testWith(["vxlan"], "has networks, which outlive netd and go when they are removed", async () => {
+    const name = "web";
+    await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", name);
+    const first = await lab.sandbox(1, "s1", name);
+    await lab.sandbox(1, "s2", name);
+    expect(await lab.pings(1, "s2", first)).toBe(true);
+    await lab.killNetd(1);
+    await expect(lab.netctl(1, "cluster", "host", "ls")).rejects.toThrow(
+      /engine, which is netd's.*start netd/,
+    );
+    lab.startNetd(1);
+    await lab.until("netd has its engine again", async () =>
+      /^web /m.test(await lab.netctl(1, "cluster", "status").catch(() => "")),
+    );
+    await expect(lab.netctl(1, "network", "create", "-d", "overlay-vxlan", name)).rejects.toThrow("exists");
+    await lab.sandbox(1, "s3", name);
+    await lab.netctl(1, "sandbox", "rm", "s1", "s2", "s3");
+    await lab.netctl(1, "network", "rm", name);
+    await lab.netctl(1, "cluster", "leave");
+    await lab.until("nothing is left", () => !lab.host(1).run("ip -o link").includes("nv"));
   });
 });

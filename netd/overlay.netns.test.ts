@@ -265,6 +265,17 @@ describe("whatever fails", () => {
       return status.includes("Nothing of the engine is believed");
     });
     await lab.untilPings(1, "s1", there);
+
+    // One of the hosts writes back what it knows, and all go on.
+    expect(await lab.netctl(2, "cluster", "adopt")).toMatch(/^wrote \d+ entries/);
+    for (const host of [1, 2, 3])
+      await lab.until(`host ${host} believes it`, async () => {
+        const status = await lab.netctl(host, "cluster", "status").catch(() => "");
+        return status.includes("connected");
+      });
+    await expect(lab.netctl(1, "cluster", "adopt")).rejects.toThrow("there is nothing to adopt");
+    await lab.untilPings(1, "s1", there);
+    await lab.untilPings(1, "s1", await lab.sandbox(3, "s3", "web"));
   });
 
   testWith(["vxlan"], "another address of a host is known to the others", async () => {

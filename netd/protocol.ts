@@ -27,6 +27,8 @@ export const maxReplyBytes = 4 * 1024 * 1024;
 
 /** Requests of this name are no plugin's, but for the resolver: from netctl and from plugins that run outside netd. */
 export const namesRequestName = "netctl-names";
+/** Requests for the embedded engine, from netctl: netd/overlay-request.ts. */
+export const engineRequestName = "netctl-engine";
 /** Stands where a plugin's name would: one verb of a whole chain (runtime/chain-service.ts). */
 export const chainRequestName = "netctl-chain";
 

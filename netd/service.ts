@@ -2,13 +2,15 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { Call, Outcome, Plugin } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import type { ResolverService } from "#dns-resolver/service.ts";
+import type { Engine } from "#engine/engine.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
 import { serveChain } from "./chain.ts";
 import { serveNamesRequest } from "./names-request.ts";
-import { chainRequestName, namesRequestName, type Request } from "./protocol.ts";
+import { serveEngineCall } from "./overlay-request.ts";
+import { chainRequestName, engineRequestName, namesRequestName, type Request } from "./protocol.ts";
 import type { Caller } from "./server.ts";
 import { type TurnRequest, Turns } from "./turns.ts";
 
@@ -17,14 +19,24 @@ export class Service {
   readonly #host: PluginHost;
   readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
   readonly #resolver: ResolverService;
+  readonly #engine: () => Promise<Engine>;
   readonly #turns = new Turns();
   readonly #chains = new Turns();
 
-  /** @param plugins all that there are, loaded: requests take turns in the order in which they come */
-  constructor(host: PluginHost, plugins: ReadonlyMap<string, Plugin<PluginHost>>, resolver: ResolverService) {
+  /**
+   * @param plugins all that there are, loaded: requests take turns in the order in which they come
+   * @param engine opens the embedded one
+   */
+  constructor(
+    host: PluginHost,
+    plugins: ReadonlyMap<string, Plugin<PluginHost>>,
+    resolver: ResolverService,
+    engine: () => Promise<Engine>,
+  ) {
     this.#host = host;
     this.#plugins = plugins;
     this.#resolver = resolver;
+    this.#engine = engine;
   }
 
   /** Never throws: whatever happens becomes a CNI error. */
@@ -39,6 +51,7 @@ export class Service {
 
   async #serve(request: Request, caller: Caller): Promise<Outcome> {
     if (request.name === namesRequestName) return await serveNamesRequest(request.stdin, this.#resolver);
+    if (request.name === engineRequestName) return await serveEngineCall(request.stdin, this.#engine);
     if (request.name === chainRequestName) {
       const runOwn = (type: string, call: Call, by: Caller) => this.#runOwn(type, call, by);
       return await serveChain(request, caller, { turns: this.#chains, runOwn });

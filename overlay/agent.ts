@@ -258,6 +258,8 @@ export class OverlayAgent {
     this.#distrust = undefined;
     this.#view.replace(snapshot);
     this.#wasHeard = true;
+    // After a gap the session may be gone, or be in an engine that has lost it.
+    this.#presence.poke();
     if (!this.#connected) log.info("connected to the engine", { revision: snapshot.revision });
     this.#connected = true;
     this.#changed();

@@ -53,11 +53,19 @@ export class Keys {
   }
 
   vtep(ip: IpAddress): string {
-    return `${this.prefix}vtep/${hex(ip)}`;
+    return `${this.vteps}${hex(ip)}`;
+  }
+
+  get vteps(): string {
+    return `${this.prefix}vtep/`;
   }
 
   live(id: string): string {
-    return `${this.prefix}live/${id}`;
+    return `${this.lives}${id}`;
+  }
+
+  get lives(): string {
+    return `${this.prefix}live/`;
   }
 
   get blocks(): string {

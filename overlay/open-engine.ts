@@ -1,17 +1,13 @@
-import { join } from "node:path";
 import type { Engine } from "#engine/engine.ts";
 import { EtcdEngine } from "#engine/etcd/etcd.ts";
 import type { EtcdSettings } from "#engine/etcd/settings.ts";
-import { LocalEngine } from "#engine/local.ts";
 import type { HostSettings } from "./host-settings.ts";
 
-/**
- * @param directory the overlay's; the embedded engine keeps its file there, and only one process may have it open
- * @throws {EngineError} for settings that can't be right @throws {IoError}
- */
-export async function openEngine(settings: HostSettings["engine"], directory: string): Promise<Engine> {
-  if (settings.kind === "local") return await LocalEngine.open(join(directory, "engine"));
-  const { endpoints, tls, user } = settings;
+/** Settings of an engine that several processes may use: the embedded one is netd's alone. */
+export type RemoteEngine = Exclude<HostSettings["engine"], { kind: "local" }>;
+
+/** @throws {EngineError} for settings that can't be right */
+export function openEngine({ endpoints, tls, user }: RemoteEngine): Engine {
   const etcd: EtcdSettings = {
     endpoints,
     ...(tls && {

@@ -33,6 +33,8 @@ export class Presence {
   readonly #options: PresenceOptions;
   #session: Session | undefined;
   #self: HostRecord | undefined;
+  #wake: () => void = () => undefined;
+  #isPoked = false;
 
   constructor(options: PresenceOptions) {
     this.#options = options;
@@ -65,6 +67,12 @@ export class Presence {
       }
       await this.#pauseUntilChanged(pauseMs);
     }
+  }
+
+  /** Looks at once whether the session still holds: something says that the engine is not what it was. */
+  poke(): void {
+    this.#isPoked = true;
+    this.#wake();
   }
 
   async end(): Promise<void> {
@@ -101,11 +109,14 @@ export class Presence {
   async #pauseUntilChanged(timeMs: number): Promise<void> {
     const { signal } = this.#options;
     const end = performance.now() + timeMs;
-    while (!signal.aborted && performance.now() < end) {
-      await sleep(Math.min(lookIntervalMs, end - performance.now()), undefined, { signal }).catch(
-        () => undefined,
-      );
-      if (this.#hasChanged()) return;
+    while (!signal.aborted && !this.#isPoked && performance.now() < end) {
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      await sleep(Math.min(lookIntervalMs, end - performance.now()), undefined, {
+        signal: AbortSignal.any([signal, woken.signal]),
+      }).catch(() => undefined);
+      if (this.#hasChanged()) break;
     }
+    this.#isPoked = false;
   }
 }

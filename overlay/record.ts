@@ -47,6 +47,8 @@ const clusterSchema = v.looseObject({
   v: version,
   /** Another one: the engine was wiped or restored, or the prefix is somebody else's. */
   uuid: v.string(),
+  /** Grows when the cluster was written back into an engine that had lost it; absent before. */
+  generation: v.optional(count),
   udpPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535)),
   vniMin: count,
   vniMax: count,

@@ -131,6 +131,8 @@ export class ClusterView {
         trusted: false,
         reason: `the engine has cluster ${cluster.uuid}, and this host is of ${uuid}`,
       };
+    // Written back into an engine that had lost it, and meant to be believed.
+    if ((cluster.generation ?? 0) > (this.#cluster?.generation ?? 0)) return { trusted: true };
     if (snapshot.revision < this.#revision)
       return {
         trusted: false,

@@ -25,7 +25,10 @@ export class ClusterLab {
     this.underlay = Underlay.create("cluster", hosts);
   }
 
-  /** etcd runs, every host is a member, and every netd serves. */
+  /**
+   * etcd runs, every host is a member, and every netd serves.
+   * @param initFlags further ones of `netctl cluster init`
+   */
   static async start(
     service: BuiltService,
     hosts: number,
@@ -37,24 +40,31 @@ export class ClusterLab {
     for (let host = 1; host <= hosts; host++) {
       mkdirSync(lab.path(host, "run"), { recursive: true });
       lab.startNetd(host);
-      await lab.netctl(
-        host,
-        "cluster",
-        host === 1 ? "init" : "join",
-        "--etcd",
-        etcdUrl,
-        "--host-name",
-        `h${host}`,
-        ...(host === 1 ? initFlags : []),
-      );
+      const words = ["--etcd", etcdUrl, "--host-name", `h${host}`, ...(host === 1 ? initFlags : [])];
+      await lab.netctl(host, "cluster", host === 1 ? "init" : "join", ...words);
     }
-    await lab.until("every host is live", async () => {
-      const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+    await lab.#untilLive(hosts);
+    return lab;
+  }
+
+  /** One host with the embedded engine; nothing else runs. */
+  static async startAlone(service: BuiltService): Promise<ClusterLab> {
+    const lab = new ClusterLab(service, 1);
+    mkdirSync(lab.path(1, "run"), { recursive: true });
+    lab.startNetd(1);
+    await lab.until("netd serves", async () => (await lab.netctl(1, "dns", "ls").catch(() => "no")) !== "no");
+    await lab.netctl(1, "cluster", "init", "--host-name", "h1");
+    await lab.#untilLive(1);
+    return lab;
+  }
+
+  async #untilLive(hosts: number): Promise<void> {
+    await this.until("every host is live", async () => {
+      const listed = JSON.parse(await this.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
         isLive: boolean;
       }[];
       return listed.length === hosts && listed.every((each) => each.isLive);
     });
-    return lab;
   }
 
   host(host: number): TestNamespace {
