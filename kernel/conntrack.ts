@@ -89,6 +89,38 @@ const untranslated = [
   { protocol: tcp, without: FlowStatus.SourceTranslated | FlowStatus.SeenReply },
 ] as const;
 
+/**
+ * The addresses between which the kernel tracks connections of TCP and UDP, as they began and as answers come back.
+ * Walks its whole table.
+ * @throws {NetlinkError} EOPNOTSUPP or EINVAL where the kernel lacks nf_conntrack_netlink
+ */
+export async function listConnections(namespace: NetworkNamespace): Promise<readonly Connection[]> {
+  const socket = NetlinkSocket.open({ protocol: Protocol.Netfilter, namespaceFd: namespace.fd });
+  try {
+    const connections: Connection[] = [];
+    for (const family of [4, 6] as const)
+      for (const protocol of [tcp, udp]) {
+        const messages = await socket.dumpAsync(getFlows({ family, protocol }));
+        // Kernels before 5.8 don't know the filter.
+        const flows = messages
+          .flatMap((message) => decodeFlow(message) ?? [])
+          .filter(({ original }) => original.protocol === protocol);
+        connections.push(
+          ...flows.map(({ original, reply }) => ({ from: original.source, to: reply.source })),
+        );
+      }
+    return connections;
+  } finally {
+    socket.close();
+  }
+}
+
+/** Who began it, and who answers, whatever was translated between. */
+export interface Connection {
+  readonly from: IpAddress;
+  readonly to: IpAddress;
+}
+
 async function forget(socket: NetlinkSocket, flows: readonly Flow[]): Promise<number> {
   let count = 0;
   for (let at = 0; at < flows.length; at += deletionsPerDatagram) {

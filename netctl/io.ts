@@ -7,6 +7,10 @@ export type Colors = ReturnType<typeof picocolors.createColors>;
 export interface Io {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** For what is no text, such as a captured packet. */
+  stdoutBytes(bytes: Uint8Array): void;
+  /** Shows a text in the place of the one before; below it where stdout is no terminal. */
+  redraw(text: string): void;
   /** Asks on stderr and reads one line of stdin; empty where there is none. */
   ask(question: string): Promise<string>;
   /** Formats for the terminal; leaves text as it is where stdout is none. */

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { createInterface } from "node:readline";
+import logUpdate from "log-update";
 import { messageOf } from "#cni/error-causes.ts";
 import type { Environment } from "#cni/plugin.ts";
 import { Interruption } from "./failure.ts";
@@ -69,6 +70,10 @@ const io: Io = {
   stderr: (text) => {
     process.stderr.write(text);
   },
+  stdoutBytes: (bytes) => {
+    process.stdout.write(bytes);
+  },
+  redraw: process.stdout.isTTY ? (text) => logUpdate(text) : (text) => process.stdout.write(text),
   ask,
   colors: chooseColors(process.env, process.stdout.isTTY),
   workingDirectory: findWorkingDirectory(),

@@ -24,6 +24,8 @@ async function netctl(...words: readonly string[]) {
   const exitCode = await runNetctl(words, environment, {
     stdout: (text) => (stdout += text),
     stderr: (text) => (stderr += text),
+    stdoutBytes: () => undefined,
+    redraw: (text) => (stdout += text),
     ask: async () => "",
     colors: chooseColors({}, false),
     workingDirectory: directory,

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
 import { registerCheck } from "./check.ts";
+import { registerCapture } from "./capture.ts";
 import {
   registerClusterAdopt,
   registerClusterHosts,
@@ -38,6 +39,7 @@ import { registerSandboxExec } from "./sandbox-exec.ts";
 import { registerSandboxLs } from "./sandbox-ls.ts";
 import { registerSandboxRepair } from "./sandbox-repair.ts";
 import { registerSandboxRm } from "./sandbox-rm.ts";
+import { registerTop } from "./top.ts";
 import { registerTrace } from "./trace.ts";
 import { suiteVersion } from "./version.ts";
 import { openWorld } from "./world.ts";
@@ -87,6 +89,8 @@ const single: readonly Register[] = [
   registerDoctor,
   registerRepair,
   registerTrace,
+  registerCapture,
+  registerTop,
   registerLint,
   registerPlan,
   registerCheck,

@@ -1,7 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { XMLValidator } from "fast-xml-parser";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
@@ -113,15 +111,8 @@ describe("netctl inspect", () => {
     expect(whole).toContain("published 0.0.0.0:8080-&#62;80/tcp");
     expect(whole).not.toMatch(/href|<script|url\(/);
     expect(whole).not.toContain("is down");
-    const directory = mkdtempSync(join(tmpdir(), "netctl-svg-"));
-    try {
-      const file = join(directory, "graph.svg");
-      writeFileSync(file, whole);
-      // Well-formed for a reader that is not ours.
-      execFileSync("python3", ["-c", "import sys, xml.dom.minidom as m; m.parse(sys.argv[1])", file]);
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+    // Well-formed for a reader that is not ours.
+    expect(XMLValidator.validate(whole)).toBe(true);
     foreign.run("ip link set eth0 down");
     try {
       expect(await lab.ok("inspect", "--graph")).toContain("! eth0 is down");
