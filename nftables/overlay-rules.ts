@@ -15,11 +15,19 @@ export interface OverlayRules {
   readonly udpPort: number;
   /** Underlay addresses of all hosts. */
   readonly vteps: readonly IpAddress[];
+  /** Devices that encrypt. */
+  readonly encryptors: readonly IfName[];
   readonly tunnels: readonly TunnelRules[];
 }
 
 /** Sets in which everything is the overlay's. */
-const ownSets = ["vxlanPorts", "vteps4", "vteps6", "tunnels"] as const satisfies readonly HostSetId[];
+const ownSets = [
+  "vxlanPorts",
+  "vteps4",
+  "vteps6",
+  "encryptors",
+  "tunnels",
+] as const satisfies readonly HostSetId[];
 
 /**
  * Makes the elements of the overlay those of `rules`, in one transaction, and does nothing where they are.
@@ -54,10 +62,11 @@ export async function applyOverlayRules(
   return words;
 }
 
-function overlayElements({ udpPort, vteps, tunnels }: OverlayRules): readonly Operation[] {
+function overlayElements({ udpPort, vteps, encryptors, tunnels }: OverlayRules): readonly Operation[] {
   return [
     { set: "vxlanPorts", key: [udpPort] },
     ...vteps.map((ip): Operation => ({ set: ip.family === 4 ? "vteps4" : "vteps6", key: [ip] })),
+    ...encryptors.map((name): Operation => ({ set: "encryptors", key: [name] })),
     ...tunnels.flatMap(tunnelElements),
   ];
 }

@@ -8,6 +8,8 @@ export const overlaySets = {
   /** Underlay addresses of the cluster's hosts: who may send VXLAN to this one. */
   vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host" },
   vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host" },
+  /** Devices that encrypt: what VXLAN of encrypted networks goes by, and nothing else. */
+  encryptors: { family: "inet", name: "encryptors", key: [interfaceName], life: "host" },
   /** Tunnels to the other hosts. */
   tunnels: { family: "inet", name: "tunnels", key: [interfaceName], life: "host" },
 } as const satisfies Readonly<Record<string, SetDefinition>>;

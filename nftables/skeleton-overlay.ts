@@ -3,10 +3,14 @@
  * is then forwarded as if a host of the cluster had sent it; so only those hosts may send some, and no container, be it
  * to this host or, under its address, to another. Tunnel packets are not tracked: each is alone, and translating one
  * would break its checksum.
+ *
+ * Encrypted networks have link-local addresses at both ends, and those alone. The kernel itself sends to such an address
+ * by no device but the one that encrypts, and takes a packet of such a tunnel from no other; these rules say it again.
  */
 import type { Chain } from "./skeleton-chain.ts";
 
 const isVxlan = "udp dport @vxlan_ports";
+const toEncrypted = "ip6 daddr fe80::/10";
 
 /** For the chain at prerouting that comes before connection tracking. One look-up for whatever is no VXLAN. */
 export const vxlanArrivalRules: readonly string[] = [`${isVxlan} jump vxlan_arrives`];
@@ -23,6 +27,9 @@ export const overlayChains: readonly Chain[] = [
   {
     name: "vxlan_arrives",
     rules: [
+      `iifname @encryptors ${toEncrypted} notrack return`,
+      `${toEncrypted} drop`,
+      "iifname @encryptors drop",
       "fib daddr type != local return",
       "iifname @bridges drop",
       "ip saddr @vteps4 notrack return",
@@ -40,6 +47,11 @@ export const overlayChains: readonly Chain[] = [
     // What the host itself sends: forwarded packets never come here.
     name: "vxlan_leaves",
     hook: "type filter hook output priority -300; policy accept;",
-    rules: [`${isVxlan} ip daddr @vteps4 notrack`, `${isVxlan} ip6 daddr @vteps6 notrack`],
+    rules: [
+      `${isVxlan} ip daddr @vteps4 notrack`,
+      `${isVxlan} ip6 daddr @vteps6 notrack`,
+      `${isVxlan} ${toEncrypted} oifname @encryptors notrack return`,
+      `${isVxlan} ${toEncrypted} drop`,
+    ],
   },
 ];

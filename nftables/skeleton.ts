@@ -23,7 +23,7 @@ import { hairpinRules, portChains } from "./skeleton-ports.ts";
 import { spoofChains } from "./skeleton-spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 5;
+export const skeletonVersion = 6;
 
 /**
  * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
