@@ -34,6 +34,7 @@ export async function createOverlayNetwork(
         subnets: flags.subnet.map(parseSubnet),
         families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
         internal: flags.internal === true,
+        encrypted: false,
         ...options,
         names: flags.disableDns === true ? "none" : (options.names ?? "cluster"),
       }),
@@ -71,6 +72,7 @@ function parseSubnet(text: string) {
 }
 
 interface OverlayOptions {
+  readonly encrypted?: boolean;
   readonly vni?: number;
   readonly mtu?: number;
   readonly names?: "host" | "cluster";
@@ -83,6 +85,8 @@ function parseOptions(texts: readonly string[]): OverlayOptions {
 function parseOption(text: string): OverlayOptions {
   const [key = "", value = ""] = text.split("=", 2);
   switch (key) {
+    case "encrypted":
+      return { encrypted: parseYesNo(key, value) };
     case "vni":
       return { vni: parseNumber(text, value, 1, 0xffffff) };
     case "mtu":
@@ -94,7 +98,7 @@ function parseOption(text: string): OverlayOptions {
       return { names: value };
   }
   throw new UsageFailure(
-    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected vni, mtu or names`,
+    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected encrypted, mtu, names or vni`,
   );
 }
 
@@ -103,6 +107,13 @@ function parseNumber(text: string, value: string, min: number, max: number): num
   if (!Number.isInteger(number) || number < min || number > max)
     throw new UsageFailure(`Cannot use ${text}: expected ${min} to ${max}`);
   return number;
+}
+
+/** Docker's way: the option alone means yes. */
+function parseYesNo(key: string, value: string): boolean {
+  if (value === "" || value === "true") return true;
+  if (value === "false") return false;
+  throw new UsageFailure(`Cannot use ${key}=${value}: expected true or false`);
 }
 
 async function untilConflist(world: World, name: string, isThere: boolean): Promise<void> {

@@ -10,6 +10,7 @@ import {
   registerClusterLeave,
   registerClusterStatus,
 } from "./cluster-commands.ts";
+import { registerClusterRotateKey } from "./cluster-rotate-key.ts";
 import type { Register } from "./command.ts";
 import { registerDnsLog } from "./dns-log.ts";
 import { registerDnsLs } from "./dns-ls.ts";
@@ -69,6 +70,7 @@ const groups: readonly (readonly [name: string, summary: string, members: readon
       registerClusterStatus,
       registerClusterHosts,
       registerClusterAdopt,
+      registerClusterRotateKey,
     ],
   ],
   [

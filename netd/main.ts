@@ -93,7 +93,7 @@ async function serve({ environment, options, log, network, uid }: Start) {
   await resolver.start();
   const host = openHost(environment, log, resolveDirectories(environment), { names: resolver });
   await cleanUp(host, environment, log);
-  const overlay = new OverlayHost(host, resolver, log);
+  const overlay = new OverlayHost(host, resolver, log, options.cgroup);
   const requests = await openServer(host, resolver, overlay, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });

@@ -15,6 +15,7 @@ import type { ForeignName, NameExchange } from "#overlay/name-exchange.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import { overlayStatusPath } from "#overlay/status-file.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { moveToOwnCgroup } from "./own-cgroup.ts";
 
 /** Runs the overlay's agent while this host is a member of a cluster, and tells others how it is. */
 export class OverlayHost {
@@ -22,6 +23,7 @@ export class OverlayHost {
   readonly #directories: Directories;
   readonly #resolver: ResolverService;
   readonly #log: Log;
+  readonly #cgroup: string | undefined;
   #agent: OverlayAgent | undefined;
   /** What the agent was started with. */
   #settings: string | undefined;
@@ -30,11 +32,14 @@ export class OverlayHost {
   #told = "";
   #problem: string | undefined;
 
+  /** @param cgroup where processes go that must outlive netd: own-cgroup.ts */
   constructor(
     host: Pick<PluginHost, "kernel" | "nftables" | "directories">,
     resolver: ResolverService,
     log: Log,
+    cgroup: string | undefined,
   ) {
+    this.#cgroup = cgroup;
     this.#host = host;
     this.#resolver = resolver;
     this.#directories = host.directories;
@@ -104,6 +109,12 @@ export class OverlayHost {
       confDirectory: this.#directories.conf,
       names: exchangeWith(this.#resolver),
       log: this.#log,
+      adopt: async (pid) => {
+        await moveToOwnCgroup({ asked: this.#cgroup, pid, unitName: `netctl-wireguard-${pid}` }).catch(
+          (error: unknown) =>
+            this.#log.warn("cannot give a process a cgroup of its own", { pid, error: String(error) }),
+        );
+      },
     });
     agent.start();
     this.#log.info("the overlay's agent has started", { cluster: settings.cluster, host: settings.hostId });

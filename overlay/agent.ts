@@ -8,6 +8,7 @@ import type { Nftables } from "#nftables/nftables.ts";
 import { AddressKeeper } from "./address-keeper.ts";
 import { Cluster } from "./cluster.ts";
 import { keepConflists } from "./conflist-files.ts";
+import { Encryption } from "./encryption/encryption.ts";
 import { OverlayError } from "./error.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
@@ -17,6 +18,7 @@ import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
 import type { NameExchange } from "./name-exchange.ts";
 import { NameKeeper } from "./name-keeper.ts";
 import { Presence } from "./presence.ts";
+import type { HostRecord } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
 import { ClusterView, networkOfName } from "./view.ts";
@@ -44,6 +46,8 @@ export interface AgentOptions {
   /** The resolver, for networks whose names reach over all hosts. */
   readonly names: NameExchange;
   readonly log: Log;
+  /** Called with a process that was started and must outlive this one. */
+  readonly adopt: (pid: number) => Promise<void>;
 }
 
 export interface AgentStatus {
@@ -53,6 +57,8 @@ export interface AgentStatus {
   readonly awayMs: number;
   readonly revision: number;
   readonly networks: readonly LocalNetwork[];
+  /** Public keys of this host's encryption, oldest first; two while one replaces the other. */
+  readonly publicKeys: readonly string[];
   /** For an operator, each a sentence. */
   readonly problems: readonly string[];
 }
@@ -71,6 +77,7 @@ export class OverlayAgent {
   readonly #keeper: AddressKeeper;
   readonly #kernel: KernelKeeper;
   readonly #names: NameKeeper;
+  readonly #encryption: Encryption;
   readonly #known: KnownFile;
   readonly #knownNames: KnownFile;
   readonly #presence: Presence;
@@ -104,6 +111,15 @@ export class OverlayAgent {
       log: options.log,
       changed: () => this.#pass(),
     });
+    this.#encryption = new Encryption({
+      namespace: options.namespace,
+      directory: options.directory,
+      hostId: options.settings.hostId,
+      log: options.log,
+      problems: this.#problems,
+      adopt: options.adopt,
+      changed: () => this.#queuePass(),
+    });
     this.#kernel = new KernelKeeper({
       settings: options.settings,
       namespace: options.namespace,
@@ -113,6 +129,7 @@ export class OverlayAgent {
       view: this.#view,
       keeper: this.#keeper,
       networks: this.#networks,
+      encryption: this.#encryption,
       problems: this.#problems,
     });
     this.#known = new KnownFile(options.directory, "known.json");
@@ -121,7 +138,7 @@ export class OverlayAgent {
       engine: options.engine,
       keys: this.#keys,
       nonce: options.settings.nonce,
-      readSelf: () => readSelf(options.settings, options.namespace),
+      readSelf: () => this.#readSelf(),
       underlay: JSON.stringify(options.settings.underlay),
       signal: this.#stopping.signal,
       log: options.log,
@@ -211,6 +228,7 @@ export class OverlayAgent {
       awayMs: this.#connected ? 0 : Math.round(performance.now() - this.#lostAt),
       revision: this.#view.revision,
       networks: this.#kernel.networks,
+      publicKeys: this.#encryption.published?.keys.map(({ publicKey }) => publicKey) ?? [],
       problems,
     };
   }
@@ -318,6 +336,12 @@ export class OverlayAgent {
       this.#passQueued = false;
       if (!this.#stopping.signal.aborted) this.#pass();
     });
+  }
+
+  #readSelf(): HostRecord | undefined {
+    const self = readSelf(this.#options.settings, this.#options.namespace);
+    const { published } = this.#encryption;
+    return self && published ? { ...self, wireguard: published } : self;
   }
 
   #pass(): void {

@@ -32,6 +32,8 @@ export interface NetworkSpec {
   readonly mtu?: number;
   readonly internal: boolean;
   readonly names: NetworkRecord["names"];
+  /** Between the hosts. */
+  readonly encrypted: boolean;
 }
 
 /** Others that write at the same moment: each try means that one of them got on. */
@@ -106,6 +108,7 @@ export class Cluster {
         ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
         internal: spec.internal,
         names: spec.names,
+        encrypted: spec.encrypted,
         state: "active",
       };
       const allocated = [...pools.allocated, ...subnets.map(({ cidr }) => ({ cidr, network: spec.name }))];

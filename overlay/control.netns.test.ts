@@ -41,6 +41,7 @@ const network = (name: string, more: Partial<NetworkSpec> = {}): NetworkSpec => 
   families: [4],
   internal: false,
   names: "cluster",
+  encrypted: false,
   ...more,
 });
 const host = (id: string, address: string): HostRecord => ({

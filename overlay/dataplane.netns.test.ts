@@ -66,7 +66,7 @@ function pass(number: number) {
   try {
     const device = (local: IpAddress) =>
       readAllAddresses(namespace).find(({ address }) => equalIp(address.address, local))?.ifindex;
-    return reconcile(namespace, desiredTunnels(view, self(number)), device);
+    return reconcile(namespace, desiredTunnels(view, self(number), []), device);
   } finally {
     namespace.close();
   }

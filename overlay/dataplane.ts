@@ -30,7 +30,7 @@ import {
   type Route,
   RouteType,
 } from "#netlink/route/route.ts";
-import type { Peer, Tunnel } from "./desired.ts";
+import type { Desired, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
 
 /** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
@@ -71,7 +71,7 @@ interface Have {
  */
 export function reconcile(
   namespace: NetworkNamespace,
-  tunnels: readonly Tunnel[],
+  { tunnels, subnets }: Desired,
   underlayDevice: (local: IpAddress) => number | undefined,
   mayRemove = true,
 ): Reconciled {
@@ -98,7 +98,7 @@ export function reconcile(
   const wants: Want[] = [];
   const haves: Have[] = [];
   for (const tunnel of tunnels) {
-    const parent = underlayDevice(tunnel.local);
+    const parent = tunnel.lower ?? underlayDevice(tunnel.local);
     if (parent === undefined) {
       failures.push(`tunnel ${tunnel.name}: no device has the underlay address ${formatIp(tunnel.local)}`);
       continue;
@@ -108,7 +108,7 @@ export function reconcile(
     wants.push(...wantedEntries(tunnel, device.ifindex));
     haves.push(...presentEntries(namespace, device));
   }
-  wants.push(...unreachableRoutes(tunnels));
+  wants.push(...unreachableRoutes(subnets));
   haves.push(...presentRoutes(namespace));
 
   const wantedPlaces = new Set(wants.map((want) => want.place));
@@ -283,7 +283,14 @@ function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly Want
     {
       ...forwardingKey(ifindex, mac, underlay),
       words: `forwarding entry ${mac} to ${formatIp(underlay)} of ${tunnel.name}`,
-      add: newForwardingEntry({ ifindex, mac, destination: underlay, presence: "replace" }),
+      add: newForwardingEntry({
+        ifindex,
+        mac,
+        destination: underlay,
+        // An address that means something on one link alone needs the link.
+        viaIfindex: tunnel.lower,
+        presence: "replace",
+      }),
     },
     ...gateways.map((ip) => ({
       ...neighborKey(ifindex, ip, mac),
@@ -313,11 +320,9 @@ function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly Want
   ];
 }
 
-function unreachableRoutes(tunnels: readonly Tunnel[]): readonly Want[] {
-  const subnets = new Map(
-    tunnels.flatMap((tunnel) => tunnel.subnets).map((cidr) => [formatCidr(cidr), cidr]),
-  );
-  return [...subnets.values()].map((destination) => ({
+function unreachableRoutes(subnets: readonly Cidr[]): readonly Want[] {
+  const distinct = new Map(subnets.map((cidr) => [formatCidr(cidr), cidr]));
+  return [...distinct.values()].map((destination) => ({
     ...routeKey({ destination }),
     words: `unreachable route to ${formatCidr(destination)}`,
     add: newRoute({

@@ -2,7 +2,10 @@ import { type Cidr, firstIp, formatCidr, hostCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { compareIp, type IpAddress } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
-import { vtepMac, vtepName } from "./identity.ts";
+import { type End, wireguardOverhead } from "./encryption/end.ts";
+import { innerAddress } from "./encryption/key.ts";
+import { choosePath } from "./encryption/path.ts";
+import { encryptedVtepName, vtepMac, vtepName } from "./identity.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
 import type { ClusterView } from "./view.ts";
 
@@ -18,18 +21,26 @@ export interface Tunnel {
   /** Underlay address of this host. */
   readonly local: IpAddress;
   readonly udpPort: number;
+  /** ifindex of the device that it goes by, where that is not the one with the underlay address. */
+  readonly lower?: number;
   readonly mtu: number;
   readonly mac: MacAddress;
   /** What packets of the host itself leave under. */
   readonly addresses: readonly Cidr[];
   readonly peers: readonly Peer[];
-  /** Parts of the network's subnets that nobody has: packets to them go nowhere, rather than to the default route. */
+}
+
+/** What the kernel of this host should have. */
+export interface Desired {
+  readonly tunnels: readonly Tunnel[];
+  /** Packets to addresses in here that nobody has go nowhere, rather than to the default route. */
   readonly subnets: readonly Cidr[];
 }
 
 /** Another host in the network. */
 export interface Peer {
   readonly hostId: string;
+  /** The other end of the tunnel: on the underlay or, encrypted, inside of it. */
   readonly underlay: IpAddress;
   readonly mac: MacAddress;
   /** Next hops: the first address of its lowest block of each family. Nobody has it, and no ARP asks for it. */
@@ -40,43 +51,76 @@ export interface Peer {
 /**
  * What the kernel of this host should have, by what is known of the cluster. Only of networks in which this host has
  * addresses; of the others it needs nothing.
+ * @param ends of this host's encryption, oldest first: without one an encrypted network has no tunnel, and so no way
  */
-export function desiredTunnels(view: ClusterView, self: HostRecord): readonly Tunnel[] {
-  const cluster = view.cluster;
-  if (!cluster) return [];
+export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readonly End[]): Desired {
+  const { cluster } = view;
+  if (!cluster) return { tunnels: [], subnets: [] };
   const blocksByNetwork = groupBlocks(view);
   const tunnels: Tunnel[] = [];
+  const subnets: Cidr[] = [];
   for (const { record } of view.networks.values()) {
     const byHost = blocksByNetwork.get(record.name) ?? new Map<string, readonly Cidr[]>();
     const own = byHost.get(self.id);
     if (!own) continue;
+    subnets.push(...record.subnets.map(({ cidr }) => cidr));
+    const common = {
+      network: record.name,
+      networkId: record.id,
+      vni: record.vni,
+      udpPort: cluster.udpPort,
+      mac: vtepMac(self.id, record.vni),
+      addresses: gatewaysOf(own).map(hostCidr),
+    };
+    const others = [...byHost].flatMap(([id, blocks]) => {
+      const host = id === self.id ? undefined : view.hosts.get(id);
+      const mac = vtepMac(id, record.vni);
+      return host ? [{ host, peer: { hostId: id, mac, gateways: gatewaysOf(blocks), blocks } }] : [];
+    });
+    const mtu = mtuOf(record, view, [...byHost.keys()], self.underlay.v4 ? 4 : 6);
+    if (record.encrypted) {
+      tunnels.push(...encryptedTunnels(ends, others, { ...common, mtu }));
+      continue;
+    }
     for (const family of [4, 6] as const) {
       const local = underlayOf(self, family);
       if (!local) continue;
-      const peers = [...byHost.entries()]
-        .filter(([id]) => id !== self.id)
-        .flatMap(([id, blocks]) => peerOf(view.hosts.get(id), blocks, { self, family, vni: record.vni }));
+      const peers = others.flatMap(({ host, peer }) => {
+        const underlay = underlayFamily(self, host) === family && underlayOf(host, family);
+        return underlay ? [{ ...peer, underlay }] : [];
+      });
       // One device for each family that is needed; IPv4 where there is nobody yet.
       if (peers.length === 0 && family === 6 && underlayOf(self, 4)) continue;
-      tunnels.push({
-        network: record.name,
-        networkId: record.id,
-        name: vtepName(record.vni, family),
-        vni: record.vni,
-        local,
-        udpPort: cluster.udpPort,
-        mtu: mtuOf(record, view, [...byHost.keys()], family),
-        mac: vtepMac(self.id, record.vni),
-        addresses: gatewaysOf(own).map(hostCidr),
-        peers,
-        subnets: record.subnets.map(({ cidr }) => cidr),
-      });
+      const name = vtepName(record.vni, family);
+      tunnels.push({ ...common, name, local, mtu: mtuOf(record, view, [...byHost.keys()], family), peers });
     }
   }
-  return tunnels;
+  return { tunnels, subnets };
 }
 
-/** The MTU of containers in a network: what the narrowest of its hosts leaves. */
+/** One by each of this host's ends, so that both take packets; another host is reached by one of them. */
+function encryptedTunnels(
+  ends: readonly End[],
+  others: readonly { readonly host: HostRecord; readonly peer: Omit<Peer, "underlay"> }[],
+  common: Omit<Tunnel, "name" | "local" | "lower" | "peers">,
+): readonly Tunnel[] {
+  const ways = others.flatMap(({ host, peer }) => {
+    const path = choosePath(ends, host.wireguard?.keys.map(({ publicKey }) => publicKey) ?? []);
+    return path ? [{ end: path.end, peer: { ...peer, underlay: innerAddress(path.publicKey) } }] : [];
+  });
+  return ends.map((end) => ({
+    ...common,
+    name: encryptedVtepName(common.vni, end.slot),
+    local: end.address,
+    lower: end.ifindex,
+    peers: ways.filter((way) => way.end === end).map(({ peer }) => peer),
+  }));
+}
+
+/**
+ * The MTU of containers in a network: what the narrowest of its hosts leaves.
+ * @param family of the underlay, where the network is not encrypted
+ */
 export function mtuOf(
   network: NetworkRecord,
   view: ClusterView,
@@ -84,8 +128,13 @@ export function mtuOf(
   family: 4 | 6,
 ): number {
   if (network.mtu !== undefined) return network.mtu;
-  const mtus = hostIds.flatMap((id) => view.hosts.get(id)?.mtu ?? []).filter((mtu) => mtu > 0);
-  return Math.min(...(mtus.length > 0 ? mtus : [1500])) - overhead[family];
+  const hosts = hostIds.flatMap((id) => view.hosts.get(id) ?? []);
+  const mtus = hosts.map(({ mtu }) => mtu).filter((mtu) => mtu > 0);
+  const narrowest = Math.min(...(mtus.length > 0 ? mtus : [1500]));
+  if (!network.encrypted) return narrowest - overhead[family];
+  // VXLAN inside is over IPv6 always; what carries it is over IPv4 where all hosts have that.
+  const carrier = hosts.every(({ underlay }) => underlay.v4) ? 4 : 6;
+  return narrowest - overhead[6] - wireguardOverhead[carrier];
 }
 
 /** The family over which two hosts talk: IPv4 if both have it. */
@@ -96,17 +145,6 @@ export function underlayFamily(a: HostRecord, b: HostRecord): 4 | 6 | undefined 
 
 function underlayOf({ underlay }: HostRecord, family: 4 | 6): IpAddress | undefined {
   return family === 4 ? underlay.v4 : underlay.v6;
-}
-
-function peerOf(
-  host: HostRecord | undefined,
-  blocks: readonly Cidr[],
-  { self, family, vni }: { readonly self: HostRecord; readonly family: 4 | 6; readonly vni: number },
-): readonly Peer[] {
-  if (!host || underlayFamily(self, host) !== family) return [];
-  const underlay = underlayOf(host, family);
-  if (!underlay) return [];
-  return [{ hostId: host.id, underlay, mac: vtepMac(host.id, vni), gateways: gatewaysOf(blocks), blocks }];
 }
 
 function gatewaysOf(blocks: readonly Cidr[]): readonly IpAddress[] {

@@ -7,6 +7,19 @@ export function vtepName(vni: number, underlay: 4 | 6): IfName {
   return parseIfName(`${underlay === 4 ? "nv" : "nw"}${vni.toString(36)}`);
 }
 
+/** The same in an encrypted network, for each of the WireGuard devices that a host has while its key changes. */
+export function encryptedVtepName(vni: number, slot: "a" | "b"): IfName {
+  return parseIfName(`ne${vni.toString(36)}${slot}`);
+}
+
+/**
+ * The host's WireGuard device. The name is the host's own, since a process that is such a device is found by it, in a
+ * directory that all network namespaces of a machine share.
+ */
+export function encryptionName(hostId: string, slot: "a" | "b"): IfName {
+  return parseIfName(`nx${sha256Hex(hostId).slice(0, 8)}${slot}`);
+}
+
 /** The host's side of a network, where its containers are. */
 export function overlayBridgeName(vni: number): IfName {
   return parseIfName(`nvb${vni.toString(36)}`);

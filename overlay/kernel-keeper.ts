@@ -8,6 +8,7 @@ import type { AddressKeeper } from "./address-keeper.ts";
 import { keepConflists } from "./conflist-files.ts";
 import { reconcile, removeStaleBridges } from "./dataplane.ts";
 import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
+import type { Encryption } from "./encryption/encryption.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { overlayBridgeName } from "./identity.ts";
 import type { LocalNetwork, LocalNetworks } from "./local-network.ts";
@@ -25,6 +26,7 @@ export interface KernelKeeperOptions {
   readonly view: ClusterView;
   readonly keeper: AddressKeeper;
   readonly networks: LocalNetworks;
+  readonly encryption: Encryption;
   /** What an operator has to know, by what it is about. */
   readonly problems: Map<string, string>;
 }
@@ -57,12 +59,18 @@ export class KernelKeeper {
    * @throws nothing
    */
   pass(self: HostRecord, isConnected: boolean, wasHeard: boolean): void {
-    const { namespace, view, log } = this.#options;
+    const { namespace, view, encryption, log } = this.#options;
     if (!view.cluster) return;
     try {
-      const tunnels = desiredTunnels(view, self);
+      const users = view.usersOfEncryption();
+      const others = [...view.hosts.values()].filter(({ id }) => id !== self.id);
+      encryption.keep({ self, others, users, mayRemove: wasHeard });
+      // It tells when it has looked; until then nobody knows which tunnels there should be.
+      if (users && !encryption.hasLooked) return;
+      const desired = desiredTunnels(view, self, encryption.ends);
+      const { tunnels } = desired;
       const underlayDevice = (local: IpAddress) => deviceOf(namespace, local);
-      const { changes, failures } = reconcile(namespace, tunnels, underlayDevice, wasHeard);
+      const { changes, failures } = reconcile(namespace, desired, underlayDevice, wasHeard);
       if (changes.length > 0)
         log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
       for (const failure of failures)
@@ -80,26 +88,31 @@ export class KernelKeeper {
   /** Once what was begun has ended. */
   async settle(): Promise<void> {
     await this.#guarding;
+    await this.#options.encryption.settle();
   }
 
   /** Takes away all that passes have made. @throws nothing */
   async clear(): Promise<void> {
-    const { namespace, nftables, log } = this.#options;
+    const { namespace, nftables, encryption, log } = this.#options;
     await this.#guarding;
     await applyOverlayRules(nftables, undefined).catch((error: unknown) => this.#note(error));
-    const { failures } = reconcile(namespace, [], () => undefined);
+    const { failures } = reconcile(namespace, { tunnels: [], subnets: [] }, () => undefined);
     for (const failure of failures) log.warn("cannot change the kernel", { failure });
     removeStaleBridges(namespace, []);
+    await encryption.clear().catch((error: unknown) => {
+      log.warn("cannot remove the encryption", { error: messageOf(error) });
+    });
   }
 
   /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
   #guard(udpPort: number, tunnels: readonly Tunnel[]): void {
-    const { nftables, view, problems, log } = this.#options;
+    const { nftables, view, encryption, problems, log } = this.#options;
     if (this.#guarding) return;
     const vteps = [...view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
     const rules = {
       udpPort,
       vteps: vteps.filter((ip) => ip !== undefined),
+      encryptors: encryption.ends.map(({ name }) => name),
       tunnels: tunnels.map(({ name, vni, network }) => ({
         tunnel: name,
         bridge: overlayBridgeName(vni),
@@ -109,6 +122,7 @@ export class KernelKeeper {
     this.#guarding = applyOverlayRules(nftables, rules)
       .then((changes) => {
         problems.delete("rules");
+        encryption.arm(rules.encryptors);
         if (changes.length > 0)
           log.info("changed the rules", { changes: changes.slice(0, 20), count: changes.length });
       })
@@ -130,6 +144,7 @@ export class KernelKeeper {
         vni: record.vni,
         mtu: mtuOf(record, view, holders, self.underlay.v4 ? 4 : 6),
         internal: record.internal,
+        encrypted: record.encrypted,
         subnets: record.subnets.map(({ cidr }) => formatCidr(cidr)),
         blocks: keeper.blocksOf(record.name).map(({ record: block }) => formatCidr(block.cidr)),
         tunnels: tunnels.filter(({ network }) => network === record.name).map(({ name }) => name),

@@ -19,6 +19,7 @@ const schema = v.object({
   /** Of containers. */
   mtu: v.number(),
   internal: v.boolean(),
+  encrypted: v.optional(v.boolean(), false),
   subnets: v.array(v.string()),
   /** Of this host, in the order in which they were claimed. */
   blocks: v.array(v.string()),

@@ -70,6 +70,8 @@ const networkSchema = v.looseObject({
   internal: v.boolean(),
   /** Whom its containers find by name: nobody, those on their own host, or those on all hosts. */
   names: v.optional(v.picklist(["none", "host", "cluster"]), "none"),
+  /** Between the hosts. Never changes. */
+  encrypted: v.optional(v.boolean(), false),
   state: v.picklist(["active", "deleting"]),
 });
 export type NetworkRecord = v.InferOutput<typeof networkSchema>;
@@ -81,6 +83,19 @@ const hostSchema = v.looseObject({
   underlay: v.looseObject({ v4: v.optional(ip), v6: v.optional(ip) }),
   /** Of the device that has the underlay address, or of the path if that is less. */
   mtu: count,
+  /** Public keys that the host takes, oldest first; two while it goes over from one to another. */
+  wireguard: v.optional(
+    v.looseObject({
+      keys: v.array(
+        v.looseObject({
+          /** Base64 of 32 bytes */
+          publicKey: v.pipe(v.string(), v.regex(/^[A-Za-z0-9+/]{43}=$/)),
+          /** UDP, at the underlay address */
+          port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535)),
+        }),
+      ),
+    }),
+  ),
   state: v.picklist(["active", "removed"]),
 });
 export type HostRecord = v.InferOutput<typeof hostSchema>;

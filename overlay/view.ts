@@ -84,6 +84,13 @@ export class ClusterView {
     return this.#names.get(network) ?? noEntries;
   }
 
+  /** Ids of the hosts that have addresses in encrypted networks; undefined where there is no such network. */
+  usersOfEncryption(): ReadonlySet<string> | undefined {
+    const encrypted = [...this.#networks.values()].filter(({ record }) => record.encrypted);
+    if (encrypted.length === 0) return undefined;
+    return new Set(encrypted.flatMap(({ record }) => this.holdersOf(record.name)));
+  }
+
   get problems(): readonly string[] {
     return [...this.#problems.values()];
   }

@@ -20,7 +20,13 @@ const base = {
 };
 const packages = {
   demo: base,
-  overlay: { ...base, "etcd-server": ["/usr/bin/etcd"], "bind9-dnsutils": ["/usr/bin/dig"] },
+  overlay: {
+    ...base,
+    "etcd-server": ["/usr/bin/etcd"],
+    "bind9-dnsutils": ["/usr/bin/dig"],
+    "wireguard-go": ["/usr/bin/wireguard-go"],
+    tcpdump: ["/usr/bin/tcpdump", "/usr/sbin/tcpdump"],
+  },
   test: {
     ...base,
     iptables: ["/usr/sbin/iptables", "/sbin/iptables"],
@@ -32,6 +38,7 @@ const packages = {
     "containernetworking-plugins": ["/usr/lib/cni/bridge"],
     "etcd-server": ["/usr/bin/etcd"],
     "etcd-client": ["/usr/bin/etcdctl"],
+    "wireguard-go": ["/usr/bin/wireguard-go"],
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },

@@ -121,11 +121,16 @@ export class ClusterLab {
     return address.split("/")[0] ?? "";
   }
 
-  /** Whether a sandbox gets an answer to one ping. */
-  async pings(host: number, sandbox: string, address: string): Promise<boolean> {
+  /** Whether a sandbox gets an answer to one ping. @param words more of ping's options */
+  async pings(
+    host: number,
+    sandbox: string,
+    address: string,
+    words: readonly string[] = [],
+  ): Promise<boolean> {
     const netns = this.path(host, "run", "netns", sandbox);
     try {
-      await run("nsenter", [`--net=${netns}`, "ping", "-c1", "-W1", address]);
+      await run("nsenter", [`--net=${netns}`, "ping", "-c1", "-W1", ...words, address]);
       return true;
     } catch (error) {
       // 1: no answer; 2 with these words: no route. Anything else is no answer to the question.
@@ -202,6 +207,10 @@ export class ClusterLab {
     for (const host of this.#netds.keys()) await this.killNetd(host);
     await this.killEtcd();
     for (let host = 1; host <= this.underlay.hosts.length; host++) {
+      // A process that is a WireGuard device keeps its namespace, and ends with the device.
+      this.host(host).run(
+        "ip -o link | sed -n 's/^[0-9]*: \\(nx[0-9a-f]*[ab]\\):.*/\\1/p' | while read -r each; do ip link del $each; done",
+      );
       const netns = this.path(host, "run", "netns");
       await run("sh", ["-c", `for each in ${netns}/*; do umount "$each" 2>/dev/null || true; done`]);
     }

@@ -2,7 +2,7 @@ import type { JsonObject } from "#cni/json.ts";
 import type { AnyRequest } from "#cni/plugin.ts";
 import { type Cidr, firstIp, parseCidr } from "#net/cidr.ts";
 import { addToIp, formatIp } from "#net/ip.ts";
-import { overlayBridgeName, vtepName } from "#overlay/identity.ts";
+import { encryptedVtepName, overlayBridgeName, vtepName } from "#overlay/identity.ts";
 import type { LocalNetwork } from "#overlay/local-network.ts";
 
 /**
@@ -34,7 +34,9 @@ function bridgeFields(network: LocalNetwork): JsonObject {
     internal: network.internal,
     networkIsolation: true,
     // The other hosts' packets come by these; nobody else's do.
-    trustedInterfaces: [vtepName(network.vni, 4), vtepName(network.vni, 6)],
+    trustedInterfaces: network.encrypted
+      ? [encryptedVtepName(network.vni, "a"), encryptedVtepName(network.vni, "b")]
+      : [vtepName(network.vni, 4), vtepName(network.vni, 6)],
   };
 }
 
