@@ -245,6 +245,18 @@ describe("whatever fails", () => {
       lab.host(1).run(damage);
       await lab.until(`${damage} is mended`, async () => await lab.pings(1, "s1", there));
     }
+    // What somebody else has put beside it is nobody's business, and is there still.
+    lab.host(1).run(`ip route add 198.51.100.0/24 dev up0 proto 200
+      bridge fdb append 02:00:00:00:00:99 dev ${name} dst 203.0.113.250 extern_learn
+      ip neigh add 10.250.0.1 lladdr 02:00:00:00:00:99 dev ${name} extern_learn`);
+    lab.host(1).run("ip route flush proto 201");
+    await lab.untilPings(1, "s1", there);
+    expect(lab.host(1).run("ip route show proto 200")).toContain("198.51.100.0/24");
+    expect(lab.host(1).run(`bridge fdb show dev ${name}; ip neigh show dev ${name}`)).toMatch(
+      /02:00:00:00:00:99[^]*10\.250\.0\.1/,
+    );
+    // The kernel tells of each loss: nobody has to wait until the agent looks by itself.
+    expect(lab.log(1)).not.toContain("looking at it often");
     await lab.until("the rules are back", () => lab.host(1).run("nft list ruleset").includes("203.0.113.2"));
   });
 

@@ -6,7 +6,8 @@ import { NetlinkError } from "./error.ts";
 export interface WatchOptions {
   /** Protocol.* of socket.ts */
   readonly protocol: number;
-  readonly group: number;
+  /** Of the protocol's multicast groups. */
+  readonly groups: readonly number[];
   /** An open /proc/PID/ns/net or the like; the own namespace where there is none. Only needed while opening. */
   readonly namespaceFd?: number | undefined;
   /** What this netlink address asks the kernel for is not told. */
@@ -19,19 +20,19 @@ export interface WatchOptions {
   readonly onEnd: (error: NetlinkError) => void;
 }
 
-/** A subscription to a multicast group of the kernel. A thread waits at the socket; nothing else costs anything. */
+/** A subscription to multicast groups of the kernel. A thread waits at the socket; nothing else costs anything. */
 export class NotificationWatch {
   #stopFd: number | undefined;
 
   /** @throws {NetlinkError} */
-  constructor({ protocol, group, namespaceFd, ignoredPort, onNews, onLoss, onEnd }: WatchOptions) {
-    const op = `watch netlink group ${group}`;
+  constructor({ protocol, groups, namespaceFd, ignoredPort, onNews, onLoss, onEnd }: WatchOptions) {
+    const op = `watch netlink groups ${groups.join()}`;
     const calls = native();
     const { fd } = rethrown(op, () => calls.netlinkOpen(namespaceFd ?? -1, protocol));
     try {
       // Before the group is joined: nothing of it must come.
       if (ignoredPort !== undefined) rethrown(op, () => calls.netlinkIgnore(fd, ignoredPort));
-      rethrown(op, () => calls.netlinkJoin(fd, group));
+      for (const group of groups) rethrown(op, () => calls.netlinkJoin(fd, group));
       this.#stopFd = rethrown(op, () =>
         calls.netlinkWatch(fd, (news) => {
           if (this.#stopFd === undefined) return;

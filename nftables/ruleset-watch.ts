@@ -26,7 +26,7 @@ export class RulesetWatch {
   constructor({ namespaceFd, ownPort, onChange, onEnd }: RulesetWatchOptions) {
     this.#watch = new NotificationWatch({
       protocol: Protocol.Netfilter,
-      group: rulesetGroup,
+      groups: [rulesetGroup],
       namespaceFd,
       ignoredPort: ownPort,
       onNews: (notifications) => {

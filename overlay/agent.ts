@@ -12,6 +12,7 @@ import { Encryption } from "./encryption/encryption.ts";
 import { OverlayError } from "./error.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
+import { KernelWatch } from "./kernel-watch.ts";
 import { Keys } from "./keys.ts";
 import { KnownFile } from "./known-file.ts";
 import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
@@ -23,8 +24,12 @@ import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
 import { ClusterView, networkOfName } from "./view.ts";
 
-/** How often the kernel is compared with what it should be, whether or not anything is known to have changed. */
-const passIntervalMs = 1500;
+/**
+ * How often the kernel is compared with what it should be, whether or not anything is known to have changed: for what
+ * the kernel tells nobody, and where it tells nothing at all.
+ */
+const passIntervalMs = 10_000;
+const blindPassIntervalMs = 1500;
 /** How often blocks are counted. */
 const upkeepIntervalMs = 5000;
 /** How much longer than writing the names takes the pause before they are written again is. */
@@ -76,6 +81,8 @@ export class OverlayAgent {
   readonly #cluster: Cluster;
   readonly #keeper: AddressKeeper;
   readonly #kernel: KernelKeeper;
+  readonly #watch: KernelWatch;
+  #passIntervalMs = blindPassIntervalMs;
   readonly #names: NameKeeper;
   readonly #encryption: Encryption;
   readonly #known: KnownFile;
@@ -131,6 +138,14 @@ export class OverlayAgent {
       networks: this.#networks,
       encryption: this.#encryption,
       problems: this.#problems,
+      changed: () => this.#watch.refresh(),
+    });
+    this.#watch = new KernelWatch({
+      namespace: options.namespace,
+      nftables: options.nftables,
+      changed: () => this.#queuePass(),
+      addressChanged: () => this.#presence.look(),
+      ended: (error) => this.#lookOften(error),
     });
     this.#known = new KnownFile(options.directory, "known.json");
     this.#knownNames = new KnownFile(options.directory, "known-names.json", namesPauseFactor);
@@ -170,12 +185,24 @@ export class OverlayAgent {
     const names = this.#knownNames.load()?.entries ?? [];
     if (known) this.#view.replace({ ...known, entries: [...known.entries, ...names] });
     this.#names.learn();
+    try {
+      this.#watch.start();
+      this.#passIntervalMs = passIntervalMs;
+    } catch (error) {
+      this.#lookOften(error);
+    }
     this.#pass();
     const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#keepUp());
     this.#stopping.signal.addEventListener("abort", () => wanted.close());
     this.#tasks = [
-      this.#every(passIntervalMs, () => this.#pass()),
-      this.#every(upkeepIntervalMs, () => this.#keepUp()),
+      this.#every(
+        () => this.#passIntervalMs,
+        () => this.#pass(),
+      ),
+      this.#every(
+        () => upkeepIntervalMs,
+        () => this.#keepUp(),
+      ),
       this.#follow(),
       this.#presence.attend(),
     ];
@@ -210,7 +237,15 @@ export class OverlayAgent {
     await this.#options.engine.close();
   }
 
+  #lookOften(error: unknown): void {
+    this.#passIntervalMs = blindPassIntervalMs;
+    this.#options.log.warn("the kernel does not tell what changes: looking at it often", {
+      error: messageOf(error),
+    });
+  }
+
   async #settle(): Promise<void> {
+    this.#watch.close();
     await Promise.all(this.#tasks);
     await this.#upkeeping.close();
     await this.#names.close();
@@ -233,10 +268,10 @@ export class OverlayAgent {
     };
   }
 
-  async #every(intervalMs: number, action: () => void): Promise<void> {
+  async #every(intervalMs: () => number, action: () => void): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      await sleep(intervalMs, undefined, { signal, ref: true }).catch(() => undefined);
+      await sleep(intervalMs(), undefined, { signal, ref: true }).catch(() => undefined);
       if (!signal.aborted) action();
     }
   }

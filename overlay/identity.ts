@@ -25,6 +25,11 @@ export function overlayBridgeName(vni: number): IfName {
   return parseIfName(`nvb${vni.toString(36)}`);
 }
 
+/** A tunnel or a bridge of the overlay's. */
+export function isOverlayDeviceName(name: string): boolean {
+  return /^n[vw][0-9a-z]{1,6}$/.test(name);
+}
+
 export function isOverlayBridgeName(name: string): boolean {
   return /^nvb[0-9a-z]{1,5}$/.test(name);
 }

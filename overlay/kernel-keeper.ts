@@ -29,6 +29,8 @@ export interface KernelKeeperOptions {
   readonly encryption: Encryption;
   /** What an operator has to know, by what it is about. */
   readonly problems: Map<string, string>;
+  /** Called when a pass has changed something. */
+  readonly changed: () => void;
 }
 
 /** Keeps this host as what is known of the cluster wants it: tunnels, rules, and what plugins and runtimes read. */
@@ -73,6 +75,7 @@ export class KernelKeeper {
       const { changes, failures } = reconcile(namespace, desired, underlayDevice, wasHeard);
       if (changes.length > 0)
         log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
+      if (changes.length > 0) this.#options.changed();
       for (const failure of failures)
         if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
       this.#failures = failures;

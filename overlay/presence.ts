@@ -75,6 +75,11 @@ export class Presence {
     this.#wake();
   }
 
+  /** Compares this host at once with what it has registered as. */
+  look(): void {
+    this.#wake();
+  }
+
   async end(): Promise<void> {
     await this.#session?.end();
   }

@@ -1,0 +1,119 @@
+import { listLinks } from "#kernel/link.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { readU32 } from "#netlink/byte-order.ts";
+import { type Message, messagesIn } from "#netlink/message.ts";
+import { NotificationWatch } from "#netlink/notification-watch.ts";
+import { RouteGroup, RouteMessage } from "#netlink/route/constant.ts";
+import { Protocol } from "#netlink/socket.ts";
+import type { Nftables } from "#nftables/nftables.ts";
+import { RulesetWatch } from "#nftables/ruleset-watch.ts";
+import { routeProtocol } from "./dataplane.ts";
+import { isOverlayDeviceName } from "./identity.ts";
+
+/** Whoever takes much away tells of each piece: one look for all that comes within this time. */
+const settleMs = 50;
+
+export interface KernelWatchOptions {
+  /** The host's. Only needed while opening, and to read its links. */
+  readonly namespace: NetworkNamespace;
+  readonly nftables: Nftables;
+  /** Something of the overlay's may be gone, or the kernel has told more than could be kept. */
+  readonly changed: () => void;
+  /** An address of the host has come or gone. */
+  readonly addressChanged: () => void;
+  /** Nothing more, or not everything, will be noticed. */
+  readonly ended: (error: unknown) => void;
+}
+
+/** Tells when somebody takes away what the overlay has made in the kernel: devices, routes, neighbours, rules. */
+export class KernelWatch {
+  readonly #options: KernelWatchOptions;
+  readonly #watches: { close(): void }[] = [];
+  /** ifindexes of the overlay's devices. */
+  #devices: ReadonlySet<number> = new Set();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: KernelWatchOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {NetlinkError} then nothing is noticed */
+  start(): void {
+    const { namespace, nftables, ended } = this.#options;
+    this.refresh();
+    try {
+      this.#watches.push(
+        new NotificationWatch({
+          protocol: Protocol.Route,
+          groups: Object.values(RouteGroup),
+          namespaceFd: namespace.fd,
+          onNews: (bytes) => this.#take(bytes),
+          onLoss: () => {
+            this.#soon();
+            this.#options.addressChanged();
+          },
+          onEnd: ended,
+        }),
+        new RulesetWatch({
+          namespaceFd: namespace.fd,
+          ownPort: nftables.port(),
+          onChange: () => this.#soon(),
+          onEnd: ended,
+        }),
+      );
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** To be called when devices were made. */
+  refresh(): void {
+    this.#devices = new Set(
+      listLinks(this.#options.namespace).flatMap(({ name, ifindex }) =>
+        isOverlayDeviceName(name) ? [ifindex] : [],
+      ),
+    );
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const watch of this.#watches.splice(0)) watch.close();
+  }
+
+  #take(bytes: Uint8Array): void {
+    let messages: readonly Message[];
+    try {
+      messages = messagesIn(bytes);
+    } catch {
+      this.#soon();
+      return;
+    }
+    if (messages.some((message) => this.#isLoss(message))) this.#soon();
+    if (messages.some(({ type }) => type === RouteMessage.NewAddress || type === RouteMessage.DeleteAddress))
+      this.#options.addressChanged();
+  }
+
+  /** What is added is mostly our own; a device that was changed may be none of ours any more. */
+  #isLoss({ type, body }: Message): boolean {
+    switch (type) {
+      case RouteMessage.DeleteRoute:
+        // rtmsg.rtm_protocol: include/uapi/linux/rtnetlink.h
+        return body[5] === routeProtocol;
+      case RouteMessage.NewLink:
+      case RouteMessage.DeleteLink:
+      case RouteMessage.DeleteNeighbor:
+      case RouteMessage.DeleteAddress:
+        // The index stands at the same place in ifinfomsg, ndmsg and ifaddrmsg.
+        return body.length >= 8 && this.#devices.has(readU32(body, 4));
+    }
+    return false;
+  }
+
+  #soon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#options.changed();
+    }, settleMs).unref();
+  }
+}
