@@ -1,6 +1,7 @@
 // Three hosts and a three-member etcd, in namespaces that this makes and removes: a network over all of them, which goes
-// on while members of both are dead.
-import { mkdirSync } from "node:fs";
+// on while members of both are dead; and an encrypted one beside it.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import pc from "picocolors";
 import { Stage } from "./demo-stage.mjs";
@@ -31,6 +32,7 @@ const quietly = (number, ...words) =>
 
 function makeHosts() {
   const wire = stage.host("wire");
+  names.set("wire", wire);
   stage.run("ip", ["-n", wire, "link", "add", "wire", "type", "bridge"]);
   stage.run("ip", ["-n", wire, "link", "set", "wire", "up"]);
   const join = (name, address, port) => {
@@ -78,6 +80,26 @@ function create(number, sandbox, network) {
   return address.split("/")[0];
 }
 
+/** What pings carry that are captured: whoever can read the wire reads it. */
+const message = "netctl-demo-text";
+
+/** Pings once while the wire is listened to; how many packets were heard, and how many of them can be read. */
+async function overhear(sandbox, target) {
+  const file = join(stage.scratch, `${sandbox}.pcap`);
+  const words = ["-Z", "root", "--immediate-mode", "-U", "-i", "h1", "-w", file];
+  const listener = stage.start(names.get("wire"), "tcpdump", words);
+  // The header is written when it listens.
+  await stage.until("the wire is listened to", () => existsSync(file) && statSync(file).size >= 24);
+  const pattern = Buffer.from(message).toString("hex");
+  show(1, "netctl", "sandbox", "exec", sandbox, "--", "ping", "-c", "1", "-p", pattern, target);
+  const read = () => stage.run("tcpdump", ["-n", "-A", "-q", "-r", file, "udp port 4789 or udp port 51842"]);
+  await stage.until("question and answer were heard", () => (read().match(/UDP, length/g) ?? []).length >= 2);
+  listener.kill("SIGKILL");
+  const lines = read().split("\n");
+  for (const line of lines.filter((each) => each.includes("UDP, length"))) stage.say(pc.dim(line));
+  return lines.some((line) => line.includes(message));
+}
+
 function ping(number, from, target) {
   const output = show(number, "netctl", "sandbox", "exec", from, "--", "ping", "-c", "1", "-W", "2", target);
   return output.includes(" 0% packet loss");
@@ -101,6 +123,10 @@ function knows(number, from, name, address) {
 await stage.play(async () => {
   stage.title("Three hosts on one wire, and a three-member etcd beside them");
   makeHosts();
+  // A process that is a WireGuard device keeps its namespace, and ends with the device.
+  const devices = "for each in /sys/class/net/nx*; do [ -e $each ] && ip link delete ${each##*/}; done";
+  for (const number of hosts)
+    stage.atEnd(() => spawnSync("ip", ["netns", "exec", names.get(number), "sh", "-c", devices]));
   for (const number of hosts) startNetd(number);
   await stage.until("etcd has a leader", () => {
     try {
@@ -149,12 +175,27 @@ await stage.play(async () => {
   show(1, "ip", "route", "show", "proto", "201");
   show(1, "netctl", "cluster", "host", "ls");
 
+  stage.title("An encrypted network beside it, and who listens to the wire");
+  show(1, "netctl", "network", "create", "-d", "overlay-vxlan", "--opt", "encrypted", "secret");
+  for (const number of [1, 2])
+    await stage.until(`host ${number} has it`, () => quietly(number, "network", "ls").includes(" secret "));
+  const [, hidden] = [1, 2].map((number) => create(number, `e${number}`, "secret"));
+  await stage.until("e1 reaches e2", () => {
+    try {
+      return ping(1, "e1", hidden);
+    } catch {
+      return false;
+    }
+  });
+  stage.expect("what s1 says to s3 can be read", await overhear("s1", far));
+  stage.expect("what e1 says to e2 can not", !(await overhear("e1", hidden)));
+
   stage.title("Clean up");
   for (const [number, ...sandboxes] of [
-    [1, "s1"],
-    [2, "s2"],
+    [1, "s1", "e1"],
+    [2, "s2", "e2"],
     [3, "s3", "s4"],
   ])
     show(number, "netctl", "sandbox", "rm", ...sandboxes);
-  show(1, "netctl", "network", "rm", "web", "second");
+  show(1, "netctl", "network", "rm", "web", "second", "secret");
 });
