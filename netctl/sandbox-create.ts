@@ -17,6 +17,7 @@ import {
   parseMacFlag,
   parseNetworkChoice,
 } from "./sandbox-network.ts";
+import { parseSandboxSettings } from "./sandbox-settings-flags.ts";
 import type { World } from "./world.ts";
 
 export interface SandboxCreateFlags {
@@ -28,6 +29,13 @@ export interface SandboxCreateFlags {
   readonly publish: readonly string[];
   readonly publishAll?: boolean;
   readonly expose: readonly string[];
+  readonly hostname?: string;
+  readonly dns: readonly string[];
+  readonly dnsSearch: readonly string[];
+  readonly dnsOption: readonly string[];
+  readonly addHost: readonly string[];
+  readonly sysctl: readonly string[];
+  readonly label: readonly string[];
   readonly json?: boolean;
 }
 
@@ -57,6 +65,18 @@ export const registerSandboxCreate: Register = (parent, invoke) => {
     )
     .option("-P, --publish-all", "publish every exposed port at a free one of the host")
     .option("--expose <port[/protocol]>", "port for --publish-all", gather, [])
+    .option("--hostname <name>", "host name of the sandbox; its own name if left out")
+    .option("--dns <address>", "server that names of no container are asked of", gather, [])
+    .option("--dns-search <domain>", "search domain; . for none", gather, [])
+    .option("--dns-option <option>", "option of resolv.conf", gather, [])
+    .option(
+      "--add-host <name:address>",
+      "line of its /etc/hosts; host-gateway as address is the host",
+      gather,
+      [],
+    )
+    .option("--sysctl <key=value>", "sysctl of its network: net.*", gather, [])
+    .option("--label <key=value>", "note that is kept with the sandbox", gather, [])
     .option("--json", "print what was made as JSON")
     .addHelpText(
       "after",
@@ -65,6 +85,8 @@ Examples:
   netctl sandbox create web --network front -p 8080:80 -p 127.0.0.1:8443:443
   netctl sandbox create db --network back:ip=10.77.0.9,alias=database
   netctl sandbox create proxy --network front:gw-priority=1 --network back -p 53:53/udp
+  netctl sandbox create app --network name=front,ip=10.77.0.20,alias=api --hostname app1
+  netctl sandbox create crawler --network front --dns 9.9.9.9 --add-host cache:10.77.0.9 --sysctl net.ipv4.ip_local_port_range="10000 65000"
   netctl sandbox create tools --network host`,
     )
     .action((name: string, flags: SandboxCreateFlags, command) =>
@@ -80,10 +102,15 @@ export async function sandboxCreate(
 ): Promise<ExitCode> {
   const choices = chooseNetworks(flags);
   const asked = choosePorts(flags, choices);
+  const settings = parseSandboxSettings(flags);
   // As Docker does: there is nothing between the host and the container.
   const isOnHost = choices.some(({ network }) => network === "host");
   if (isOnHost && asked.length > 0) {
     world.io.stderr("netctl: warning: published ports are discarded when using host network mode\n");
+  }
+  const [sysctl] = flags.sysctl;
+  if (isOnHost && sysctl !== undefined) {
+    throw new UsageFailure(`Cannot use --sysctl ${sysctl} with --network host: it would be set for the host`);
   }
   const ports = isOnHost ? [] : asked;
   const attachments: SandboxAttachment[] = [];
@@ -96,7 +123,7 @@ export async function sandboxCreate(
   const repeated = names.find((ifName, index) => names.indexOf(ifName) !== index || ifName === "lo");
   if (repeated !== undefined)
     throw new Failure(`Cannot create sandbox ${name}: interface name ${repeated} is used twice`);
-  const created = await world.sandboxes.create(name, attachments, ports);
+  const created = await world.sandboxes.create(name, attachments, ports, settings);
   warnUnpublished(created.unpublished, world);
   if (flags.json === true) writeJson(world.io, describe(created));
   else world.io.stdout(`${created.containerId}\n`);

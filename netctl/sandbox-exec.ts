@@ -29,6 +29,10 @@ export async function sandboxExec(name: string, words: readonly string[], world:
       `Cannot enter sandbox ${name}: it is ${sandbox.state}; "netctl sandbox rm ${name}" clears it away`,
     );
   }
-  const { file, args } = enterCommand(sandbox, world.sandboxes.filesDirectory(name), command);
+  const { file, args } = enterCommand(
+    { ...sandbox, hostname: sandbox.settings.hostname },
+    world.sandboxes.filesDirectory(name),
+    command,
+  );
   return await world.io.runAttached(file, args, world.environment);
 }

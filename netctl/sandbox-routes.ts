@@ -1,5 +1,6 @@
 import type { HostKernel } from "#kernel/host-kernel.ts";
 import { applySourceRouting, type RoutedLink } from "#kernel/source-routing.ts";
+import { writeSysctls } from "#kernel/sysctl.ts";
 import { parseIfName } from "#net/ifname.ts";
 import type { SandboxRouting } from "#runtime/sandbox-parts.ts";
 
@@ -11,6 +12,12 @@ export function sandboxRouting(kernel: HostKernel): SandboxRouting {
       const routed = links.map((link): RoutedLink => ({ ...link, ifName: parseIfName(link.ifName) }));
       using namespace = kernel.open(netns);
       applySourceRouting(namespace, routed, { bySource });
+    },
+    setSysctls(netns, sysctls) {
+      const settings = Object.entries(sysctls).map(([key, value]) => ({ key, value }));
+      if (settings.length === 0) return;
+      using namespace = kernel.open(netns);
+      writeSysctls(namespace, settings);
     },
   };
 }

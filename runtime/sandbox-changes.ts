@@ -121,7 +121,7 @@ export class SandboxChanges {
     const attached = await this.#parts.attachedOf(record);
     const settled: Settled = await settleSandbox(this.#parts, record, attached, { again });
     await this.#parts.writeFiles(
-      record.name,
+      record,
       attached.map(({ result }) => result),
     );
     const { change: _, ...rest } = record;

@@ -14,7 +14,7 @@ export interface CommandLine {
  * command can't be run, 127 if there is none.
  */
 export function enterCommand(
-  sandbox: { readonly name: string; readonly netns: string },
+  sandbox: { readonly name: string; readonly hostname?: string | undefined; readonly netns: string },
   filesDirectory: string,
   command: readonly string[],
 ): CommandLine {
@@ -28,7 +28,7 @@ export function enterCommand(
       "--netns",
       sandbox.netns,
       "--hostname",
-      sandbox.name,
+      sandbox.hostname ?? sandbox.name,
       ...file("--hosts", "hosts"),
       ...file("--resolv-conf", "resolv.conf"),
       "--",

@@ -51,3 +51,37 @@ describe("renderResolvConf()", () => {
     expect(renderResolvConf([result([], { search: ["web.test"] })])).toBeUndefined();
   });
 });
+
+describe("what a sandbox was asked for", () => {
+  const dns = { servers: ["9.9.9.9"], search: ["x.test"], options: ["ndots:3"] };
+
+  it("stands in its hosts: a host name, further lines, and the host itself", () => {
+    const withGateway = decodeResult(
+      { ips: [{ address: "10.1.0.2/24", gateway: "10.1.0.1" }], dns: {} },
+      "1.1.0",
+    );
+    const extraHosts = [
+      { name: "db", address: "10.9.0.1" },
+      { name: "outer", address: "host-gateway" },
+    ];
+    const text = renderHosts("a", [withGateway], { hostname: "app1", extraHosts });
+    expect(text.split("\n").slice(2)).toEqual(["10.1.0.2\tapp1 a", "10.9.0.1\tdb", "10.1.0.1\touter", ""]);
+    expect(renderHosts("a", [result(["10.1.0.2/24"])], { extraHosts })).not.toContain("outer");
+  });
+
+  it("comes before what networks and host say, but the resolver stays", () => {
+    expect(renderResolvConf([result([])], "", dns)).toBe(
+      "search x.test\nnameserver 9.9.9.9\noptions ndots:3\n",
+    );
+    expect(renderResolvConf([result([], { nameservers: ["1.1.1.1"] })], "", dns)).toContain(
+      "nameserver 9.9.9.9\n",
+    );
+    expect(renderResolvConf([result([], { nameservers: ["127.0.0.11"] })], "search h.test\n", dns)).toBe(
+      "search x.test\nnameserver 127.0.0.11\noptions ndots:3\n",
+    );
+    const search = { servers: [], search: ["."], options: [] };
+    expect(renderResolvConf([], "search h.test\nnameserver 192.0.2.1\n", search)).toBe(
+      "nameserver 192.0.2.1\n",
+    );
+  });
+});

@@ -15,11 +15,14 @@ import type { AttachmentTarget } from "./plugin-call.ts";
 import { renderHosts, renderResolvConf } from "./sandbox-files.ts";
 import type { RoutePlan } from "./sandbox-plan.ts";
 import { type SandboxAttachment, type SandboxRecord, SandboxRecords } from "./sandbox-record.ts";
+import { dnsCapability } from "./sandbox-settings.ts";
 
 /** Changes how a sandbox's namespace routes; no verb of CNI does that for an attachment that is made. */
 export interface SandboxRouting {
   /** Idempotent. Interfaces that are not there are passed over. */
   apply(netns: string, plan: RoutePlan): void;
+  /** @param sysctls by key with slashes @throws an error that names key and reason */
+  setSysctls(netns: string, sysctls: Readonly<Record<string, string>>): void;
 }
 
 const lockTimeoutMs = 120_000;
@@ -100,11 +103,18 @@ export class SandboxParts {
     await delNetworkList(list, { ...target, netns }, this.host);
   }
 
-  async writeFiles(name: string, results: readonly CniResult[]): Promise<void> {
+  async writeFiles(
+    { name, settings }: Pick<SandboxRecord, "name" | "settings">,
+    results: readonly CniResult[],
+  ): Promise<void> {
     const directory = this.filesDirectory(name);
     const permissions = { mode: 0o644, directoryMode: 0o755 };
-    await writeDurably(join(directory, "hosts"), renderHosts(name, results), permissions);
-    const resolvConf = renderResolvConf(results, await readHostResolvConf(this.host.environment));
+    await writeDurably(join(directory, "hosts"), renderHosts(name, results, settings), permissions);
+    const resolvConf = renderResolvConf(
+      results,
+      await readHostResolvConf(this.host.environment),
+      settings.dns,
+    );
     if (resolvConf !== undefined) await writeDurably(join(directory, "resolv.conf"), resolvConf, permissions);
   }
 
@@ -120,12 +130,19 @@ export class SandboxParts {
 
 /** The parameters of an attachment's ADD. Its names begin with that of the sandbox, where that can be one of a host. */
 export function targetIn(
-  { name, containerId, netns }: SandboxRecord,
+  { name, containerId, netns, settings }: SandboxRecord,
   { ifName, args, capabilityArgs }: SandboxAttachment,
 ): AttachmentTarget {
   const { aliases } = capabilityArgs;
   const all = [...(isHostName(name) ? [name] : []), ...(Array.isArray(aliases) ? aliases : [])];
-  return { containerId, netns, ifName, args, capabilityArgs: { ...capabilityArgs, aliases: all } };
+  const dns = dnsCapability(settings);
+  return {
+    containerId,
+    netns,
+    ifName,
+    args,
+    capabilityArgs: { ...capabilityArgs, aliases: all, ...(dns === undefined ? {} : { dns }) },
+  };
 }
 
 /** RFC 1123 section 2.1, and underscores. */

@@ -5,6 +5,7 @@ import { createDurably, removeDurably, writeDurably } from "#machine/durable-fil
 import { errorCode } from "#machine/io-error.ts";
 import type { AttachmentTarget } from "./plugin-call.ts";
 import { type PortRequest, parsePortRequest } from "./port-request.ts";
+import { readSandboxSettings, type SandboxSettings } from "./sandbox-settings.ts";
 
 /** One network of a sandbox: the parameters of its ADD, which its DEL repeats. */
 export interface SandboxAttachment extends Pick<AttachmentTarget, "ifName" | "args" | "capabilityArgs"> {
@@ -35,6 +36,7 @@ export interface SandboxRecord {
   readonly change?: SandboxChange;
   readonly attachments: readonly SandboxAttachment[];
   readonly ports: readonly PortRequest[];
+  readonly settings: SandboxSettings;
 }
 
 /** The file of a sandbox is there and says nothing usable. */
@@ -138,6 +140,7 @@ function parse(text: string, name: string, file: string): SandboxRecord {
     ports: Array.isArray(ports)
       ? (ports as readonly unknown[]).flatMap((port) => parsePortRequest(port) ?? [])
       : [],
+    settings: readSandboxSettings(json["settings"]),
   };
 }
 

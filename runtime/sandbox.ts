@@ -22,6 +22,7 @@ import {
   type SandboxRecord,
   SandboxRecordDamage,
 } from "./sandbox-record.ts";
+import { noSettings, type SandboxSettings } from "./sandbox-settings.ts";
 import { settleSandbox } from "./sandbox-settling.ts";
 
 /** A sandbox as it is found. */
@@ -41,6 +42,7 @@ export interface Sandbox {
   readonly attachments: readonly SandboxAttachment[];
   /** Asked for; those that were published have a `hostPort`. */
   readonly ports: readonly PortRequest[];
+  readonly settings: SandboxSettings;
 }
 
 export interface CreatedSandbox extends Sandbox {
@@ -87,6 +89,7 @@ export class Sandboxes {
     name: string,
     attachments: readonly SandboxAttachment[],
     ports: readonly PortRequest[] = [],
+    settings: SandboxSettings = noSettings,
   ): Promise<CreatedSandbox> {
     requireName(name);
     const { host, directories, records } = this.#parts;
@@ -103,11 +106,18 @@ export class Sandboxes {
         phase: "creating",
         attachments,
         ports,
+        settings,
       };
       await this.#claim(record);
       const made: SandboxAttachment[] = [];
       try {
         await this.#makeNamespace(record);
+        const isOfLink = ([key]: readonly [string, string]) => /\/conf\/(?!all\/|default\/)/.test(key);
+        const sysctls = Object.entries(settings.sysctls);
+        this.#parts.routing.setSysctls(
+          record.netns,
+          Object.fromEntries(sysctls.filter((each) => !isOfLink(each))),
+        );
         const results: CniResult[] = [];
         for (const [index, attachment] of wanted.entries()) {
           const list = lists[index];
@@ -116,8 +126,9 @@ export class Sandboxes {
           made.push(attachment);
           if (attachment !== loopbackAttachment) results.push(result);
         }
+        this.#parts.routing.setSysctls(record.netns, Object.fromEntries(sysctls.filter(isOfLink)));
         const settled = await this.#settle(record);
-        if (!isOnHost) await this.#parts.writeFiles(name, results);
+        if (!isOnHost) await this.#parts.writeFiles(record, results);
         const ready: SandboxRecord = { ...record, phase: "ready", ports: settled.ports };
         await records.update(ready);
         return { ...ready, state: "ready", results, unpublished: settled.unpublished };
@@ -266,7 +277,16 @@ export class Sandboxes {
       }));
     const isOnHost = attachments.some(({ network }) => network === "host");
     const netns = isOnHost ? hostNetns : join(this.#parts.directories.run, "netns", name);
-    return { name, containerId, netns, createdAt: "", phase: "removing", attachments, ports: [] };
+    return {
+      name,
+      containerId,
+      netns,
+      createdAt: "",
+      phase: "removing",
+      attachments,
+      ports: [],
+      settings: noSettings,
+    };
   }
 
   /** Takes the name. Nothing of somebody else's is touched: neither a sandbox nor a namespace of that name. */
