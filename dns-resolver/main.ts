@@ -96,6 +96,7 @@ function obey(order: Order, done: (value: unknown) => void): void {
         hostServers: containers.hostServers,
         cached: responses.size,
         cachedBytes: responses.bytes,
+        heapBytes: process.memoryUsage().heapUsed,
       };
       done(report);
       return;

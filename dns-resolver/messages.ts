@@ -61,6 +61,8 @@ export interface ResolverReport {
   readonly hostServers: readonly string[];
   readonly cached: number;
   readonly cachedBytes: number;
+  /** What the thread's objects take. */
+  readonly heapBytes: number;
 }
 
 /** What `query` answers with. */

@@ -141,7 +141,8 @@ export class ResolverService implements NameService {
 
   /** What it serves. */
   async report(): Promise<ResolverReport> {
-    if (!this.#thread) return { containers: [], hostServers: this.#hostServers, cached: 0, cachedBytes: 0 };
+    if (!this.#thread)
+      return { containers: [], hostServers: this.#hostServers, cached: 0, cachedBytes: 0, heapBytes: 0 };
     return (await this.#thread.give({ op: "list" })) as ResolverReport;
   }
 

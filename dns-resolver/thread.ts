@@ -41,6 +41,9 @@ export class ResolverThread {
       // Nothing of the process's own; what there is to say goes through the port.
       env: {},
       argv: [],
+      // Else each descriptor that is closed, and was not opened by node:fs, leaves a warning to be told by Node's loop,
+      // which never runs in it: a kilobyte for each container and second.
+      trackUnmanagedFds: false,
     });
     this.#port = port1;
     this.#port.on("message", (report: Report) => this.#take(report));
