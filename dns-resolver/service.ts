@@ -1,6 +1,7 @@
 import { type FSWatcher, readFileSync, unwatchFile, watch, watchFile } from "node:fs";
 import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { crashPoint } from "#machine/crash-point.ts";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { formatIp, tryParseIp } from "#net/ip.ts";
@@ -84,6 +85,7 @@ export class ResolverService implements NameService {
     this.#mine(entry);
     registry.write(entry);
     try {
+      crashPoint("names-written");
       await this.#add(entry);
     } catch (error) {
       await this.withdraw(entry);
@@ -93,6 +95,7 @@ export class ResolverService implements NameService {
 
   async withdraw(key: NameKey): Promise<void> {
     if (this.#options.registry.remove(key)) this.#mine(key);
+    crashPoint("names-removed");
     await this.#remove(key);
   }
 

@@ -44,6 +44,7 @@ export async function restart(world: World, container: Container): Promise<void>
   expect(world.netd?.isRunning !== true, "netd runs on");
   const netd = world.spawnNetd();
   await netd.ready();
+  await world.expectServed();
   const state = await world.state();
   const own = (lines: readonly string[]) => lines.filter((line) => line.split(" ").includes(container.id));
   const records = own(state.records);

@@ -13,6 +13,8 @@ interface Killing extends Pick<Scenario, "name" | "needs"> {
   /** A world for each case, and only the points that the first ADD of a host passes. */
   readonly isFresh?: boolean;
   readonly world?: Partial<WorldOptions>;
+  /** In place of all. */
+  readonly ways?: readonly WayOn[];
   /** All that is new here, for a short run. */
   readonly focus?: RegExp;
 }
@@ -26,6 +28,9 @@ function killing(plan: Killing): Scenario {
     run: (bench) => (plan.isFresh === true ? killFresh(bench, plan) : kill(bench, plan)),
   };
 }
+
+/** Nobody answers names without netd, so that no ADD succeeds before it is there again. */
+const waysOfNames: readonly WayOn[] = ["restart", "DEL", "restart", "DEL without namespace", "restart", "GC"];
 
 export const killedScenarios: readonly Scenario[] = [
   killing({ name: "ADD killed", mode: "standalone", verb: "ADD" }),
@@ -55,6 +60,20 @@ export const killedScenarios: readonly Scenario[] = [
     mode: "netd",
     verb: "DEL",
     world: { chained: "portmap" },
+  }),
+  killing({
+    name: "netd killed during dns ADD",
+    mode: "netd",
+    verb: "ADD",
+    world: { chained: "dns" },
+    ways: waysOfNames,
+  }),
+  killing({
+    name: "netd killed during dns DEL",
+    mode: "netd",
+    verb: "DEL",
+    world: { chained: "dns" },
+    ways: waysOfNames,
   }),
   killing({ name: "first ADD of a host killed", mode: "standalone", verb: "ADD", isFresh: true }),
   killing({
@@ -104,7 +123,7 @@ async function kill(bench: ScenarioBench, plan: Killing): Promise<void> {
   let world = first;
   let count = 0;
   try {
-    for (const { point, way } of casesOf(points, waysOn(plan.mode), bench.kit.isFull)) {
+    for (const { point, way } of casesOf(points, plan.ways ?? waysOn(plan.mode), bench.kit.isFull)) {
       const reason = await attempt(() => killOnce(world, plan, point, way));
       bench.note(point, way, reason);
       if (reason === "") continue;

@@ -16,6 +16,8 @@ export interface HostState {
   readonly leases: readonly string[];
   /** The same, by the index of owners */
   readonly owners: readonly string[];
+  /** "ID IFNAME": what the resolver answers by */
+  readonly names: readonly string[];
   /** "veth1234abcd" */
   readonly links: readonly string[];
   /** "masquerade4 10.1.0.2", "mac_allowed veth1234abcd 02:…" */
@@ -29,6 +31,7 @@ export interface HostState {
 export interface StatePlace {
   readonly host: Namespace;
   readonly stateDirectory: string;
+  readonly runDirectory: string;
   readonly network: string;
 }
 
@@ -36,7 +39,12 @@ const marker = "@@faults@@";
 /** Those whose keys are compared as well. */
 const comparedSets = new Set(["masquerade4", "masquerade6", "mac_checked", "mac_allowed"]);
 
-export async function readHostState({ host, stateDirectory, network }: StatePlace): Promise<HostState> {
+export async function readHostState({
+  host,
+  stateDirectory,
+  runDirectory,
+  network,
+}: StatePlace): Promise<HostState> {
   const script = `ip -d -j link show type veth; echo; echo '${marker}'; nft -j list ruleset`;
   const output = await runTool("/usr/bin/nsenter", [`--net=${host.path}`, "sh", "-c", script]);
   const [links = "", ruleset = ""] = output.split(`${marker}\n`);
@@ -59,6 +67,7 @@ export async function readHostState({ host, stateDirectory, network }: StatePlac
     records: readRecords(`${stateDirectory}/journal/${network}`),
     leases: readLeases(`${stateDirectory}/networks/${network}`),
     owners: readOwners(`${stateDirectory}/networks/.netctl/${network}`),
+    names: readNames(runDirectory, network),
     links: parseNames(links),
     elements: elements.sort(),
     owned: owned.sort(),
@@ -111,6 +120,23 @@ function readLeases(directory: string): readonly string[] {
   return entries(directory)
     .filter(({ name }) => isIP(name) !== 0)
     .map(({ name }) => `${name} ${readQuietly(`${directory}/${name}`).replace("\r\n", " ")}`)
+    .sort();
+}
+
+function readNames(runDirectory: string, network: string): readonly string[] {
+  return entries(runDirectory)
+    .filter(({ name }) => name.startsWith("names-"))
+    .flatMap(({ name: folder }) =>
+      entries(`${runDirectory}/${folder}`).map(({ name }) => `${folder}/${name}`),
+    )
+    .flatMap((file) => {
+      const content = readQuietly(`${runDirectory}/${file}`);
+      if (content === "") return [];
+      const entry = object(JSON.parse(content) as JsonValue);
+      return text(entry["network"]) === network
+        ? [`${text(entry["containerId"])} ${text(entry["ifName"])}`]
+        : [];
+    })
     .sort();
 }
 

@@ -1,5 +1,6 @@
 import { mkdir, readdir } from "node:fs/promises";
-import type { JsonObject } from "#cni/json.ts";
+import { isIP } from "node:net";
+import type { JsonObject, JsonValue } from "#cni/json.ts";
 import { runCommand, runTool } from "#conformance/command.ts";
 import { expect, expectEqual } from "#conformance/failure.ts";
 import { Namespace } from "#conformance/namespace.ts";
@@ -40,7 +41,7 @@ export interface WorldOptions {
   /** Added to the network's configuration. */
   readonly config?: JsonObject;
   /** A chain of bridge and this: it is what faults strike. */
-  readonly chained?: "portmap";
+  readonly chained?: "portmap" | "dns";
   /** Mounted as the state directory: options of a tmpfs. */
   readonly stateMount?: string;
 }
@@ -225,6 +226,7 @@ export class World {
   #configOf(plugin: string, container: Container | undefined): JsonObject {
     if (plugin === "bridge") return this.config;
     const { cniVersion = "1.1.0" } = this.config;
+    if (plugin === "dns") return this.#dnsConfig(cniVersion, container);
     const own = { cniVersion, name: network, type: plugin, capabilities: { portMappings: true } };
     if (container === undefined) return own;
     const ports = [80, 443].map((containerPort) => {
@@ -232,6 +234,15 @@ export class World {
     });
     const prevResult = this.#bridged.get(container.id);
     return { ...own, runtimeConfig: { portMappings: ports }, ...(prevResult && { prevResult }) };
+  }
+
+  #dnsConfig(cniVersion: JsonValue, container: Container | undefined): JsonObject {
+    // Internal, so that nothing is asked of the servers of whoever runs this.
+    const own = { cniVersion, name: network, type: "dns", internal: true };
+    if (container === undefined) return own;
+    const prevResult = this.#bridged.get(container.id);
+    const runtimeConfig = { aliases: { [network]: [nameOf(container)] } };
+    return { ...own, runtimeConfig, ...(prevResult && { prevResult }) };
   }
 
   /** ADD of every plugin but the last. */
@@ -300,7 +311,8 @@ export class World {
   }
 
   async state(): Promise<HostState> {
-    return readHostState({ host: this.host, stateDirectory: this.stateDirectory, network });
+    const { host, stateDirectory, runDirectory } = this;
+    return readHostState({ host, stateDirectory, runDirectory, network });
   }
 
   /** Journal, leases, kernel and nftables have what has to be there, and nothing else; nor does the container. */
@@ -317,8 +329,41 @@ export class World {
     if (container !== undefined) {
       const isLive = this.#live.has(container.id);
       expectEqual(await linksIn(container.namespace), isLive ? ["eth0", "lo"] : ["lo"], "container's links");
+      if (this.plugins.includes("dns")) await this.#expectResolver(container, isLive);
     }
     for (const bystander of this.#bystanders) expect(bystander.lost() === "", bystander.lost());
+  }
+
+  /** What leads to the resolver is there, or nothing of it. */
+  async #expectResolver({ namespace }: Container, isThere: boolean): Promise<void> {
+    const tables = await runTool("/usr/bin/nsenter", [`--net=${namespace.path}`, "nft", "list", "tables"]);
+    expectEqual(tables.trim(), isThere ? "table ip netctl_dns" : "", "container's tables");
+    const isServed = this.netd?.isRunning === true && isThere;
+    const sockets = await runTool("/usr/bin/nsenter", [`--net=${namespace.path}`, "ss", "-Hlun"]);
+    expectEqual(sockets.includes("127.0.0.11:"), isServed, "the resolver's socket in the container");
+  }
+
+  /** All live containers find this one, and it finds them. */
+  async expectNamed(container: Container): Promise<void> {
+    for (const { container: other } of this.#live.values()) {
+      await this.#expectFound(container, other);
+      await this.#expectFound(other, container);
+    }
+  }
+
+  /** As soon as netd serves, all that are attached find each other, and none finds what is gone. */
+  async expectServed(): Promise<void> {
+    if (!this.plugins.includes("dns")) return;
+    for (const { container } of this.#live.values()) {
+      await this.expectNamed(container);
+      expectEqual(await lookUp(container, `name-${this.#label}-c0`), [], "what is heard of nobody");
+    }
+  }
+
+  async #expectFound(asker: Container, wanted: Container): Promise<void> {
+    const { ips } = this.#live.get(wanted.id)?.result ?? { ips: [] };
+    const expected = ips.map(({ ip }) => ip).sort();
+    expectEqual(await lookUp(asker, nameOf(wanted)), expected, `what ${asker.id} hears of ${wanted.id}`);
   }
 
   /** `expectConsistent`, for what netd does after its caller has gone. */
@@ -343,6 +388,7 @@ export class World {
       owned: each(({ id }) => (this.#ownedSets ?? []).map((set) => `${set} ${id}`)),
       leases,
       owners: leases,
+      names: each(({ id }) => (this.plugins.includes("dns") ? [`${id} eth0`] : [])),
       links: each((_, { interfaces }) => {
         const names = interfaces.filter(({ sandbox }) => sandbox === "").map(({ name }) => name);
         return names.slice(1);
@@ -368,6 +414,7 @@ export class World {
       const target = gateway ?? "";
       expect(await ping(container.namespace, target, 3), `the container does not reach ${target}`);
     }
+    if (this.plugins.includes("dns")) await this.expectNamed(container);
     if (this.#bystanders.length > 0)
       expect(await ping(container.namespace, "198.51.100.2", 3), "the container does not reach the outside");
   }
@@ -382,7 +429,16 @@ export class World {
     this.#bystanders.length = 0;
     for (const { container } of this.#live.values()) await this.detach(container);
     await this.collect();
-    const nothing = { records: [], leases: [], owners: [], links: [], elements: [], owned: [], subnets: [] };
+    const nothing = {
+      records: [],
+      leases: [],
+      owners: [],
+      names: [],
+      links: [],
+      elements: [],
+      owned: [],
+      subnets: [],
+    };
     expectSameState(await this.state(), nothing);
     if (this.netd?.isRunning === true) {
       this.netd.signal("SIGTERM");
@@ -401,6 +457,21 @@ export class World {
       await namespace.remove();
     }
   }
+}
+
+/** Of no other container's name a part. */
+function nameOf({ id }: Container): string {
+  return `name-${id}`;
+}
+
+/** Both addresses of a name, as `dig` hears of them at 127.0.0.11; none where there are none, or nobody answers. */
+async function lookUp({ namespace }: Container, name: string): Promise<readonly string[]> {
+  const script = `for type in A AAAA; do dig +short +tries=5 +time=2 @127.0.0.11 ${name} $type || true; done`;
+  const output = await runTool("/usr/bin/nsenter", [`--net=${namespace.path}`, "sh", "-c", script]);
+  return output
+    .split("\n")
+    .filter((line) => isIP(line) !== 0)
+    .sort();
 }
 
 /** @throws {Failure} naming what is there and should not be, and what should be and is not */

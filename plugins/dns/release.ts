@@ -2,6 +2,7 @@ import { keyText, type NameEntry, type NamespaceId } from "#dns-resolver/registr
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import type { NamespaceTarget } from "#kernel/namespace.ts";
 import { NamespaceError } from "#kernel/namespace-error.ts";
+import { crashPoint } from "#machine/crash-point.ts";
 import { isSameNamespace } from "#machine/namespace-identity.ts";
 import { removeResolverRedirect } from "#nftables/resolver-redirect.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -25,8 +26,10 @@ export async function releaseAttachment(
   if (record?.phase === "done") host.journal.leave(key, "dns");
   // First of all, since the resolver's sockets keep the namespace alive.
   await host.names.withdraw(key);
+  crashPoint("names-withdrawn");
   const target = namespaceOf(record, host, netns);
   if (target && record) removeRedirect(key, target, host);
+  crashPoint("redirect-removed");
   if (record) host.journal.remove(key, "dns");
 }
 
