@@ -57,6 +57,10 @@ describe("network create -d macvlan", () => {
       await lab.ok("sandbox", "exec", "b", "--", "ip", "-o", "-4", "addr", "show", "eth0")
     ).match(/\d+(\.\d+){3}/) ?? [""];
     await lab.ok("sandbox", "exec", "a", "--", "ping", "-c1", "-W10", address);
+    // Names don't come by the wire, on which the host can't be reached.
+    for (const name of ["b", "b.closed"])
+      expect(await lab.ok("sandbox", "exec", "a", "--", "getent", "ahostsv4", name)).toContain(address);
+    expect(await lab.ok("sandbox", "exec", "a", "--", "getent", "hosts", address)).toContain("b.closed");
     expect(await lab.ok("sandbox", "exec", "a", "--", "ip", "route")).not.toContain("default");
     for (const name of ["a", "b"]) await lab.ok("sandbox", "rm", name);
     expect(lab.host.run("ip -o link")).not.toContain("dm-");
