@@ -156,32 +156,35 @@ static napi_value boolean(napi_env env, bool value) {
 #define OWN_NAMESPACE "/proc/thread-self/ns/net"
 
 static struct stat own_namespace;
+static int way_back = -1;
 static pthread_once_t own_namespace_read = PTHREAD_ONCE_INIT;
 
-// All threads of the process are in one namespace, that of its start: see the rule at the top.
+// All threads of the process are in one namespace, that of its start: see the rule at the top. It stays open.
 static void read_own_namespace(void) {
-  if (stat(OWN_NAMESPACE, &own_namespace) < 0) memset(&own_namespace, 0, sizeof own_namespace);
+  way_back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
+  if (way_back < 0 || fstat(way_back, &own_namespace) < 0) memset(&own_namespace, 0, sizeof own_namespace);
+}
+
+// False without /proc.
+static bool knows_way_back(void) {
+  pthread_once(&own_namespace_read, read_own_namespace);
+  return own_namespace.st_ino != 0;
 }
 
 static bool is_own(int namespace) {
   struct stat file;
-  pthread_once(&own_namespace_read, read_own_namespace);
-  return own_namespace.st_ino != 0 && fstat(namespace, &file) == 0 && file.st_ino == own_namespace.st_ino &&
+  return knows_way_back() && fstat(namespace, &file) == 0 && file.st_ino == own_namespace.st_ino &&
          file.st_dev == own_namespace.st_dev;
 }
 
 // Enters the namespace; returns the fd of the way back, or -1 with errno. The own one, or a `namespace` below 0: -2.
 static int enter(int namespace) {
   if (namespace < 0 || is_own(namespace)) return -2;
-  int back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
-  if (back < 0) return -1;
-  if (setns(namespace, CLONE_NEWNET) < 0) {
-    int saved = errno;
-    close(back);
-    errno = saved;
+  if (!knows_way_back()) {
+    errno = ENOENT;
     return -1;
   }
-  return back;
+  return setns(namespace, CLONE_NEWNET) < 0 ? -1 : way_back;
 }
 
 // Keeps errno. Aborts where the thread can't return.
@@ -192,7 +195,6 @@ static void leave(int back) {
     perror("netctl: cannot return to the own network namespace");
     abort();
   }
-  close(back);
   errno = saved;
 }
 
@@ -823,6 +825,8 @@ static napi_value NetlinkWatch(napi_env env, napi_callback_info info) {
 
 // --------------------------------------------------------------------------------------- other calls in a namespace
 
+#include "own-proc.inc.c"
+
 // Opens a network namespace. -1: errno; -2: what is there is something else.
 static int open_network_namespace(const char *path, struct stat *file) {
   struct statfs system;
@@ -934,7 +938,7 @@ static napi_value ReadFileIn(napi_env env, napi_callback_info info) {
   if (back == -1) {
     error = errno, failed = "setns";
   } else {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_file(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) error = errno, failed = "open";
     while (fd >= 0 && length < FILE_BYTES) {
       ssize_t got = read(fd, text + length, FILE_BYTES - length);
@@ -955,7 +959,7 @@ static napi_value ReadFileIn(napi_env env, napi_callback_info info) {
 
 // Writes the whole text at once, as sysctls want it, into a file that exists; 0 or an errno.
 static int write_file(const char *path, const char *text) {
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  int fd = open_file(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return errno;
   ssize_t put;
   do put = write(fd, text, strlen(text));
@@ -1221,23 +1225,17 @@ static napi_value CreateNamespace(napi_env env, napi_callback_info info) {
   ARGUMENTS(1)
   char path[PATH_BYTES];
   if (!text_argument(env, argument[0], path, sizeof path, "open")) return NULL;
-  int back = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
-  if (back < 0) return fail(env, "open", errno);
+  if (!knows_way_back()) return fail(env, "open", ENOENT);
   int file = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-  if (file < 0) {
-    int saved = errno;
-    close(back);
-    return fail(env, "open", saved);
-  }
+  if (file < 0) return fail(env, "open", errno);
   close(file);
   const char *failed = NULL;
   int error = 0;
   if (unshare(CLONE_NEWNET) < 0) {
     error = errno, failed = "unshare";
-    close(back);
   } else {
     if (mount(OWN_NAMESPACE, path, "none", MS_BIND, NULL) < 0) error = errno, failed = "mount";
-    leave(back);
+    leave(way_back);
   }
   if (!failed) return NULL;
   unlink(path);
@@ -1309,6 +1307,7 @@ NAPI_MODULE_INIT() {
       {"packetSocketIn", PacketSocketIn},
       {"readFileIn", ReadFileIn},
       {"writeFilesIn", WriteFilesIn},
+      {"useOwnProc", UseOwnProc},
       {"flock", Flock},
       {"lockFile", LockFile},
       {"modificationTime", ModificationTime},

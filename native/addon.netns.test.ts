@@ -20,6 +20,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { LockOperation, native } from "./addon.ts";
+import { libDirectory } from "./lib-directory.ts";
 
 /** include/linux/socket.h, include/linux/net.h */
 const inet = 2;
@@ -140,6 +141,46 @@ test("readFileIn() reads sysctls of links that only that namespace has", () => {
   expect(() => native().readFileIn(-1, "/proc/sys/net/ipv6/conf/only-here/disable_ipv6")).toThrow(
     expect.objectContaining({ code: "ENOENT" }),
   );
+});
+
+describe("useOwnProc()", () => {
+  afterEach(() => native().useOwnProc(false));
+
+  test("shows each namespace its own sysctls, also after the procfs was replaced", () => {
+    const key = "/proc/sys/net/ipv4/ip_default_ttl";
+    const own = readFileSync(key, "utf8");
+    native().useOwnProc(true);
+    for (let round = 0; round < 150; round++) {
+      const value = `${1 + round}`;
+      expect(native().writeFilesIn(namespaceFd, [key, value, "/proc/sys/net/nope", "1"])).toEqual([0, 2]);
+      expect(native().readFileIn(namespaceFd, key)).toBe(`${value}\n`);
+      expect(native().readFileIn(-1, key)).toBe(own);
+    }
+    expect(namespace.run(`cat ${key}`)).toBe("150\n");
+    expect(readFileSync(key, "utf8")).toBe(own);
+  });
+
+  test("opens other files where they are, and is no mount that anybody sees", () => {
+    native().useOwnProc(true);
+    const mounts = readFileSync("/proc/self/mountinfo", "utf8");
+    expect(native().readFileIn(namespaceFd, "/proc/self/mountinfo")).toBe(mounts);
+    native().readFileIn(namespaceFd, "/proc/sys/net/ipv4/ip_forward");
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).toBe(mounts);
+  });
+
+  test("is no way around a /proc/sys that is read-only", () => {
+    const script = `const native = require(${JSON.stringify(join(libDirectory(), "native.node"))});
+      native.useOwnProc(true);
+      console.log(native.writeFilesIn(-1, ["/proc/sys/net/ipv4/ip_default_ttl", "77"]).join());`;
+    const remount = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys";
+    const inside = `${remount} && exec "$0" -e "$1"`;
+    const report = execFileSync(
+      "nsenter",
+      [`--net=${namespace.path}`, "unshare", "-m", "sh", "-c", inside, process.execPath, script],
+      { encoding: "utf8" },
+    );
+    expect(report).toBe("30\n");
+  });
 });
 
 test("flock() gives a lock to one at a time", () => {

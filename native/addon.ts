@@ -73,6 +73,12 @@ export interface Native {
    * @returns for each the errno, or 0
    */
   writeFilesIn(namespaceFd: number, pathsAndTexts: readonly string[]): readonly number[];
+  /**
+   * From now on `readFileIn` and `writeFilesIn` open what is below /proc/sys in a procfs of this process's own, where it
+   * may mount one and where the one at /proc is not read-only: there a look-up does not walk through all namespaces that
+   * were ever looked at. For a process that stays: to give it back takes an RCU grace period.
+   */
+  useOwnProc(whether: boolean): void;
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
   flock(fd: number, operation: number): boolean;
   /**

@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const source = join(root, "native/addon.c");
 const parts = [
   source,
-  ...["native/poller.inc.c", "native/answers.inc.c"].map((file) => join(root, file)),
+  ...["own-proc.inc.c", "poller.inc.c", "answers.inc.c"].map((name) => join(root, "native", name)),
   fileURLToPath(import.meta.url),
 ];
 const target = join(root, "dist/lib/native.node");
