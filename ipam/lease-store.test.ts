@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { emptyTrash } from "#machine/trash.ts";
 import { parseCidr } from "#net/cidr.ts";
 import { formatIp, parseIp } from "#net/ip.ts";
 import type { LeaseOwner } from "./lease-owner.ts";
@@ -328,7 +329,7 @@ describe("release()", () => {
     const leases = store();
     await allocate(owner("a"), { sets: [v4, v6] });
     await leases.release(owner("a"));
-    await leases.flush();
+    await emptyTrash();
     const left = readdirSync(join(dataDir, ".netctl"), { recursive: true, withFileTypes: true });
     expect(left.filter((entry) => !entry.isDirectory())).toEqual([]);
   });

@@ -205,11 +205,6 @@ export class LeaseStore {
     return this.#leases;
   }
 
-  /** Waits until the disk is rid of what was taken back. */
-  async flush(): Promise<void> {
-    await this.#trash.flush();
-  }
-
   /** Runs under the lock with an index that is right. `action` must not wait for anything. */
   async #exclusively<Value>(action: () => Value): Promise<Value> {
     return await this.#locked(() => {

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readBootId } from "#machine/boot-id.ts";
+import { emptyTrash } from "#machine/trash.ts";
 import { type BundledChild, bundleChild } from "#testing/bundled-child.ts";
 import { collectRecords } from "./collect.ts";
 import { Journal } from "./journal.ts";
@@ -110,7 +111,7 @@ describe("a record", () => {
     expect(open().list()).toEqual([]);
     expect(() => entry.complete({})).toThrow("ENOENT");
     journal.remove(key("a"), "bridge");
-    await journal.flush();
+    await emptyTrash();
     expect(readdirSync(join(directory, ".trash"))).toEqual([]);
   });
 
@@ -239,7 +240,7 @@ test("list() sweeps what a process that died has left in the trash", async () =>
   writeFileSync(join(directory, ".trash", "1-0"), "x");
   const journal = open();
   journal.list();
-  await journal.flush();
+  await emptyTrash();
   expect(readdirSync(join(directory, ".trash"))).toEqual([]);
 });
 
@@ -334,7 +335,7 @@ describe("with other processes", () => {
       }
       for (const record of records) journal.remove(record.key, record.plugin);
       expect(journal.list()).toEqual([]);
-      await journal.flush();
+      await emptyTrash();
     }
   });
 });

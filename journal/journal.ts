@@ -147,14 +147,14 @@ export class Journal {
 
   /** All records, or those of one network, in no order. Files that are no records are passed over. */
   list(network?: string): JournalRecord[] {
+    this.#trash.sweep();
     return [...this.each(network)];
   }
 
   /** The same one by one, each read when it is asked for: for whoever has other work to do in between. */
   *each(network?: string): Generator<JournalRecord, void> {
-    this.#trash.sweep();
     for (const each of network === undefined ? this.networks() : [network]) {
-      for (const entry of this.#entries(each)) {
+      for (const entry of this.#eachEntry(each)) {
         const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
         // It may have gone since the directory was read.
         const record = words && this.#readFile(each, entry.name, words);
@@ -182,20 +182,10 @@ export class Journal {
    * many there are.
    */
   hasOther(key: AttachmentKey, plugin: string): boolean {
-    const path = `${this.#directory}/${key.network}`;
     const own = recordName(key, plugin);
-    try {
-      const directory = opendirSync(path);
-      try {
-        for (let entry = directory.readSync(); entry; entry = directory.readSync()) {
-          const isRecord = entry.isFile() && parseRecordName(entry.name)?.plugin === plugin;
-          if (isRecord && entry.name !== own) return true;
-        }
-      } finally {
-        directory.closeSync();
-      }
-    } catch (cause) {
-      if (errorCode(cause) !== "ENOENT") throw new IoError("list journal directory", path, cause);
+    for (const entry of this.#eachEntry(key.network)) {
+      const isRecord = entry.isFile() && parseRecordName(entry.name)?.plugin === plugin;
+      if (isRecord && entry.name !== own) return true;
     }
     return false;
   }
@@ -217,11 +207,6 @@ export class Journal {
     return this.list().filter(
       (record) => record.phase !== "done" && !this.#isBeingWritten(record) && !this.#isElsewhere(record),
     );
-  }
-
-  /** Waits until the disk is rid of everything that was removed. Before the process exits; never rejects. */
-  async flush(): Promise<void> {
-    await this.#trash.flush();
   }
 
   #isElsewhere(record: JournalRecord): boolean {
@@ -259,6 +244,21 @@ export class Journal {
     if (record && isNamed(record, network, name)) return record;
     const { containerId, ifName, plugin } = words;
     return { phase: "torn", key: { network, containerId, ifName }, plugin };
+  }
+
+  /** The same a few at a time, for whoever wants but the first. */
+  *#eachEntry(network: string): Generator<Dirent, void> {
+    const path = `${this.#directory}/${network}`;
+    try {
+      const directory = opendirSync(path);
+      try {
+        for (let entry = directory.readSync(); entry; entry = directory.readSync()) yield entry;
+      } finally {
+        directory.closeSync();
+      }
+    } catch (cause) {
+      if (errorCode(cause) !== "ENOENT") throw new IoError("list journal directory", path, cause);
+    }
   }
 
   #entries(network: string): Dirent[] {

@@ -1,10 +1,13 @@
 import { crashPoint } from "#machine/crash-point.ts";
+import { parseCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { randomMac } from "#net/mac.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
+import type { Request } from "#netlink/message.ts";
 import { firstLinkSummary, getLink, LinkFlag, newLink, setLink } from "#netlink/route/link.ts";
 import { AddressGeneration } from "#netlink/route/link-attributes.ts";
+import { deleteRoute, RouteTable } from "#netlink/route/route.ts";
 import { expectLink, type Link, listLinks, readLink, removeLink, requireLink } from "./link.ts";
 import { NotABridgeError, UnsupportedByKernelError } from "./link-error.ts";
 import type { NetworkNamespace } from "./namespace.ts";
@@ -141,6 +144,16 @@ function adoptBridge(namespace: NetworkNamespace, link: Link, spec: BridgeSpec):
   return changed;
 }
 
+/**
+ * Takes the route for multicast away that the kernel gives each port as soon as it has a carrier. Like `ip -6 route del
+ * multicast ff00::/8 dev PORT table local`. ESRCH before that.
+ */
+export function portMulticastRoute({ ifindex }: Link): Request {
+  return deleteRoute({ family: 6, destination: multicast6, ifindex, table: RouteTable.local });
+}
+
+const multicast6 = parseCidr("ff00::/8");
+
 function explainVlans(error: unknown, name: IfName): unknown {
   return isNetlinkError(error, Errno.EOPNOTSUPP) ? vlansUnsupported(name, error) : error;
 }
@@ -160,8 +173,9 @@ export function isPromiscuous(link: Link): boolean {
  * and `ip link set PORT addrgenmode none up`.
  *
  * A port has no use for an IPv6 address, as frames pass its own stack by; but whenever one comes or goes the kernel walks
- * all IPv6 routes of the host, of which each port with an address has three, and without one still has one. The sysctl
- * disable_ipv6 would save that as well, but whoever sets it spins while another program holds the kernel's rtnl lock.
+ * all IPv6 routes of the host, of which each port with an address has three, and without one still has one: see
+ * `portMulticastRoute()`. The sysctl disable_ipv6 would save all of them, but whoever sets it spins while another program
+ * holds the kernel's rtnl lock.
  * @throws {NetlinkError} ENODEV
  */
 export function startBridgePort(namespace: NetworkNamespace, port: IfName, spec: BridgePortSpec): Link {

@@ -2,6 +2,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import type { IfName } from "#net/ifname.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
+import type { Request } from "#netlink/message.ts";
 import {
   decodeLinkSummary,
   deleteLink,
@@ -32,13 +33,18 @@ export function readLink(namespace: NetworkNamespace, ref: LinkRef): Link | unde
   return readEachLink(namespace, [ref])[0];
 }
 
-/** Several links in one question. @throws {NetlinkError} */
+/**
+ * Several links in one question.
+ * @param also goes with it, after the links; whether the kernel does it is of no interest
+ * @throws {NetlinkError}
+ */
 export function readEachLink(
   namespace: NetworkNamespace,
   refs: readonly LinkRef[],
+  also: readonly Request[] = [],
 ): readonly (Link | undefined)[] {
-  const outcomes = namespace.attempt(refs.map((ref) => getLink(ref, withoutCounters)));
-  return outcomes.map((outcome) => {
+  const outcomes = namespace.attempt([...refs.map((ref) => getLink(ref, withoutCounters)), ...also]);
+  return outcomes.slice(0, refs.length).map((outcome) => {
     if (outcome.errno === 0) return firstLinkSummary(outcome.messages);
     if (outcome.errno === Errno.ENODEV) return undefined;
     throw outcome.error;

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Trash } from "./trash.ts";
+import { emptyTrash, Trash } from "./trash.ts";
 
 let directory: string;
 let file: string;
@@ -17,7 +17,7 @@ test("what is discarded is gone at once, and its blocks are freed after a flush"
   const trash = new Trash(join(directory, "trash"));
   trash.discard(file);
   expect(existsSync(file)).toBe(false);
-  await trash.flush();
+  await emptyTrash();
   expect(readdirSync(join(directory, "trash"))).toEqual([]);
 });
 
@@ -27,7 +27,7 @@ test("a link is discarded, not what it leads to; and what is not there is no err
   symlinkSync(file, link);
   trash.discard(link);
   trash.discard(link);
-  await trash.flush();
+  await emptyTrash();
   expect(readdirSync(directory).sort()).toEqual(["file", "trash"]);
 });
 
@@ -42,10 +42,10 @@ test("where there can be no trash, as on a full disk, the file is removed even s
 test("sweep() removes what a process that died has left", async () => {
   const old = new Trash(join(directory, "trash"));
   old.discard(file);
-  await old.flush();
+  await emptyTrash();
   writeFileSync(join(directory, "trash", "left"), "x");
   const trash = new Trash(join(directory, "trash"));
   trash.sweep();
-  await trash.flush();
+  await emptyTrash();
   expect(readdirSync(join(directory, "trash"))).toEqual([]);
 });

@@ -1,3 +1,4 @@
+import { emptyTrash } from "#machine/trash.ts";
 import { formatIp } from "#net/ip.ts";
 import { type AddressUse, defaultGraceMs, leakedStates, readAddressUse } from "./address-use.ts";
 import type { Register } from "./command.ts";
@@ -108,6 +109,6 @@ async function collect(use: AddressUse, world: World) {
       failures.push(error);
     }
   }
-  await use.store.flush();
+  await emptyTrash();
   return { taken, failures };
 }

@@ -1,3 +1,4 @@
+import { emptyTrash } from "#machine/trash.ts";
 import { formatIp, parseIp } from "#net/ip.ts";
 import { type KnownLease, readAddressUse } from "./address-use.ts";
 import type { Register } from "./command.ts";
@@ -70,7 +71,7 @@ export async function ipamRelease(
     else await use.store.releaseAddress(ip, lease.owner);
     released.push(text);
   }
-  await use.store.flush();
+  await emptyTrash();
   if (flags.json === true) writeJson(world.io, released);
   else world.io.stdout(released.map((text) => `${text}\n`).join(""));
   return exitCode;

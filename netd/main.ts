@@ -10,6 +10,7 @@ import { ResolverService } from "#dns-resolver/service.ts";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
+import { native } from "#native/addon.ts";
 import { openHost, openRegistry, type SuiteHost } from "#suite/host.ts";
 import { hasAttachments } from "#suite/kept.ts";
 import { loadPlugins } from "#suite/plugins.ts";
@@ -91,7 +92,10 @@ async function serve({ environment, options, log, network, uid }: Start) {
   });
   // Before all else: containers wait for it, and nobody yet for what comes after.
   await resolver.start();
-  const host = openHost(environment, log, resolveDirectories(environment), { names: resolver });
+  const host = openHost(environment, log, resolveDirectories(environment), {
+    names: resolver,
+    afterwards: setImmediate,
+  });
   await cleanUp(host, environment, log);
   const overlay = new OverlayHost(host, resolver, log, options.cgroup);
   const requests = await openServer(host, resolver, overlay, uid, log);
@@ -101,10 +105,6 @@ async function serve({ environment, options, log, network, uid }: Start) {
   return { host, resolver, overlay, requests, file };
 }
 
-/**
- * Changes when another version is installed over this one. What starts the program is the same in all versions, and an
- * installer may leave it as it is: the program itself stands beside it (suite/program.ts).
- */
 /** Extends the leases of containers that have their addresses by DHCP. */
 function openLeaseKeeper(host: SuiteHost, log: Log): LeaseKeeper {
   return new LeaseKeeper({
@@ -116,7 +116,11 @@ function openLeaseKeeper(host: SuiteHost, log: Log): LeaseKeeper {
     now: secondsSinceBoot,
   });
 }
-/** Changes when another version is installed over this one. */
+
+/**
+ * Changes when another version is installed over this one. What starts the program is the same in all versions, and an
+ * installer may leave it as it is: the program itself stands beside it (suite/program.ts).
+ */
 function programIdentity(path: string): string {
   return [path, path.replace(/\.cjs$/, ".js")]
     .map((file) => {
@@ -134,6 +138,7 @@ async function main(): Promise<void> {
   // The space for new objects stays at 1 MiB: with what V8 takes by itself, a busy netd has 100 MiB instead of 75, and is
   // no faster. Set here, since with flags on the command line V8 would reject the code caches (suite/program.ts).
   setFlagsFromString("--semi-space-growth-factor=1");
+  native().useOwnProc(true);
   const { pid } = process;
   const uid = process.getuid?.() ?? 0;
   // Files are made as the plugins mean them, whoever started this.

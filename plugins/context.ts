@@ -19,4 +19,9 @@ export interface PluginHost extends VerbHost {
   /** /proc/sys/kernel/random/boot_id */
   readonly bootId: string;
   readonly log: Log;
+  /**
+   * Runs what nobody waits for, such as telling the neighbours: a service once the answer is on its way, a process of its
+   * own at once. Whatever it throws is logged and lost.
+   */
+  readonly afterwards: (what: string, task: () => void) => void;
 }

@@ -10,6 +10,7 @@ import { readBootId } from "#machine/boot-id.ts";
 import { type Directories, resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
+import { emptyTrash } from "#machine/trash.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { OwnExecutable } from "./own-executable.ts";
@@ -25,6 +26,8 @@ export interface SuiteHost extends PluginHost {
 export interface HostParts {
   /** Absent: netd's, which is started where there is none. */
   readonly names?: NameService;
+  /** Absent: at once. */
+  readonly afterwards?: (task: () => void) => void;
 }
 
 /** The names of the containers of this host's network namespace. */
@@ -63,6 +66,17 @@ export function openHost(
     directories,
     bootId,
     log,
+    afterwards(what, task) {
+      const run = () => {
+        try {
+          task();
+        } catch (error) {
+          log.debug(`cannot ${what}`, { error: error instanceof Error ? error.message : String(error) });
+        }
+      };
+      if (parts.afterwards) parts.afterwards(run);
+      else run();
+    },
     runner: new InProcessRunner<PluginHost>({
       load: loadPlugin,
       host: () => host,
@@ -70,7 +84,7 @@ export function openHost(
       fallback: new ExecRunner(),
     }),
     async close() {
-      await journal.flush();
+      await emptyTrash();
       nftables.close();
       kernel.close();
     },

@@ -12,6 +12,7 @@ import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { lineLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
+import { emptyTrash } from "#machine/trash.ts";
 import { Nftables } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { RemoteNames } from "#suite/remote-names.ts";
@@ -75,6 +76,7 @@ export class TestHost {
       nftables: new Nftables({ namespacePath: path }),
       journal: new Journal({ directory: join(state, "journal"), bootId }),
       runner: this.#runner(),
+      afterwards: (_what, task) => task(),
       // No test that calls a plugin like this has a resolver: names have tests of their own, with netd.
       names: new RemoteNames({
         registry: new NameRegistry(registryDirectory(join(this.directory, "run"), identity)),
@@ -156,7 +158,7 @@ export class TestHost {
   }
 
   async close(): Promise<void> {
-    await this.#host.journal.flush();
+    await emptyTrash();
     this.#host.nftables.close();
     this.#host.kernel.close();
     for (const container of this.#containers) {

@@ -97,6 +97,15 @@ test("16 ADDs at once on a bridge that is not there yet all succeed", async () =
   expect(rig.links().filter((name) => name.startsWith("veth"))).toHaveLength(16);
 });
 
+test("a port has no IPv6 of its own: neither an address, nor the route that the kernel makes for each", async () => {
+  const { result } = await rig.attach();
+  const port = result.interfaces[1]?.name ?? "";
+  expect(rig.link(port).master).toBe("br1");
+  expect(rig.namespace.run(`ip -6 addr show dev ${port}; ip -6 route show table all dev ${port}`)).toBe("");
+  // As other links have it, the bridge among them.
+  expect(rig.namespace.run("ip -6 route show table all dev br1")).toContain("ff00::/8");
+});
+
 test("neighbours learn at once that an address has moved to another container", async () => {
   const fixed = { ipam: { type: "static", addresses: [{ address: "10.1.0.9/24" }] } };
   const asker = await rig.attach();

@@ -7,8 +7,10 @@ import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
 import type { AttachmentKey, BeginOptions, Intent } from "#journal/record.ts";
 import { asBridge } from "#kernel/bridge.ts";
+import { announce } from "#kernel/interface.ts";
 import { type Link, readEachLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
+import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
@@ -27,7 +29,7 @@ import { attachmentElements, releasePolicies, removeElements } from "./elements.
 import { refuseOtherAddresses } from "./gateway.ts";
 import { decodeMade, encodeMade, type Made, madeOf } from "./made.ts";
 import { applyWithPolicy, dropPolicy } from "./policy.ts";
-import { addAddresses, realise, realiseLink } from "./realise.ts";
+import { addAddresses, type RealisedLinks, realise, realiseLink } from "./realise.ts";
 import { removeAttachment } from "./remove.ts";
 import { describeResult } from "./result.ts";
 
@@ -40,6 +42,7 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const [link, veth] = readEachLink(host.kernel.namespace, [config.bridge, derived]);
   const present = asBridge(link, config.bridge);
   const container = host.kernel.open(request.netns);
+  let isAttached = false;
   try {
     const record = host.journal.read(key, "bridge");
     const standing = await adoptOrClear(record, {
@@ -52,14 +55,37 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
     });
     if (standing) return standing;
     const hostVeth = record || !veth ? derived : await freeHostVeth(key, host);
-    return await attach({ config, key, ifName, hostVeth, present, container, request, host });
+    const { links, result } = await attach({
+      config,
+      key,
+      ifName,
+      hostVeth,
+      present,
+      container,
+      request,
+      host,
+    });
+    isAttached = result.ips.length > 0;
+    if (isAttached) announceSoon(container, links.container, host);
+    return result;
   } catch (error) {
     if (error instanceof LinkExistsError && error.namespace === container)
       throw interfaceExists(ifName, error);
     throw error;
   } finally {
-    container.close();
+    if (!isAttached) container.close();
   }
+}
+
+/** On a bridge with a thousand ports each neighbour's copy takes a microsecond, which the container need not wait for. */
+function announceSoon(container: NetworkNamespace, link: Link, host: PluginHost): void {
+  host.afterwards(`announce link ${JSON.stringify(link.name)}`, () => {
+    try {
+      announce(container, link);
+    } finally {
+      container.close();
+    }
+  });
 }
 
 interface Work {
@@ -73,7 +99,7 @@ interface Work {
   readonly host: PluginHost;
 }
 
-async function attach(work: Work): Promise<CniResult> {
+async function attach(work: Work): Promise<{ readonly links: RealisedLinks; readonly result: CniResult }> {
   const { key, request, host } = work;
   const ipam = new IpamDelegate(host.runner);
   const input: AttachmentInput = {
@@ -118,7 +144,7 @@ async function attach(work: Work): Promise<CniResult> {
     request.signal.throwIfAborted();
     const result = describeResult(attachment, links, request.netns.path);
     entry.complete(encodeResult(result, newestVersion));
-    return result;
+    return { links, result };
   });
 }
 

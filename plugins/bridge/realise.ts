@@ -1,7 +1,7 @@
-import { ensureBridge, readBridge, startBridgePort } from "#kernel/bridge.ts";
+import { ensureBridge, portMulticastRoute, readBridge, startBridgePort } from "#kernel/bridge.ts";
 import { setPortVlans } from "#kernel/bridge-vlan.ts";
 import { ensureForwarding } from "#kernel/forwarding.ts";
-import { announce, configureInterface, waitForAddresses } from "#kernel/interface.ts";
+import { configureInterface, waitForAddresses } from "#kernel/interface.ts";
 import { type Link, readEachLink, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Undo } from "#kernel/undo.ts";
@@ -157,7 +157,6 @@ async function bringUp(
     await waitForAddresses(container, inside, attachment.interface.addresses, wait);
     if (gateway) await waitForAddresses(namespace, gateway.link, gateway.added, { ...wait, linkLocal: true });
   });
-  if (attachment.interface.addresses.length > 0) announce(container, inside);
   return { bridge, hostVeth, container: inside };
 }
 
@@ -177,14 +176,19 @@ async function unlessOnlySlow(attachment: Attachment, wait: () => Promise<void>)
 /** Until the port forwards frames. The bridge is read as well: that makes the kernel notice that it has a carrier. */
 async function waitForPort(
   attachment: Attachment,
-  work: { readonly namespace: NetworkNamespace; readonly bridge: Link; readonly signal: AbortSignal },
+  work: {
+    readonly namespace: NetworkNamespace;
+    readonly bridge: Link;
+    readonly port: Link;
+    readonly signal: AbortSignal;
+  },
 ): Promise<readonly [hostVeth: Link, bridge: Link]> {
   const { name } = attachment.hostVeth;
   const { ifindex } = work.bridge;
   return await waitUntil(
     `port ${JSON.stringify(name)} of bridge ${JSON.stringify(attachment.bridge.name)} to come up`,
     () => {
-      const [port, bridge] = readEachLink(work.namespace, [name, ifindex]);
+      const [port, bridge] = readEachLink(work.namespace, [name, ifindex], [portMulticastRoute(work.port)]);
       if (!port || !bridge || port.master !== ifindex) {
         throw new Error(
           `Cannot use bridge ${JSON.stringify(attachment.bridge.name)}: somebody has taken away ${bridge ? `its port ${JSON.stringify(name)}` : "the bridge"} meanwhile`,
