@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
@@ -14,9 +14,11 @@ const program = `
   import { encodeResult } from "#cni/result-versions.ts";
   import { NetdChains } from "#netd/chain-client.ts";
   import { ResultCache } from "#runtime/cache.ts";
-  import { addNetworkList, checkNetworkList, delNetworkList } from "#runtime/chain.ts";
+  import {
+    addNetworkList, checkNetworkList, delNetworkList, gcNetworkList, statusNetworkList,
+  } from "#runtime/chain.ts";
 
-  const { verb, conflist, target, environment, path, results } = JSON.parse(process.argv[2]);
+  const { verb, conflist, target, valid, environment, path, results } = JSON.parse(process.argv[2]);
   const abort = new AbortController();
   process.on("SIGTERM", () => abort.abort(new Error("ended by SIGTERM")));
   const list = parseConfList(JSON.stringify(conflist));
@@ -28,7 +30,13 @@ const program = `
     service: new NetdChains(environment.NETCTL_RUN_DIR),
     signal: abort.signal,
   };
-  const run = { ADD: addNetworkList, DEL: delNetworkList, CHECK: checkNetworkList }[verb];
+  const run = {
+    ADD: addNetworkList,
+    DEL: delNetworkList,
+    CHECK: checkNetworkList,
+    GC: () => gcNetworkList(list, valid, host),
+    STATUS: () => statusNetworkList(list, host),
+  }[verb];
   const describe = ({ name, message, type, verb, code, cause }) => ({
     name, message, type, verb, code, details: cause?.details,
   });
@@ -74,6 +82,7 @@ function conflist(plugins: readonly unknown[] = [lab.config({ ipMasq: true, isGa
 interface ChainCall {
   readonly conflist?: unknown;
   readonly capabilityArgs?: unknown;
+  readonly valid?: readonly unknown[];
   readonly standalone?: boolean;
 }
 
@@ -97,6 +106,7 @@ function start(verb: string, call: ChainCall = {}) {
     verb,
     conflist: call.conflist ?? conflist(),
     target,
+    valid: call.valid ?? [],
     environment,
     path: [service.bin, service.foreign],
     results: lab.path("results"),
@@ -173,6 +183,33 @@ test("a DEL that finds less than the ADD has made says the same", async () => {
   const oneByOne = await run("DEL", { conflist: list, standalone: true });
   await lab.startNetd();
   expect((await run("DEL", { conflist: list })).stdout).toBe(oneByOne.stdout);
+});
+
+test("so are GC, which spares what lives, and STATUS", async () => {
+  const answers = async (standalone: boolean) => {
+    const by = standalone ? { requests: 0, by: ["standalone"] } : { requests: 1, by: ["netd"] };
+    const done = { stdout: "{}\n", ...by };
+    const status = await run("STATUS", { standalone });
+    expect(status).toEqual(done);
+    await run("ADD", { standalone });
+    expect(await run("GC", { standalone, valid: [{ containerId: "c1", ifName: "eth0" }] })).toEqual(done);
+    expect(lab.links(container)).toEqual(["lo", "eth0"]);
+    // What the runtime knows is detached; this is for what it has forgotten.
+    rmSync(lab.path("results"), { recursive: true });
+    expect(await run("GC", { standalone })).toEqual(done);
+    expect(lab.remains()).toEqual([]);
+    expect(lab.links(container)).toEqual(["lo"]);
+    const foreign = conflist([lab.config(), { type: "failing" }, { type: "failing" }]);
+    const failures = [];
+    for (const verb of ["GC", "STATUS"])
+      failures.push((await run(verb, { standalone, conflist: foreign })).stdout);
+    return failures;
+  };
+  const oneByOne = await answers(true);
+  expect(oneByOne[0]?.split('"code":102')).toHaveLength(3);
+  expect(oneByOne[1]).toContain("plugin failing failed STATUS with code 106");
+  await lab.startNetd();
+  expect(await answers(false)).toEqual(oneByOne);
 });
 
 const waiting = () => conflist([lab.config({ ipam: { type: "waiting" } })]);

@@ -8,7 +8,9 @@ import {
   type ChainOutcome,
   type ChainPluginsHost,
   checkByPlugins,
+  collectByPlugins,
   detachByPlugins,
+  statusByPlugins,
 } from "#runtime/chain-plugins.ts";
 import { type ChainCall, decodeChainCall, encodeChainOutcome } from "#runtime/chain-service.ts";
 import type { Request } from "./protocol.ts";
@@ -30,20 +32,15 @@ export interface ChainWork {
  */
 export async function serveChain(request: Request, caller: Caller, work: ChainWork): Promise<Outcome> {
   const { call, path } = decodeChainCall(request.environment, request.json);
-  const { list, target, verb } = call;
-  const turn: TurnRequest = {
-    network: list.name,
-    attachment: `${target.containerId}/${target.ifName}`,
-    kind: verb,
-    signal: caller.signal,
-    cancel: () => caller.cancel(tryAgain("Cannot go on: a DEL of the same attachment came in")),
-  };
-  const outcome = await work.turns.take(turn, async () => {
+  const { verb } = call;
+  const run = async () => {
     if (!caller.isWaiting()) throw tryAgain(`${verb} was withdrawn before it began`);
     const runner = new ChainRunner(work, caller);
     const host = { runner, path, environment: request.environment, signal: caller.signal };
     return await runChain(call, host, caller);
-  });
+  };
+  // STATUS changes nothing, and is asked while others wait.
+  const outcome = call.verb === "STATUS" ? await run() : await work.turns.take(turnOf(call, caller), run);
   const isDone = outcome.errors.length === 0;
   return {
     exitCode: isDone ? 0 : 1,
@@ -52,7 +49,19 @@ export async function serveChain(request: Request, caller: Caller, work: ChainWo
   };
 }
 
+function turnOf(call: Exclude<ChainCall, { readonly verb: "STATUS" }>, caller: Caller): TurnRequest {
+  return {
+    network: call.list.name,
+    attachment: "target" in call ? `${call.target.containerId}/${call.target.ifName}` : undefined,
+    kind: call.verb,
+    signal: caller.signal,
+    cancel: () => caller.cancel(tryAgain("Cannot go on: a DEL of the same attachment came in")),
+  };
+}
+
 async function runChain(call: ChainCall, host: ChainPluginsHost, caller: Caller): Promise<ChainOutcome> {
+  if (call.verb === "GC") return await collectByPlugins(call.list, call.valid, host);
+  if (call.verb === "STATUS") return await statusByPlugins(call.list, host);
   const { verb, list, target, prevResult } = call;
   if (verb === "DEL") return await detachByPlugins(list, target, host, prevResult);
   if (verb === "CHECK") return await checkByPlugins(list, target, host, prevResult ?? emptyResult);

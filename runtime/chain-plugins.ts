@@ -10,11 +10,17 @@ export interface ChainPluginsHost extends PluginHost {
   readonly signal?: AbortSignal;
 }
 
+/** An attachment that GC leaves alone. */
+export interface LiveAttachment {
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
 /** What became of one verb of a chain. */
 export interface ChainOutcome {
   /** Of an ADD that has succeeded: that of the last plugin. */
   readonly result?: CniResult;
-  /** Of an ADD, the one that ended it and then those of taking back; of a DEL, all of them. Empty for success. */
+  /** Of an ADD, the one that ended it and then those of taking back; of a DEL and a GC, all of them. Empty for success. */
   readonly errors: readonly unknown[];
 }
 
@@ -82,6 +88,32 @@ export async function checkByPlugins(
   try {
     for (const plugin of list.plugins)
       await callPlugin("CHECK", list, plugin, extras, host, target, host.signal);
+    return { errors: [] };
+  } catch (error) {
+    return { errors: [error] };
+  }
+}
+
+/** GC of all plugins, past those that fail. */
+export async function collectByPlugins(
+  list: NetworkList,
+  valid: readonly LiveAttachment[],
+  host: PluginHost,
+): Promise<ChainOutcome> {
+  const errors: unknown[] = [];
+  for (const plugin of list.plugins) {
+    await callPlugin("GC", list, plugin, { validAttachments: valid }, host).catch((error: unknown) =>
+      errors.push(error),
+    );
+  }
+  return { errors };
+}
+
+/** STATUS of every plugin in order, up to the first that could not serve an ADD. */
+export async function statusByPlugins(list: NetworkList, host: ChainPluginsHost): Promise<ChainOutcome> {
+  try {
+    for (const plugin of list.plugins)
+      await callPlugin("STATUS", list, plugin, {}, host, undefined, host.signal);
     return { errors: [] };
   } catch (error) {
     return { errors: [error] };

@@ -5,20 +5,25 @@ import { field, isJsonObject, type JsonObject, type JsonValue } from "#cni/json.
 import type { Environment, Verb } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import { decodeResult, encodeResult } from "#cni/result-versions.ts";
-import type { ChainOutcome } from "./chain-plugins.ts";
+import type { ChainOutcome, LiveAttachment } from "./chain-plugins.ts";
 import { type AttachmentTarget, callEnvironment, PluginFailure, type PluginHost } from "./plugin-call.ts";
 
-/** Verbs of a chain that a service may carry out as a whole. */
-export type ChainVerb = Extract<Verb, "ADD" | "DEL" | "CHECK">;
-
-/** One verb of a chain. */
-export interface ChainCall {
-  readonly verb: ChainVerb;
+/** A verb of a chain that is about one attachment. */
+export interface AttachmentCall {
+  readonly verb: Extract<Verb, "ADD" | "DEL" | "CHECK">;
   readonly list: NetworkList;
   readonly target: AttachmentTarget;
   /** The result of its ADD, for DEL and CHECK. */
   readonly prevResult?: CniResult | undefined;
 }
+
+/** A verb of a chain that is about the network as a whole. */
+export type NetworkCall =
+  | { readonly verb: "GC"; readonly list: NetworkList; readonly valid: readonly LiveAttachment[] }
+  | { readonly verb: "STATUS"; readonly list: NetworkList };
+
+/** One verb of a chain, for a service to carry out as a whole. */
+export type ChainCall = AttachmentCall | NetworkCall;
 
 /** Runs all plugins of a chain in one request, where such a service is near. */
 export interface ChainService {
@@ -31,19 +36,29 @@ export interface ChainService {
 
 /** As environment and stdin of one request. */
 export function encodeChainCall(
-  { verb, list, target, prevResult }: ChainCall,
+  call: ChainCall,
   host: PluginHost,
 ): { readonly environment: Environment; readonly stdin: string } {
-  const { args, capabilityArgs } = target;
+  const { verb, list } = call;
   const body = {
     cniVersion: list.cniVersion,
     name: list.name,
     plugins: list.plugins.map(({ json }) => json),
-    args: args.map(([key, value]) => [key, value]),
-    capabilityArgs,
+    ...detailsOf(call),
+  };
+  const environment = callEnvironment(verb, host, "target" in call ? call.target : undefined);
+  return { environment, stdin: JSON.stringify(body) };
+}
+
+function detailsOf(call: ChainCall): object {
+  if (call.verb === "STATUS") return {};
+  if (call.verb === "GC") return { valid: call.valid };
+  const { list, target, prevResult } = call;
+  return {
+    args: target.args.map(([key, value]) => [key, value]),
+    capabilityArgs: target.capabilityArgs,
     ...(prevResult === undefined ? {} : { prevResult: encodeResult(prevResult, list.cniVersion) }),
   };
-  return { environment: callEnvironment(verb, host, target), stdin: JSON.stringify(body) };
 }
 
 /** @throws {CniError} 4, 6 or 7 */
@@ -52,13 +67,16 @@ export function decodeChainCall(
   json: unknown,
 ): { readonly call: ChainCall; readonly path: readonly string[] } {
   const verb = environment["CNI_COMMAND"];
-  if (verb !== "ADD" && verb !== "DEL" && verb !== "CHECK") {
+  if (!isChainVerb(verb)) {
     throw new CniError(ErrorCode.InvalidEnvironment, `Cannot run a chain: CNI_COMMAND is ${verb}`);
   }
   if (!isJsonObject(json))
     throw new CniError(ErrorCode.DecodingFailure, "Cannot run a chain: no JSON object");
   const { cniVersion = null, name = null, plugins = null } = json;
   const list = readConfList({ cniVersion, name, plugins });
+  const path = splitPath(environment["CNI_PATH"] ?? "");
+  if (verb === "STATUS") return { call: { verb, list }, path };
+  if (verb === "GC") return { call: { verb, list, valid: liveOf(field(json, "valid")) }, path };
   const prevResult = field(json, "prevResult");
   const capabilityArgs = field(json, "capabilityArgs");
   const target: AttachmentTarget = {
@@ -69,10 +87,26 @@ export function decodeChainCall(
     capabilityArgs: isJsonObject(capabilityArgs) ? capabilityArgs : {},
   };
   const decoded = isJsonObject(prevResult) ? decodeResult(prevResult, list.cniVersion) : undefined;
-  return {
-    call: { verb, list, target, prevResult: decoded },
-    path: splitPath(environment["CNI_PATH"] ?? ""),
-  };
+  return { call: { verb, list, target, prevResult: decoded }, path };
+}
+
+function isChainVerb(verb: unknown): verb is ChainCall["verb"] {
+  return verb === "ADD" || verb === "DEL" || verb === "CHECK" || verb === "GC" || verb === "STATUS";
+}
+
+/** @throws {CniError} 6: to take a list that can't be read for a shorter one would remove what lives */
+function liveOf(value: JsonValue | undefined): readonly LiveAttachment[] {
+  if (!Array.isArray(value)) throw unreadableValid(value);
+  return (value as readonly JsonValue[]).map((each) => {
+    const { containerId, ifName } = isJsonObject(each) ? each : {};
+    if (typeof containerId !== "string" || typeof ifName !== "string") throw unreadableValid(each);
+    return { containerId, ifName };
+  });
+}
+
+function unreadableValid(value: JsonValue | undefined): CniError {
+  const text = JSON.stringify(value) ?? "nothing";
+  return new CniError(ErrorCode.DecodingFailure, `Cannot run GC of a chain: "valid" has ${text}`);
 }
 
 function pairsOf(value: JsonValue | undefined): AttachmentTarget["args"] {
@@ -119,7 +153,7 @@ function decodeError(json: JsonValue): Error {
     typeof message === "string" ? message : "unknown error",
     { details: typeof details === "string" ? details : "" },
   );
-  const isOfPlugin = typeof type === "string" && (failed === "ADD" || failed === "DEL" || failed === "CHECK");
+  const isOfPlugin = typeof type === "string" && isChainVerb(failed);
   return isOfPlugin ? new PluginFailure(type, failed, cause) : cause;
 }
 

@@ -8,10 +8,13 @@ import {
   type ChainOutcome,
   type ChainPluginsHost,
   checkByPlugins,
+  collectByPlugins,
   detachByPlugins,
+  type LiveAttachment,
+  statusByPlugins,
 } from "./chain-plugins.ts";
 import type { ChainCall, ChainService } from "./chain-service.ts";
-import { type AttachmentTarget, callPlugin, requireExecutables } from "./plugin-call.ts";
+import { type AttachmentTarget, requireExecutables } from "./plugin-call.ts";
 
 /** What running a chain needs beside the chain. */
 export interface ChainHost extends ChainPluginsHost {
@@ -127,7 +130,7 @@ export async function checkNetworkList(
  */
 export async function gcNetworkList(
   list: NetworkList,
-  valid: readonly Omit<AttachmentKey, "network">[],
+  valid: readonly LiveAttachment[],
   host: ChainHost,
 ): Promise<void> {
   if (list.disableGc) return;
@@ -138,11 +141,8 @@ export async function gcNetworkList(
     await delNetworkList(list, targetOf(cached), host).catch((error: unknown) => errors.push(error));
   }
   if (atLeast(list.cniVersion, "1.1.0")) {
-    for (const plugin of list.plugins) {
-      await callPlugin("GC", list, plugin, { validAttachments: valid }, host).catch((error: unknown) =>
-        errors.push(error),
-      );
-    }
+    const collected = await runPlugins({ verb: "GC", list, valid }, host);
+    errors.push(...collected.errors);
   }
   if (errors.length > 0)
     throw new ChainFailure(`Cannot clear away stale attachments of network "${list.name}"`, errors);
@@ -156,8 +156,8 @@ export async function statusNetworkList(list: NetworkList, host: ChainHost): Pro
   if (!atLeast(list.cniVersion, "1.1.0")) return;
   try {
     requireExecutables(list, host);
-    for (const plugin of list.plugins)
-      await callPlugin("STATUS", list, plugin, {}, host, undefined, host.signal);
+    const [failure] = (await runPlugins({ verb: "STATUS", list }, host)).errors;
+    if (failure !== undefined) throw failure;
   } catch (error) {
     throw new ChainFailure(`Network "${list.name}" is not ready`, [error], error);
   }
@@ -191,21 +191,26 @@ async function isCached(key: AttachmentKey, cache: ResultCache): Promise<boolean
 async function runPlugins(call: ChainCall, host: ChainHost): Promise<ChainOutcome> {
   const served = await runByService(call, host);
   if (served) return served;
-  const { verb, list, target, prevResult } = call;
-  switch (verb) {
+  const { list } = call;
+  switch (call.verb) {
     case "ADD":
-      return await attachByPlugins(list, target, host);
+      return await attachByPlugins(list, call.target, host);
     case "DEL":
-      return await detachByPlugins(list, target, host, prevResult);
+      return await detachByPlugins(list, call.target, host, call.prevResult);
     case "CHECK":
-      return await checkByPlugins(list, target, host, prevResult ?? emptyResult);
+      return await checkByPlugins(list, call.target, host, call.prevResult ?? emptyResult);
+    case "GC":
+      return await collectByPlugins(list, call.valid, host);
+    case "STATUS":
+      return await statusByPlugins(list, host);
   }
 }
 
 async function runByService(call: ChainCall, host: ChainHost): Promise<ChainOutcome | undefined> {
   try {
-    // As where the plugins are run one by one, nothing stops a DEL.
-    return await host.service?.run(call, host, call.verb === "DEL" ? undefined : host.signal);
+    // As where the plugins are run one by one, nothing stops a DEL or a GC.
+    const isStopped = call.verb !== "DEL" && call.verb !== "GC";
+    return await host.service?.run(call, host, isStopped ? host.signal : undefined);
   } catch (error) {
     return { errors: [error] };
   }
