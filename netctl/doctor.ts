@@ -48,12 +48,18 @@ export async function doctor(
       );
     return ExitCode.Ok;
   }
-  const context = await openContext(world);
-  const findings: Finding[] = [];
-  for (const check of chosen) findings.push(...(await carryOut(check, context)));
+  const findings = await examine(chosen, world);
   if (json === true) writeJson(world.io, { schema: "netctl.doctor/1", checks: chosen.length, findings });
   else world.io.stdout(render(findings, chosen.length, world.io));
   return findings.some(({ severity }) => severity !== "note") ? ExitCode.Failure : ExitCode.Ok;
+}
+
+/** What these checks find, in their order. */
+export async function examine(chosen: readonly Check[], world: World): Promise<readonly Finding[]> {
+  const context = await openContext(world);
+  const findings: Finding[] = [];
+  for (const check of chosen) findings.push(...(await carryOut(check, context)));
+  return findings;
 }
 
 /** @throws {UsageFailure} */

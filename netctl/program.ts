@@ -1,7 +1,7 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
-import { registerCheck } from "./check.ts";
 import { registerCapture } from "./capture.ts";
+import { registerCheck } from "./check.ts";
 import {
   registerClusterAdopt,
   registerClusterHosts,
@@ -42,6 +42,7 @@ import { registerSandboxRepair } from "./sandbox-repair.ts";
 import { registerSandboxRm } from "./sandbox-rm.ts";
 import { registerTop } from "./top.ts";
 import { registerTrace } from "./trace.ts";
+import { registerUi } from "./ui.ts";
 import { suiteVersion } from "./version.ts";
 import { openWorld } from "./world.ts";
 
@@ -93,6 +94,7 @@ const single: readonly Register[] = [
   registerTrace,
   registerCapture,
   registerTop,
+  registerUi,
   registerLint,
   registerPlan,
   registerCheck,

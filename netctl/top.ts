@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import prettyBytes from "pretty-bytes";
-import { listConnections } from "#kernel/conntrack.ts";
-import { formatIp } from "#net/ip.ts";
 import type { Register } from "./command.ts";
 import { parseDuration } from "./duration.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { renderTable } from "./table.ts";
+import { countConnections } from "./top/connections.ts";
 import { type Look, type Rate, ratesBetween } from "./top/rates.ts";
 import { collectTopology } from "./topology/collect.ts";
 import type { NamespaceView, Topology } from "./topology/model.ts";
@@ -77,20 +76,9 @@ async function top(names: readonly string[], flags: TopFlags, world: World): Pro
 
 async function look(world: World): Promise<Look> {
   const topology = await collectTopology(world);
-  return { topology, connections: await countConnections(world), atMs: performance.now() };
-}
-
-/** Undefined where the kernel can't tell, or this process may not ask. */
-async function countConnections({ kernel }: World): Promise<ReadonlyMap<string, number> | undefined> {
-  try {
-    const counts = new Map<string, number>();
-    for (const { from, to } of await listConnections(kernel.namespace))
-      for (const address of new Set([formatIp(from), formatIp(to)]))
-        counts.set(address, (counts.get(address) ?? 0) + 1);
-    return counts;
-  } catch {
-    return undefined;
-  }
+  const counts = await countConnections(world);
+  const connections = counts === null ? undefined : new Map(Object.entries(counts));
+  return { topology, connections, atMs: performance.now() };
 }
 
 function choose(

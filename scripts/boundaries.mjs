@@ -58,6 +58,7 @@ const exceptions = {
   plugins: ["#plugins/*.ts", "#dns-resolver/registry.ts"],
   suite: ["#netd/protocol.ts", "#netd/client.ts"],
   netctl: [
+    "#native/lib-directory.ts",
     "#netd/protocol.ts",
     "#netd/client.ts",
     "#netd/chain-client.ts",

@@ -61,6 +61,30 @@ async function bundleProgram({ name, entry }) {
   for (const file of [source, cache, start]) put(file);
 }
 
+/** The page of `netctl ui`: one script, one style sheet, nothing from elsewhere. */
+async function bundlePage() {
+  const page = "netctl/ui/page";
+  mkdirSync(`${out}/lib/ui`, { recursive: true });
+  await build({
+    entryPoints: [`${page}/app.tsx`],
+    outfile: `${out}/lib/ui/app.js.new`,
+    bundle: true,
+    platform: "browser",
+    target: "es2022",
+    format: "iife",
+    minify: true,
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    legalComments: "none",
+    logLevel: "warning",
+  });
+  put("lib/ui/app.js");
+  for (const name of ["index.html", "app.css"]) {
+    copyFileSync(`${page}/${name}`, `${out}/lib/ui/${name}.new`);
+    put(`lib/ui/${name}`);
+  }
+}
+
 /** A running executable can't be written to (ETXTBSY), so each is replaced by rename. */
 function install(source, target) {
   copyFileSync(source, `${target}.new`);
@@ -80,6 +104,7 @@ for (const each of faults ? faultBundles : bundles) {
   await bundle(each);
   put(each.file);
 }
+if (!faults) await bundlePage();
 for (const name of executables) install(`${out}/lib/launcher`, `${out}/bin/${name}`);
 if (!faults) {
   rmSync("dist/.built", { force: true });

@@ -50,6 +50,7 @@ const packages = {
     unbound: ["/usr/sbin/unbound"],
     "aardvark-dns": ["/usr/lib/podman/aardvark-dns"],
   },
+  ui: { ...base, chromium: ["/usr/bin/chromium"] },
   vm: {
     ...base,
     iptables: ["/usr/sbin/iptables", "/sbin/iptables"],

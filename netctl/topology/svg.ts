@@ -1,11 +1,6 @@
-import { Graph as Layout, layout } from "@dagrejs/dagre";
 import type { Box, Edge, Graph, Line } from "./graph.ts";
+import { layOut, lineHeight, type Placed, padding, type Routed, titleHeight } from "./layout.ts";
 
-const lineHeight = 16;
-const padding = 10;
-const titleHeight = 22;
-/** Of a monospaced letter at 12 px. */
-const letterWidth = 7.25;
 const margin = 28;
 
 const colors: Readonly<Record<Box["kind"], { readonly edge: string; readonly fill: string }>> = {
@@ -29,81 +24,17 @@ const strokes: Readonly<Record<Edge["tone"], string>> = {
   warning: "#cf222e",
 };
 
-interface Placed {
-  readonly box: Box;
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-interface Drawn {
-  readonly edge: Edge;
-  readonly points: readonly { readonly x: number; readonly y: number }[];
-}
-
 /** A picture of the graph that needs nothing else to be shown: SVG 1.1, no script, no font of its own. */
 export function renderSvg(graph: Graph, title: string): string {
-  const { placed, drawn } = place(graph);
-  const inHost = placed.filter(({ box }) => box.isInHost);
-  const hostFrame = inHost.length === 0 ? [] : [frameAround(inHost)];
-  const all = [...placed, ...hostFrame];
-  const right = Math.max(0, ...all.map(({ left, width }) => left + width));
-  const bottom = Math.max(0, ...all.map(({ top, height }) => top + height));
+  const { placed, routed, frame, right, bottom } = layOut(graph);
   const width = Math.ceil(Math.max(right, title.length * 9) + margin);
   const height = Math.ceil(bottom + margin + titleHeight);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="${-margin} ${-margin - titleHeight} ${width + margin} ${height + margin}" font-family="ui-monospace, Menlo, Consolas, monospace" font-size="12">
 <title>${escape(title)}</title>
 <rect x="${-margin}" y="${-margin - titleHeight}" width="100%" height="100%" fill="#ffffff"/>
 <text x="0" y="${-margin / 2 - 6}" font-size="15" font-weight="600" fill="#1f2328">${escape(title)}</text>
-${hostFrame.map(drawFrame).join("")}${drawn.map(drawEdge).join("")}${placed.map(drawBox).join("")}${drawn.map(drawLabel).join("")}</svg>
+${frame === undefined ? "" : drawFrame(frame)}${routed.map(drawEdge).join("")}${placed.map(drawBox).join("")}${routed.map(drawLabel).join("")}</svg>
 `;
-}
-
-function place({ boxes, edges }: Graph): {
-  readonly placed: readonly Placed[];
-  readonly drawn: readonly Drawn[];
-} {
-  const plan = new Layout({ multigraph: true, compound: true });
-  plan.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 90, marginx: 0, marginy: 0 });
-  plan.setDefaultEdgeLabel(() => ({}));
-  if (boxes.some(({ isInHost }) => isInHost)) plan.setNode("in host", {});
-  for (const box of boxes) {
-    plan.setNode(box.id, sizeOf(box));
-    if (box.isInHost) plan.setParent(box.id, "in host");
-  }
-  for (const [index, { from, to, label }] of edges.entries())
-    plan.setEdge(from, to, { width: label.length * 6, height: 14, labelpos: "c" }, String(index));
-  layout(plan);
-  return {
-    placed: boxes.map((box) => {
-      const { x, y } = plan.node(box.id) as { x: number; y: number };
-      const { width, height } = sizeOf(box);
-      return { box, width, height, left: x - width / 2, top: y - height / 2 };
-    }),
-    drawn: edges.map((edge, index) => {
-      const { points } = plan.edge(edge.from, edge.to, String(index)) as { points: Drawn["points"] };
-      return { edge, points };
-    }),
-  };
-}
-
-function sizeOf({ title, lines }: Box): { readonly width: number; readonly height: number } {
-  const longest = Math.max(title.length * 1.1, ...lines.map(({ text }) => text.length));
-  return {
-    width: Math.round(longest * letterWidth + 2 * padding),
-    height: titleHeight + lines.length * lineHeight + padding,
-  };
-}
-
-function frameAround(inHost: readonly Placed[]): Placed {
-  const room = 18;
-  const left = Math.min(...inHost.map((each) => each.left)) - room;
-  const top = Math.min(...inHost.map((each) => each.top)) - room - titleHeight / 2;
-  const right = Math.max(...inHost.map((each) => each.left + each.width)) + room;
-  const bottom = Math.max(...inHost.map((each) => each.top + each.height)) + room;
-  const box: Box = { id: "in host", kind: "host", title: "host", lines: [], isInHost: true };
-  return { box, left, top, width: right - left, height: bottom - top };
 }
 
 function drawFrame({ box, left, top, width, height }: Placed): string {
@@ -127,13 +58,13 @@ ${lines.join("\n")}
 `;
 }
 
-function drawEdge({ edge, points }: Drawn): string {
+function drawEdge({ edge, points }: Routed): string {
   const path = points.map(({ x, y }, index) => `${index === 0 ? "M" : "L"}${round(x)} ${round(y)}`).join(" ");
   const dash = edge.tone === "faint" ? ' stroke-dasharray="5 4"' : "";
   return `<path d="${path}" fill="none" stroke="${strokes[edge.tone]}" stroke-width="1.4" stroke-linejoin="round"${dash}/>\n`;
 }
 
-function drawLabel({ edge, points }: Drawn): string {
+function drawLabel({ edge, points }: Routed): string {
   const middle = points[Math.floor(points.length / 2)];
   if (middle === undefined || edge.label === "") return "";
   const width = edge.label.length * 6 + 6;
