@@ -185,7 +185,7 @@ describe("netctl ui", () => {
       await page.waitForSelector('[data-box="postgres"]', { timeout: 30_000 });
       expect(
         await page.$$eval("[data-box]", (all) =>
-          all.map((each) => each.getAttribute("data-box") ?? "").sort(),
+          all.map((each) => each.getAttribute("data-box") ?? "").sort((a, b) => (a < b ? -1 : 1)),
         ),
       ).toEqual(["api", "db", "frontend", "postgres", "up0", "up1", "web"]);
       expect(page.url()).not.toContain("#");
