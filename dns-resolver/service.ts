@@ -124,6 +124,15 @@ export class ResolverService implements NameService {
     void this.#thread?.give({ op: "foreign", put, gone }).catch(() => undefined);
   }
 
+  /** One entry of each namespace that has any. */
+  *perNamespace(): Generator<NameEntry, undefined> {
+    for (const entries of this.#byNamespace.values()) {
+      const [first] = entries.values();
+      if (first) yield first;
+    }
+    return undefined;
+  }
+
   async probe(): Promise<void> {
     await this.#running().give({ op: "list" });
   }

@@ -23,6 +23,7 @@ import { type NetdOptions, readOptions } from "./options.ts";
 import { OverlayHost } from "./overlay-host.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
 import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
+import { RedirectKeeper } from "./redirect-keeper.ts";
 import { RequestServer } from "./server.ts";
 import { Service } from "./service.ts";
 import { ServiceLock } from "./service-lock.ts";
@@ -173,6 +174,7 @@ async function main(): Promise<void> {
 
   const keeper = new Keeper({ host });
   keeper.start();
+  const redirects = new RedirectKeeper({ containers: () => resolver.perNamespace(), log });
   const leases = openLeaseKeeper(host, log);
   leases.tick();
   overlay.tick();
@@ -205,6 +207,7 @@ async function main(): Promise<void> {
     if (reason !== undefined) void stop(reason);
     else {
       keeper.tick();
+      redirects.tick();
       leases.tick();
       overlay.tick();
     }

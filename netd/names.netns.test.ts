@@ -170,6 +170,24 @@ describe("netd", () => {
     expect(rig.dig(containers[1] ?? first, "n0")).toEqual([]);
   });
 
+  test("puts back what leads a container to the resolver when the container has taken it away", async () => {
+    const web = await rig.container("web", { names: ["web"] });
+    const db = await rig.container("db", { names: ["db"] });
+    const rules = "table inet own { chain input { type filter hook input priority 0; policy accept; }; }";
+    for (const way of [
+      "nft flush ruleset",
+      `nft flush ruleset; nft '${rules}'`,
+      "nft delete table ip netctl_dns",
+    ]) {
+      web.namespace.run(way);
+      while (!rig.dig(web, "db +time=1").includes(addressesOf(db)[0] ?? "")) await sleep(20);
+      expect(web.namespace.run("nft list tables")).toContain("table ip netctl_dns");
+    }
+    expect(web.namespace.run("nft list tables")).toContain("table inet own");
+    await rig.detach(web);
+    expect(web.namespace.run("nft list tables")).toBe("table inet own\n");
+  });
+
   test("lets go of a namespace that is deleted without a DEL, and of its names", async () => {
     const web = await rig.container("web", { names: ["web"] });
     const db = await rig.container("db", { names: ["db"] });

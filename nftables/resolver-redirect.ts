@@ -19,7 +19,7 @@
 
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
-import { nftBatch } from "#netlink/netfilter/batch.ts";
+import { nftBatch, readGeneration } from "#netlink/netfilter/batch.ts";
 import { NetfilterFamily } from "#netlink/netfilter/header.ts";
 import {
   addBaseChain,
@@ -133,6 +133,11 @@ export function hasResolverRedirect(namespaceFd: number, port: number): boolean 
     if (isNetlinkError(error, Errno.ENOENT, Errno.EOPNOTSUPP, Errno.EINVAL)) return false;
     throw error;
   }
+}
+
+/** The number of the namespace's ruleset, which every commit of anybody there raises. @throws {NetlinkError} */
+export function rulesetNumber(namespaceFd: number): number {
+  return inNamespace(namespaceFd, readGeneration);
 }
 
 /** The kernel writes defaults into expressions, so that only their names and the ports that are set are compared. */
