@@ -35,6 +35,7 @@ export async function createOverlayNetwork(
         families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
         internal: flags.internal === true,
         encrypted: false,
+        mode: "l3",
         ...options,
         names: flags.disableDns === true ? "none" : (options.names ?? "cluster"),
       }),
@@ -73,6 +74,7 @@ function parseSubnet(text: string) {
 
 interface OverlayOptions {
   readonly encrypted?: boolean;
+  readonly mode?: "l3" | "l2";
   readonly vni?: number;
   readonly mtu?: number;
   readonly names?: "host" | "cluster";
@@ -87,6 +89,9 @@ function parseOption(text: string): OverlayOptions {
   switch (key) {
     case "encrypted":
       return { encrypted: parseYesNo(key, value) };
+    case "mode":
+      if (value !== "l3" && value !== "l2") throw new UsageFailure(`Cannot use ${text}: expected l3 or l2`);
+      return { mode: value };
     case "vni":
       return { vni: parseNumber(text, value, 1, 0xffffff) };
     case "mtu":
@@ -98,7 +103,7 @@ function parseOption(text: string): OverlayOptions {
       return { names: value };
   }
   throw new UsageFailure(
-    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected encrypted, mtu, names or vni`,
+    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected encrypted, mode, mtu, names or vni`,
   );
 }
 

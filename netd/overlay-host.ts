@@ -15,11 +15,12 @@ import type { ForeignName, NameExchange } from "#overlay/name-exchange.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import { overlayStatusPath } from "#overlay/status-file.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { localEndpoints } from "./overlay-endpoints.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
 
 /** Runs the overlay's agent while this host is a member of a cluster, and tells others how it is. */
 export class OverlayHost {
-  readonly #host: Pick<PluginHost, "kernel" | "nftables" | "directories">;
+  readonly #host: Pick<PluginHost, "kernel" | "nftables" | "directories" | "journal">;
   readonly #directories: Directories;
   readonly #resolver: ResolverService;
   readonly #log: Log;
@@ -34,7 +35,7 @@ export class OverlayHost {
 
   /** @param cgroup where processes go that must outlive netd: own-cgroup.ts */
   constructor(
-    host: Pick<PluginHost, "kernel" | "nftables" | "directories">,
+    host: Pick<PluginHost, "kernel" | "nftables" | "directories" | "journal">,
     resolver: ResolverService,
     log: Log,
     cgroup: string | undefined,
@@ -109,6 +110,7 @@ export class OverlayHost {
       confDirectory: this.#directories.conf,
       names: exchangeWith(this.#resolver),
       log: this.#log,
+      endpoints: (network) => localEndpoints(this.#host.journal, network),
       adopt: async (pid) => {
         await moveToOwnCgroup({ asked: this.#cgroup, pid, unitName: `netctl-wireguard-${pid}` }).catch(
           (error: unknown) =>

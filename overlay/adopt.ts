@@ -58,7 +58,10 @@ export async function adopt(engine: Engine, keys: Keys, uuid: string, known: Sna
 function differences(keys: Keys, known: readonly Entry[], present: ReadonlyMap<string, Entry>): Step[] {
   // Sessions are the hosts' own, and so are names: each writes its own again.
   const isKept = (key: string) =>
-    !key.startsWith(keys.names) && !key.startsWith(keys.lives) && key !== keys.cluster;
+    !key.startsWith(keys.names) &&
+    !key.startsWith(keys.endpoints) &&
+    !key.startsWith(keys.lives) &&
+    key !== keys.cluster;
   // What a host has written of itself since is newer than what is known of it.
   const isOfHost = (key: string) => key.startsWith(keys.hosts) || key.startsWith(keys.vteps);
   const wanted = new Map(known.filter(({ key }) => isKept(key)).map(({ key, value }) => [key, value]));

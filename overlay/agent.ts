@@ -9,6 +9,7 @@ import { AddressKeeper } from "./address-keeper.ts";
 import { Cluster } from "./cluster.ts";
 import { keepConflists } from "./conflist-files.ts";
 import { Encryption } from "./encryption/encryption.ts";
+import { EndpointKeeper, type LocalEndpoint } from "./endpoint-keeper.ts";
 import { OverlayError } from "./error.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
@@ -51,6 +52,8 @@ export interface AgentOptions {
   /** The resolver, for networks whose names reach over all hosts. */
   readonly names: NameExchange;
   readonly log: Log;
+  /** Containers of this host in a network, with their MAC addresses. */
+  readonly endpoints: (network: string) => readonly LocalEndpoint[];
   /** Called with a process that was started and must outlive this one. */
   readonly adopt: (pid: number) => Promise<void>;
 }
@@ -85,6 +88,7 @@ export class OverlayAgent {
   #passIntervalMs = blindPassIntervalMs;
   readonly #names: NameKeeper;
   readonly #encryption: Encryption;
+  readonly #endpoints: EndpointKeeper;
   readonly #known: KnownFile;
   readonly #knownNames: KnownFile;
   readonly #presence: Presence;
@@ -117,6 +121,14 @@ export class OverlayAgent {
       problems: this.#problems,
       log: options.log,
       changed: () => this.#pass(),
+    });
+    this.#endpoints = new EndpointKeeper({
+      engine: options.engine,
+      keys: this.#keys,
+      hostId: options.settings.hostId,
+      view: this.#view,
+      local: options.endpoints,
+      fence: () => (this.#connected ? this.#presence.fence : undefined),
     });
     this.#encryption = new Encryption({
       namespace: options.namespace,
@@ -192,7 +204,7 @@ export class OverlayAgent {
       this.#lookOften(error);
     }
     this.#pass();
-    const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#keepUp());
+    const wanted = watch(this.#networks.wantedDirectory, { persistent: false }, () => this.#changed());
     this.#stopping.signal.addEventListener("abort", () => wanted.close());
     this.#tasks = [
       this.#every(
@@ -405,6 +417,7 @@ export class OverlayAgent {
       else await this.#keeper.keep(network, fence, wanted.has(name));
       this.#networks.satisfied(name);
     }
+    await this.#endpoints.publish(this.#networks.told());
     this.#problems.delete("addresses");
     this.#save(() => this.#saveNames(false));
   }

@@ -31,6 +31,7 @@ export interface NetworkSpec {
   readonly vni?: number;
   readonly mtu?: number;
   readonly internal: boolean;
+  readonly mode: NetworkRecord["mode"];
   readonly names: NetworkRecord["names"];
   /** Between the hosts. */
   readonly encrypted: boolean;
@@ -102,7 +103,7 @@ export class Cluster {
         v: 1,
         name: spec.name,
         id: randomBytes(6).toString("hex"),
-        mode: "l3",
+        mode: spec.mode,
         vni,
         subnets,
         ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
@@ -181,8 +182,9 @@ export class Cluster {
       if (!(await this.#engine.commit([absent, ...steps])).committed) throw isStill();
     }
     const { entries: names } = await this.#engine.list(this.keys.names);
+    const { entries: endpoints } = await this.#engine.list(this.keys.endpoints);
     await this.#clear(
-      names.map(({ key }) => key).filter((key) => key.split("/").at(-2) === id),
+      [...names, ...endpoints].map(({ key }) => key).filter((key) => key.split("/").at(-2) === id),
       [absent],
       isStill,
     );
@@ -205,11 +207,12 @@ export class Cluster {
 
   async #dropNetwork(entry: Entry, record: NetworkRecord): Promise<boolean> {
     const { entries: names } = await this.#engine.list(this.keys.namesOf(record.name));
+    const { entries: endpoints } = await this.#engine.list(this.keys.endpointsOf(record.name));
     const unchanged: Step = { kind: "unchanged", key: entry.key, revision: entry.revision };
     const isOther = () =>
       new OverlayError("missing", `No such network: ${JSON.stringify(record.name)}; it has gone meanwhile`);
     await this.#clear(
-      names.map(({ key }) => key),
+      [...names, ...endpoints].map(({ key }) => key),
       [unchanged],
       isOther,
     );

@@ -40,6 +40,7 @@ const network = (name: string, more: Partial<NetworkSpec> = {}): NetworkSpec => 
   subnets: [],
   families: [4],
   internal: false,
+  mode: "l3",
   names: "cluster",
   encrypted: false,
   ...more,

@@ -32,6 +32,8 @@ import {
 } from "#netlink/route/route.ts";
 import type { Desired, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
+import { forwardingKey, type Have, type Key, keyed, neighborKey, type Want } from "./kernel-entry.ts";
+import { ensureStretch, presentOnBridge, wantedOnBridge } from "./stretch.ts";
 
 /** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
 export const routeProtocol = 201;
@@ -46,22 +48,6 @@ const aliasPrefix = "netctl:overlay=";
 export interface Reconciled {
   readonly changes: readonly string[];
   readonly failures: readonly string[];
-}
-
-interface Want {
-  /** What there can be only one of: adding it replaces what has the same. */
-  readonly place: string;
-  /** The place with what is there. */
-  readonly key: string;
-  readonly words: string;
-  readonly add: Request;
-}
-
-interface Have {
-  readonly place: string;
-  readonly key: string;
-  readonly words: string;
-  readonly remove: Request;
 }
 
 /**
@@ -107,6 +93,11 @@ export function reconcile(
     if (!device) continue;
     wants.push(...wantedEntries(tunnel, device.ifindex));
     haves.push(...presentEntries(namespace, device));
+    if (!tunnel.stretch) continue;
+    const bridge = ensureStretch(namespace, device, tunnel.stretch, { changes, failures });
+    if (bridge === undefined) continue;
+    wants.push(...wantedOnBridge(tunnel, tunnel.stretch, device.ifindex, bridge));
+    haves.push(...presentOnBridge(namespace, device, bridge));
   }
   wants.push(...unreachableRoutes(subnets));
   haves.push(...presentRoutes(namespace));
@@ -392,16 +383,6 @@ function isUnreachable(route: Pick<Route, "type">): boolean {
   return route.type === RouteType.unreachable;
 }
 
-/** Where something stands, and what it is. */
-interface Key {
-  readonly place: string;
-  readonly key: string;
-}
-
-function keyed(place: string, what = ""): Key {
-  return { place, key: `${place} ${what}` };
-}
-
 function routeKey(route: {
   readonly destination?: Cidr | undefined;
   readonly gateway?: IpAddress | undefined;
@@ -415,12 +396,4 @@ function routeKey(route: {
 
 function addressKey(ifindex: number, address: Cidr): Key {
   return keyed(`address ${ifindex} ${formatCidr(address)}`);
-}
-
-function neighborKey(ifindex: number, ip: IpAddress, mac: string): Key {
-  return keyed(`neighbor ${ifindex} ${formatIp(ip)}`, mac);
-}
-
-function forwardingKey(ifindex: number, mac: string, destination: IpAddress | undefined): Key {
-  return keyed(`fdb ${ifindex} ${mac}`, destination && formatIp(destination));
 }

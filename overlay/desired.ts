@@ -1,13 +1,13 @@
 import { type Cidr, firstIp, formatCidr, hostCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import { compareIp, type IpAddress } from "#net/ip.ts";
+import { compareIp, formatIp, type IpAddress } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
 import { type End, wireguardOverhead } from "./encryption/end.ts";
 import { innerAddress } from "./encryption/key.ts";
 import { choosePath } from "./encryption/path.ts";
-import { encryptedVtepName, vtepMac, vtepName } from "./identity.ts";
+import { encryptedVtepName, overlayBridgeName, stretchedBridgeMac, vtepMac, vtepName } from "./identity.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
-import type { ClusterView } from "./view.ts";
+import type { ClusterView, KnownEndpoint } from "./view.ts";
 
 /** Bytes that VXLAN puts before a frame of a container: outer IP and UDP, VXLAN (RFC 7348), inner Ethernet. */
 export const overhead = { 4: 50, 6: 70 } as const;
@@ -28,6 +28,23 @@ export interface Tunnel {
   /** What packets of the host itself leave under. */
   readonly addresses: readonly Cidr[];
   readonly peers: readonly Peer[];
+  /** Of a network that is one Ethernet segment over all hosts: the tunnel is a port of its bridge, and has no routes. */
+  readonly stretch?: Stretch;
+}
+
+export interface Stretch {
+  readonly bridge: IfName;
+  /** Of the bridge. */
+  readonly mac: MacAddress;
+  /** Containers of other hosts that are reached by this tunnel. */
+  readonly endpoints: readonly Endpoint[];
+}
+
+export interface Endpoint {
+  readonly mac: MacAddress;
+  readonly ips: readonly IpAddress[];
+  /** The other end of the tunnel, as in `Peer`. */
+  readonly underlay: IpAddress;
 }
 
 /** What the kernel of this host should have. */
@@ -78,11 +95,8 @@ export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readon
       return host ? [{ host, peer: { hostId: id, mac, gateways: gatewaysOf(blocks), blocks } }] : [];
     });
     const mtu = mtuOf(record, view, [...byHost.keys()], self.underlay.v4 ? 4 : 6);
-    if (record.encrypted) {
-      tunnels.push(...encryptedTunnels(ends, others, { ...common, mtu }));
-      continue;
-    }
-    for (const family of [4, 6] as const) {
+    const made: Tunnel[] = record.encrypted ? [...encryptedTunnels(ends, others, { ...common, mtu })] : [];
+    for (const family of record.encrypted ? [] : ([4, 6] as const)) {
       const local = underlayOf(self, family);
       if (!local) continue;
       const peers = others.flatMap(({ host, peer }) => {
@@ -92,10 +106,30 @@ export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readon
       // One device for each family that is needed; IPv4 where there is nobody yet.
       if (peers.length === 0 && family === 6 && underlayOf(self, 4)) continue;
       const name = vtepName(record.vni, family);
-      tunnels.push({ ...common, name, local, mtu: mtuOf(record, view, [...byHost.keys()], family), peers });
+      made.push({ ...common, name, local, mtu: mtuOf(record, view, [...byHost.keys()], family), peers });
     }
+    if (record.mode === "l3") tunnels.push(...made);
+    else tunnels.push(...made.map((tunnel) => stretched(tunnel, view.endpointsOf(record.name))));
   }
   return { tunnels, subnets };
+}
+
+/** The same tunnel with ways to containers rather than to hosts. Of two that say they have an address, the later has. */
+function stretched(tunnel: Tunnel, known: ReadonlyMap<string, KnownEndpoint>): Tunnel {
+  const { vni, networkId, peers } = tunnel;
+  const hosts = new Map(peers.map(({ hostId, underlay }) => [hostId, underlay]));
+  const newest = new Map<string, KnownEndpoint>();
+  for (const endpoint of [...known.values()].sort((a, b) => a.entry.revision - b.entry.revision))
+    for (const place of [endpoint.record.mac, ...endpoint.record.ips.map(formatIp)])
+      newest.set(place, endpoint);
+  const endpoints = [...known.values()].flatMap((endpoint) => {
+    const underlay = hosts.get(endpoint.host);
+    const { mac, ips } = endpoint.record;
+    if (!underlay || newest.get(mac) !== endpoint) return [];
+    return [{ mac, ips: ips.filter((ip) => newest.get(formatIp(ip)) === endpoint), underlay }];
+  });
+  const stretch = { bridge: overlayBridgeName(vni), mac: stretchedBridgeMac(networkId), endpoints };
+  return { ...tunnel, addresses: [], peers: [], stretch };
 }
 
 /** One by each of this host's ends, so that both take packets; another host is reached by one of them. */

@@ -30,6 +30,14 @@ export function isOverlayDeviceName(name: string): boolean {
   return /^n[vw][0-9a-z]{1,6}$/.test(name);
 }
 
+/**
+ * MAC address of the bridge of a stretched network, the same on all hosts as its address is: a container's gateway is
+ * always its own host.
+ */
+export function stretchedBridgeMac(networkId: string): MacAddress {
+  return vtepMac(`bridge/${networkId}`, 0);
+}
+
 export function isOverlayBridgeName(name: string): boolean {
   return /^nvb[0-9a-z]{1,5}$/.test(name);
 }

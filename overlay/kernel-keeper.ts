@@ -148,6 +148,7 @@ export class KernelKeeper {
         mtu: mtuOf(record, view, holders, self.underlay.v4 ? 4 : 6),
         internal: record.internal,
         encrypted: record.encrypted,
+        mode: record.mode,
         subnets: record.subnets.map(({ cidr }) => formatCidr(cidr)),
         blocks: keeper.blocksOf(record.name).map(({ record: block }) => formatCidr(block.cidr)),
         tunnels: tunnels.filter(({ network }) => network === record.name).map(({ name }) => name),

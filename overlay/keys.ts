@@ -15,6 +15,7 @@ import { type IpAddress, ipToBytes } from "#net/ip.ts";
  *     block/NAME/FAMILY/ADDRESS-LENGTH     which host hands out these addresses
  *     name/NAME/HOST/ATTACHMENT            what a container is called, in a network whose names reach over all hosts;
  *                                          its host alone, and only while its session holds
+ *     ep/NAME/HOST/ATTACHMENT              where a container of a stretched network is: addresses, MAC; likewise
  */
 export class Keys {
   /** Ends with a slash. */
@@ -86,6 +87,18 @@ export class Keys {
 
   namesOn(network: string, host: string): string {
     return `${this.namesOf(network)}${host}/`;
+  }
+
+  get endpoints(): string {
+    return `${this.prefix}ep/`;
+  }
+
+  endpointsOf(network: string): string {
+    return `${this.endpoints}${network}/`;
+  }
+
+  endpointsOn(network: string, host: string): string {
+    return `${this.endpointsOf(network)}${host}/`;
   }
 
   block(network: string, cidr: Cidr): string {

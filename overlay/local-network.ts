@@ -20,6 +20,7 @@ const schema = v.object({
   mtu: v.number(),
   internal: v.boolean(),
   encrypted: v.optional(v.boolean(), false),
+  mode: v.optional(v.picklist(["l3", "l2"]), "l3"),
   subnets: v.array(v.string()),
   /** Of this host, in the order in which they were claimed. */
   blocks: v.array(v.string()),
@@ -28,6 +29,9 @@ const schema = v.object({
   state: v.picklist(["active", "deleting"]),
 });
 export type LocalNetwork = v.InferOutput<typeof schema>;
+
+/** No network's name begins with a dot. */
+const toldPrefix = ".told-";
 
 /** The files by which agent and plugin talk. */
 export class LocalNetworks {
@@ -102,7 +106,20 @@ export class LocalNetworks {
   }
 
   wanted(): readonly string[] {
-    return readdirSync(this.wantedDirectory);
+    return readdirSync(this.wantedDirectory).filter((file) => !file.startsWith("."));
+  }
+
+  /** Tells the agent that a container has come or gone in a stretched network. @throws {IoError} */
+  tell(name: string): void {
+    this.want(`${toldPrefix}${name}`);
+  }
+
+  /** The networks of which that was told since the last time. */
+  told(): readonly string[] {
+    const files = readdirSync(this.wantedDirectory).filter((file) => file.startsWith(toldPrefix));
+    // Before anybody looks: what is told meanwhile is told anew.
+    for (const file of files) this.satisfied(file);
+    return files.map((file) => file.slice(toldPrefix.length));
   }
 
   satisfied(name: string): void {

@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Change, Engine, Step } from "#engine/engine.ts";
+import type { Engine, Step } from "#engine/engine.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import type { Keys } from "./keys.ts";
 import type { ContainerNames, ForeignName, LocalNames, NameExchange } from "./name-exchange.ts";
+import { writeOwnEntries } from "./own-entries.ts";
 import { formatRecord, readName } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
 import type { ClusterView, KnownNetwork } from "./view.ts";
 
-/** Names of one commit, beside its two guards: etcd takes 128 steps. */
-const stepsAtOnce = 100;
 /** Between two commits: what comes meanwhile goes with the next one. */
 const commitPauseMs = 50;
 
@@ -107,45 +106,15 @@ export class NameKeeper {
   }
 
   async #publish(): Promise<void> {
-    const { view, hostId, keys, exchange, fence } = this.#options;
+    const { engine, view, hostId, keys, exchange, fence } = this.#options;
     for (const network of view.networks.values()) {
       if (network.record.names !== "cluster") continue;
       const { name } = network.record;
       const prefix = keys.namesOn(name, hostId);
       const wanted = new Map(exchange.local(name).map((each) => [prefix + idOf(each), textOf(each)]));
       const stored = new Map([...view.namesOf(name)].filter(([key]) => key.startsWith(prefix)));
-      const steps: Step[] = [
-        ...[...stored.keys()].flatMap((key) => (wanted.has(key) ? [] : [{ kind: "clear", key } as const])),
-        ...[...wanted].flatMap(([key, value]) =>
-          stored.get(key)?.value === value ? [] : [{ kind: "put", key, value } as const],
-        ),
-      ];
-      for (let at = 0; at < steps.length; at += stepsAtOnce) {
-        const guard = fence();
-        if (!guard) return;
-        if (!(await this.#commit(network, guard, steps.slice(at, at + stepsAtOnce)))) return;
-      }
+      if (!(await writeOwnEntries({ engine, view, fence }, network, stored, wanted))) return;
     }
-  }
-
-  /** @returns false if the session or the network is another one by now: somebody calls again after that */
-  async #commit({ entry }: KnownNetwork, fence: Step, steps: readonly Step[]): Promise<boolean> {
-    const { engine, view } = this.#options;
-    const outcome = await engine.commit([
-      fence,
-      // A name that comes late must not outlive its network.
-      { kind: "unchanged", key: entry.key, revision: entry.revision },
-      ...steps,
-    ]);
-    if (!outcome.committed) return false;
-    const { revision } = outcome;
-    const changes = steps.flatMap((step): Change[] => {
-      if (step.kind === "put")
-        return [{ kind: "put", entry: { key: step.key, value: step.value, revision } }];
-      return step.kind === "clear" ? [{ kind: "delete", key: step.key, revision }] : [];
-    });
-    view.apply({ revision: 0, changes });
-    return true;
   }
 }
 

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { type Cidr, formatCidr, hasHostBits, parseCidr } from "#net/cidr.ts";
 import { formatIp, type IpAddress, parseIp } from "#net/ip.ts";
+import { type MacAddress, parseMac } from "#net/mac.ts";
 
 /**
  * The values in the engine: JSON with `"v": 1`. What a newer version has written beside what is known here is kept
@@ -62,7 +63,8 @@ const networkSchema = v.looseObject({
   name: v.string(),
   /** Differs from that of an earlier network of the same name. */
   id: v.string(),
-  mode: v.picklist(["l3"]),
+  /** "l3": routes to each host's block. "l2": one Ethernet segment over all hosts, without floods. Never changes. */
+  mode: v.picklist(["l3", "l2"]),
   vni: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(0xffffff)),
   subnets: v.array(v.looseObject({ cidr: subnet, blockLength: count })),
   /** Of containers; absent: what the underlay leaves. */
@@ -130,6 +132,10 @@ const nameSchema = v.looseObject({
 });
 export type NameRecord = v.InferOutput<typeof nameSchema>;
 
+const mac = text(parseMac, (value: MacAddress) => value).read;
+const endpointSchema = v.looseObject({ v: version, mac, ips: v.array(ip) });
+export type EndpointRecord = v.InferOutput<typeof endpointSchema>;
+
 const liveSchema = v.looseObject({ v: version, nonce: v.string() });
 export type LiveRecord = v.InferOutput<typeof liveSchema>;
 
@@ -164,6 +170,7 @@ export const readNetwork = reader(networkSchema);
 export const readHost = reader(hostSchema);
 export const readBlock = reader(blockSchema);
 export const readName = reader(nameSchema);
+export const readEndpoint = reader(endpointSchema);
 export const readLive = reader(liveSchema);
 export const readPools = reader(poolsSchema);
 

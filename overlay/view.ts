@@ -3,10 +3,12 @@ import type { Keys } from "./keys.ts";
 import {
   type BlockRecord,
   type ClusterRecord,
+  type EndpointRecord,
   type HostRecord,
   type NetworkRecord,
   readBlock,
   readCluster,
+  readEndpoint,
   readHost,
   readNetwork,
 } from "./record.ts";
@@ -16,6 +18,13 @@ export interface KnownBlock {
   readonly entry: Entry;
   readonly network: string;
   readonly record: BlockRecord;
+}
+
+/** A container of a stretched network, and on which host it is. */
+export interface KnownEndpoint {
+  readonly entry: Entry;
+  readonly host: string;
+  readonly record: EndpointRecord;
 }
 
 export interface KnownNetwork {
@@ -43,6 +52,8 @@ export class ClusterView {
   readonly #blocks = new Map<string, KnownBlock>();
   /** Network → entries as they are stored: there may be tens of thousands, and few are ever read. */
   readonly #names = new Map<string, Map<string, Entry>>();
+  /** By network, then by key. */
+  readonly #endpoints = new Map<string, Map<string, KnownEndpoint>>();
   readonly #problems = new Map<string, string>();
   #cluster: ClusterRecord | undefined;
 
@@ -77,6 +88,11 @@ export class ClusterView {
     return [...this.#blocks.values()]
       .filter((block) => block.network === network)
       .map(({ record }) => record.host);
+  }
+
+  /** Containers of a stretched network, by key. */
+  endpointsOf(network: string): ReadonlyMap<string, KnownEndpoint> {
+    return this.#endpoints.get(network) ?? noEndpoints;
   }
 
   /** What containers of a network are called, by key. */
@@ -197,6 +213,12 @@ export class ClusterView {
       const network = block.slice(0, block.indexOf("/"));
       this.#blocks.set(key, { entry, network, record: readBlock(key, value) });
     }
+    const endpoint = restOf(key, this.#keys.endpoints);
+    if (endpoint !== undefined) {
+      const [network = "", host = ""] = endpoint.split("/");
+      const endpoints = this.#endpoints.get(network) ?? new Map<string, KnownEndpoint>();
+      this.#endpoints.set(network, endpoints.set(key, { entry, host, record: readEndpoint(key, value) }));
+    }
     const named = networkOfName(key, this.#keys);
     if (named !== undefined) {
       const names = this.#names.get(named);
@@ -214,6 +236,8 @@ export class ClusterView {
     if (name !== undefined) this.#networks.delete(name);
     const id = restOf(key, this.#keys.hosts);
     if (id !== undefined) this.#hosts.delete(id);
+    const ended = restOf(key, this.#keys.endpoints)?.split("/")[0];
+    if (ended !== undefined) this.#endpoints.get(ended)?.delete(key);
     const named = networkOfName(key, this.#keys);
     if (named === undefined) return;
     const names = this.#names.get(named);
@@ -223,6 +247,7 @@ export class ClusterView {
 }
 
 const noEntries: ReadonlyMap<string, Entry> = new Map();
+const noEndpoints: ReadonlyMap<string, KnownEndpoint> = new Map();
 
 /** The network of which a key says a name; undefined for any other key. */
 export function networkOfName(key: string, keys: Keys): string | undefined {

@@ -14,6 +14,7 @@ import { startWireguardGo } from "./wireguard-go.ts";
 
 /** The first UDP port that is tried; each key has its own. */
 const firstPort = 51842;
+const rotationLookMs = 1500;
 /** While a key is replaced: hands are to be shaken though nobody has anything to send. */
 const rotationKeepalive = 5;
 
@@ -54,6 +55,7 @@ export class Encryption {
   #ends: readonly End[] = [];
   #hasLooked = false;
   #running: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #signature = "";
   #rotatingSinceMs: number | undefined;
   /** Devices for whose packets there are tunnels and rules. */
@@ -115,16 +117,29 @@ export class Encryption {
         this.#signature = signature;
         this.#hasLooked = true;
         if (isNews) changed();
+        this.#lookAgain(wants);
       });
   }
 
   async settle(): Promise<void> {
+    clearTimeout(this.#timer);
     await this.#running;
+    clearTimeout(this.#timer);
+  }
+
+  /** While a key is replaced, here or elsewhere: nobody tells when hands are shaken. */
+  #lookAgain({ others }: EncryptionWants): void {
+    const isRotating = [this.published, ...others.map(({ wireguard }) => wireguard)].some(
+      (keys) => (keys?.keys.length ?? 0) > 1,
+    );
+    clearTimeout(this.#timer);
+    if (isRotating || (this.#keys?.length ?? 0) > 1)
+      this.#timer = setTimeout(this.#options.changed, rotationLookMs).unref();
   }
 
   /** For a host that leaves: the devices go, and the keys. */
   async clear(): Promise<void> {
-    await this.#running;
+    await this.settle();
     for (const slot of ["a", "b"] as const) this.#remove(slot);
     await this.#file.remove();
     this.#keys = [];

@@ -77,8 +77,8 @@ export class KeyFile {
     await rm(this.#path, { force: true });
   }
 
-  /** Another key is asked for by this file's being there. */
+  /** Another key is asked for by this file's being there, among what the agent is asked for. */
   get wishPath(): string {
-    return join(this.#directory, "rotate-key");
+    return join(this.#directory, "wanted", ".rotate-key");
   }
 }

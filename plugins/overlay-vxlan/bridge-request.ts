@@ -1,7 +1,7 @@
 import type { JsonObject } from "#cni/json.ts";
 import type { AnyRequest } from "#cni/plugin.ts";
-import { type Cidr, firstIp, parseCidr } from "#net/cidr.ts";
-import { addToIp, formatIp } from "#net/ip.ts";
+import { type Cidr, firstIp, lastIp, overlaps, parseCidr } from "#net/cidr.ts";
+import { addToIp, equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import { encryptedVtepName, overlayBridgeName, vtepName } from "#overlay/identity.ts";
 import type { LocalNetwork } from "#overlay/local-network.ts";
 
@@ -40,7 +40,7 @@ function bridgeFields(network: LocalNetwork): JsonObject {
   };
 }
 
-function ranges({ blocks, internal, subnets }: LocalNetwork): JsonObject {
+function ranges({ blocks, internal, subnets, mode }: LocalNetwork): JsonObject {
   const byFamily = ([4, 6] as const)
     .map((family) => blocks.map((text) => parseCidr(text)).filter(({ address }) => address.family === family))
     .filter((set) => set.length > 0);
@@ -48,7 +48,8 @@ function ranges({ blocks, internal, subnets }: LocalNetwork): JsonObject {
   const routes = internal
     ? subnets.map((dst) => ({ dst }))
     : byFamily.map(([first]) => ({ dst: first?.address.family === 6 ? "::/0" : "0.0.0.0/0" }));
-  return { ranges: byFamily.map((set) => set.map(range)), routes };
+  const segments = subnets.map((text) => parseCidr(text));
+  return { ranges: byFamily.map((set) => set.map(mode === "l2" ? segmentRange(segments) : range)), routes };
 }
 
 /** The first address is that of the tunnel, the second the gateway's, which is the bridge's. */
@@ -56,4 +57,24 @@ function range(block: Cidr): JsonObject {
   const first = firstIp(block);
   const text = `${formatIp(first)}/${block.prefixLength}`;
   return { subnet: text, gateway: formatIp(addToIp(first, 1)), rangeStart: formatIp(addToIp(first, 2)) };
+}
+
+/** The block's share of the one segment, whose gateway has the same address on all hosts: the subnet's first. */
+function segmentRange(segments: readonly Cidr[]) {
+  return (block: Cidr): JsonObject => {
+    const segment = segments.find((cidr) => overlaps(cidr, block)) ?? block;
+    const first = firstIp(segment);
+    return {
+      subnet: `${formatIp(first)}/${segment.prefixLength}`,
+      gateway: formatIp(addToIp(first, 1)),
+      rangeStart: formatIp(addToIp(firstIp(block), 2)),
+      rangeEnd: formatIp(lastUsable(segment, block)),
+    };
+  };
+}
+
+/** IPv4's last address of a subnet is everybody's. */
+function lastUsable(segment: Cidr, block: Cidr): IpAddress {
+  const last = lastIp(block);
+  return last.family === 4 && equalIp(last, lastIp(segment)) ? addToIp(last, -1) : last;
 }

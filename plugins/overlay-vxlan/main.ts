@@ -30,6 +30,8 @@ export const overlayVxlan: SuitePlugin = {
   add: (request, host) => withCniErrors(() => add(request, host)),
   async del(request, host) {
     await bridge.del(locally(request, host), host);
+    // Where it is not known any more, the agent finds out.
+    tellOfStretched(openNetworks(host), request.config.name);
   },
   check: (request, host) =>
     withCniErrors(async () => {
@@ -58,7 +60,9 @@ async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
       // Between the hosts of a network nobody is masqueraded.
       await host.nftables.apply(network.subnets.map((text) => sameSubnet(parseCidr(text))));
       try {
-        return await bridge.add(bridgeRequest(request, network, networks.leaseDirectory), host);
+        const result = await bridge.add(bridgeRequest(request, network, networks.leaseDirectory), host);
+        if (network.mode === "l2") networks.tell(name);
+        return result;
       } catch (error) {
         if (!isExhausted(error) || performance.now() > deadlineMs) throw error;
       }
@@ -72,6 +76,14 @@ async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
       );
     }
     await untilMoreBlocks(networks, network, { deadlineMs, signal: request.signal });
+  }
+}
+
+function tellOfStretched(networks: LocalNetworks, name: string): void {
+  try {
+    if (networks.read(name)?.mode === "l2") networks.tell(name);
+  } catch {
+    // The agent looks by itself as well.
   }
 }
 
