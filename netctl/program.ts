@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import type { Environment } from "#cni/plugin.ts";
+import { registerApply, registerDown } from "./apply.ts";
 import { registerCapture } from "./capture.ts";
 import { registerCheck } from "./check.ts";
 import {
@@ -99,6 +100,8 @@ const single: readonly Register[] = [
   registerPlan,
   registerCheck,
   registerGc,
+  registerApply,
+  registerDown,
 ];
 
 const directoryFlags = [
