@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
+import { encodeSocketAddress } from "#machine/socket-address.ts";
 import { native } from "#native/addon.ts";
 import { parseIp } from "#net/ip.ts";
-import { encodeSocketAddress } from "./address.ts";
 import type { AnswerTable } from "./answer-table.ts";
 import type { Watched } from "./event-loop.ts";
 import { openNamespace } from "./namespace.ts";

@@ -1,5 +1,5 @@
+import { socketAddressBytes } from "#machine/socket-address.ts";
 import { type Answers, native, PollEvent, type Poller, PollRecord } from "#native/addon.ts";
-import { socketAddressBytes } from "./address.ts";
 import { type Timer, Timers } from "./timers.ts";
 
 /** Datagrams and events of one round; of one socket at most 16. */

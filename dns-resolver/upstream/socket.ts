@@ -1,9 +1,9 @@
 import { randomInt } from "node:crypto";
 import { closeSync } from "node:fs";
-import { addressFamily, encodeSocketAddress } from "#dns-resolver/address.ts";
 import type { EventLoop, Watched } from "#dns-resolver/event-loop.ts";
 import { openNamespace } from "#dns-resolver/namespace.ts";
 import { copyBytes } from "#dns-resolver/wire/copy.ts";
+import { addressFamily, encodeSocketAddress } from "#machine/socket-address.ts";
 import { native } from "#native/addon.ts";
 import type { UpstreamGroup } from "./group.ts";
 import type { UpstreamServer } from "./server.ts";

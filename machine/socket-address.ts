@@ -8,12 +8,14 @@ const little = endianness() === "LE";
 /** AF_* */
 const family = { 4: 2, 6: 10 } as const;
 
-export function encodeSocketAddress(ip: IpAddress, port: number): Uint8Array {
+/** @param scope index of the link, which a link-local address of IPv6 needs */
+export function encodeSocketAddress(ip: IpAddress, port: number, scope = 0): Uint8Array {
   const bytes = new Uint8Array(socketAddressBytes);
   bytes[little ? 0 : 1] = family[ip.family];
   bytes[2] = port >> 8;
   bytes[3] = port & 0xff;
   bytes.set(ipToBytes(ip), 4);
+  new DataView(bytes.buffer).setUint32(20, scope, little);
   return bytes;
 }
 
