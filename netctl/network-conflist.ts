@@ -83,12 +83,15 @@ function noteSubnet({ subnet, range, aux }: SubnetDefinition): SubnetNotes {
 }
 
 function renderOther(
-  { driver, wire, internal }: NetworkDefinition,
+  { driver, wire, internal, ipv4, ipv6 }: NetworkDefinition,
   subnets: readonly SubnetDefinition[],
   leases: string | undefined,
 ): JsonObject {
   if (!isWireDriver(driver) || wire === undefined) return { type: driver };
-  return renderWire({ driver, wire, internal }, subnets, { ranges: subnets.map(renderRanges), leases });
+  return renderWire({ driver, wire, internal, ipv4, ipv6 }, subnets, {
+    ranges: subnets.map(renderRanges),
+    leases,
+  });
 }
 
 function renderBridge(

@@ -74,6 +74,9 @@ describe("network create -d macvlan", () => {
       capabilities: { mac: true, ips: true },
       ipam: { type: "dhcp" },
     });
+    const both = "network create -d macvlan -o parent=up0 --ipam-driver dhcp --ipv6 both";
+    await lab.ok(...both.split(" "));
+    expect(await plugin("both")).toMatchObject({ ipam: { type: "dhcp", families: ["ipv4", "ipv6"] } });
     await lab.ok("network", "create", "-d", "macvlan", "-o", "parent=up0", "--ipam-driver", "none", "bare");
     expect(await plugin("bare")).not.toHaveProperty("ipam");
     expect((await lab.netctl("network", "create", "--ipam-driver", "dhcp", "web")).stderr).toContain(

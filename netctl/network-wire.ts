@@ -143,6 +143,8 @@ export function renderWire(
     readonly driver: WireDriver;
     readonly wire: WireSettings;
     readonly internal: boolean;
+    readonly ipv4: boolean;
+    readonly ipv6: boolean;
   },
   subnets: readonly SubnetDefinition[],
   ipam: { readonly ranges: readonly (readonly JsonObject[])[]; readonly leases?: string | undefined },
@@ -157,17 +159,20 @@ export function renderWire(
     ...(mtu === undefined ? {} : { mtu }),
     ...(hostAccess === true ? { hostAccess } : {}),
     capabilities: { ...(driver === "macvlan" ? { mac: true } : {}), ips: true },
-    ...renderIpam(wire, ipam, internal || parent === undefined ? [] : defaultRoutes(wire, subnets)),
+    ...renderIpam(network, ipam, internal || parent === undefined ? [] : defaultRoutes(wire, subnets)),
   };
 }
 
 function renderIpam(
-  wire: WireSettings,
+  { wire, ipv4, ipv6 }: Pick<Parameters<typeof renderWire>[0], "wire" | "ipv4" | "ipv6">,
   ipam: { readonly ranges: readonly (readonly JsonObject[])[]; readonly leases?: string | undefined },
   routes: readonly JsonObject[],
 ): JsonObject {
   if (wire.ipam === "none") return {};
-  if (wire.ipam === "dhcp") return { ipam: { type: "dhcp" } };
+  if (wire.ipam === "dhcp") {
+    const families = [...(ipv4 ? ["ipv4"] : []), ...(ipv6 ? ["ipv6"] : [])];
+    return { ipam: { type: "dhcp", ...(ipv6 ? { families } : {}) } };
+  }
   return {
     ipam: {
       type: "host-local",

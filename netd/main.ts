@@ -4,8 +4,12 @@ import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { LeaseKeeper } from "#dhcp/keeper.ts";
+import type { LeaseProtocol } from "#dhcp/lease-protocol.ts";
 import { LeaseStore } from "#dhcp/lease-store.ts";
+import type { LeaseTimes } from "#dhcp/lease-times.ts";
 import { secondsSinceBoot } from "#dhcp/uptime.ts";
+import { dhcp4 } from "#dhcp/v4/protocol.ts";
+import { dhcp6 } from "#dhcp/v6/protocol.ts";
 import { ResolverService } from "#dns-resolver/service.ts";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
@@ -106,10 +110,15 @@ async function serve({ environment, options, log, network, uid }: Start) {
   return { host, resolver, overlay, requests, file };
 }
 
-/** Extends the leases of containers that have their addresses by DHCP. */
-function openLeaseKeeper(host: SuiteHost, log: Log): LeaseKeeper {
+/** Extends the leases of containers that have their addresses by one protocol of DHCP. */
+function openLeaseKeeper<Identity, Lease extends { readonly times: LeaseTimes }>(
+  protocol: LeaseProtocol<Identity, Lease>,
+  host: SuiteHost,
+  log: Log,
+): LeaseKeeper<Identity, Lease> {
   return new LeaseKeeper({
-    store: new LeaseStore(host.directories),
+    protocol,
+    store: new LeaseStore(protocol.format, host.directories),
     bootId: host.bootId,
     hostNamespace: host.hostNamespace,
     open: (target) => host.kernel.open(target),
@@ -175,8 +184,8 @@ async function main(): Promise<void> {
   const keeper = new Keeper({ host });
   keeper.start();
   const redirects = new RedirectKeeper({ containers: () => resolver.perNamespace(), log });
-  const leases = openLeaseKeeper(host, log);
-  leases.tick();
+  const leaseKeepers = [openLeaseKeeper(dhcp4, host, log), openLeaseKeeper(dhcp6, host, log)];
+  for (const leases of leaseKeepers) leases.tick();
   overlay.tick();
 
   let stopping = false;
@@ -187,7 +196,7 @@ async function main(): Promise<void> {
     file?.remove();
     // One that never ends would keep it for ever; its caller has given up by then.
     await Promise.race([
-      Promise.all([requests.close(), keeper.close(), leases.close(), overlay.close()]),
+      Promise.all([requests, keeper, overlay, ...leaseKeepers].map((part) => part.close())),
       sleep(stopLimitMs),
     ]);
     await resolver.close();
@@ -197,7 +206,13 @@ async function main(): Promise<void> {
   const reasonToStop = (): string | undefined => {
     const isIdle = options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs;
     // While there are attachments it stays: nobody else would put back what is taken away of them.
-    if (isIdle && !overlay.isRunning && !leases.hasLeases && !hasAttachments(host)) return "idle";
+    if (
+      isIdle &&
+      !overlay.isRunning &&
+      !leaseKeepers.some((leases) => leases.hasLeases) &&
+      !hasAttachments(host)
+    )
+      return "idle";
     if (file && !file.isThere()) return "the socket was taken away";
     return programIdentity(program) === programAtStart ? undefined : "another version was installed";
   };
@@ -208,7 +223,7 @@ async function main(): Promise<void> {
     else {
       keeper.tick();
       redirects.tick();
-      leases.tick();
+      for (const leases of leaseKeepers) leases.tick();
       overlay.tick();
     }
   }, watchIntervalMs);

@@ -35,6 +35,7 @@ const packages = {
     "busybox-static": ["/bin/busybox", "/usr/bin/busybox"],
     "bind9-dnsutils": ["/usr/bin/dig"],
     "dnsmasq-base": ["/usr/sbin/dnsmasq"],
+    "isc-dhcp-server": ["/usr/sbin/dhcpd"],
     "containernetworking-plugins": ["/usr/lib/cni/bridge"],
     "etcd-server": ["/usr/bin/etcd"],
     "etcd-client": ["/usr/bin/etcdctl"],

@@ -26,6 +26,7 @@ const pluginNames = [
   "loopback",
   "host-local",
   "static",
+  "dhcp",
   "portmap",
   "firewall",
   "dns",

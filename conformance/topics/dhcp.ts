@@ -32,6 +32,36 @@ export const dhcpCases: readonly Case[] = [
     },
   },
   {
+    title: "DHCPv6 without a server: ADD fails in its time, and names protocol and interface",
+    source: `${dhcpReadme}; plugins#371`,
+    reference: "has no DHCPv6",
+    async run(lab) {
+      const container = await linked(lab);
+      const config = dhcpConfig({ timeoutSeconds: 1, families: ["ipv6"] });
+      const reply = await lab.call("ADD", config, { container, ...plugin });
+      reply.expectError({ code: 11, names: [/DHCPv6/, /eth0/] });
+    },
+  },
+  {
+    title: "fields of DHCPv6 are refused with field and value, and where they would mean nothing",
+    source: dhcpReadme,
+    reference: "has no DHCPv6",
+    async run(lab) {
+      const container = await linked(lab);
+      const broken: readonly (readonly [JsonObject, RegExp])[] = [
+        [{ families: ["ipv5"] }, /ipv5/],
+        [{ ipv6: { addresses: 2 } }, /families/],
+        [{ families: ["ipv6"], ipv6: { addresses: 0 } }, /addresses 0/],
+        [{ families: ["ipv6"], ipv6: { gateway: "10.0.0.1" } }, /gateway/],
+        [{ families: ["ipv6"], ipv6: { request: [{ option: "nonsense" }] } }, /nonsense/],
+      ];
+      for (const [extra, names] of broken) {
+        const reply = await lab.call("ADD", dhcpConfig(extra), { container, ...plugin });
+        reply.expectError({ code: 7, names });
+      }
+    },
+  },
+  {
     title: "an interface that is not there is named",
     source: dhcpReadme,
     reference: "needs a daemon of its own",

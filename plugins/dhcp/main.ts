@@ -1,9 +1,13 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CheckRequest, DelRequest, GcRequest, Plugin, StatusRequest } from "#cni/plugin.ts";
 import { cniVersions } from "#cni/version.ts";
+import type { LeaseProtocol } from "#dhcp/lease-protocol.ts";
+import type { LeaseKey } from "#dhcp/lease-store.ts";
+import type { LeaseTimes } from "#dhcp/lease-times.ts";
 import { secondsSinceBoot } from "#dhcp/uptime.ts";
-import { formatCidr } from "#net/cidr.ts";
-import { equalIp } from "#net/ip.ts";
+import { dhcp4 } from "#dhcp/v4/protocol.ts";
+import { dhcp6 } from "#dhcp/v6/protocol.ts";
+import { equalIp, type IpAddress } from "#net/ip.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { withCniErrors } from "#plugins/failure.ts";
 import { add } from "./add.ts";
@@ -30,24 +34,41 @@ async function del({ config, containerId, ifName }: DelRequest, host: PluginHost
 
 /** @throws {CniError} 999 for a lease that is gone, over, or another one than the container has */
 async function check(
-  { config, containerId, ifName, prevResult }: CheckRequest,
+  { config, containerId, ifName, args, prevResult }: CheckRequest,
   host: PluginHost,
 ): Promise<void> {
-  const lease = openLeases(host).read({ network: config.name, containerId, ifName })?.lease;
-  if (!lease) throw new CniError(ErrorCode.Internal, `there is no DHCP lease for ${ifName}`);
+  const key = { network: config.name, containerId, ifName };
+  const has = (ip: IpAddress) => prevResult.ips.some(({ address }) => equalIp(address.address, ip));
+  const { ipv4, ipv6 } = parseDhcpConfig(config, { containerId, ifName, args });
+  if (ipv4) checkLease(dhcp4, key, host, (lease) => has(lease.address.address));
+  if (ipv6) checkLease(dhcp6, key, host, ({ addresses }) => addresses.every(({ address }) => has(address)));
+}
+
+function checkLease<Identity, Lease extends { readonly times: LeaseTimes }>(
+  protocol: LeaseProtocol<Identity, Lease>,
+  key: LeaseKey,
+  host: PluginHost,
+  isInUse: (lease: Lease) => boolean,
+): void {
+  const { name, format } = protocol;
+  const lease = openLeases(format, host).read(key)?.lease;
+  if (!lease) throw new CniError(ErrorCode.Internal, `there is no ${name} lease for ${key.ifName}`);
+  const what = protocol.describe(lease);
   if (secondsSinceBoot() >= lease.times.expiresAt) {
-    throw new CniError(ErrorCode.Internal, `the DHCP lease of ${formatCidr(lease.address)} has expired`);
+    throw new CniError(ErrorCode.Internal, `the ${name} lease of ${what} has expired`);
   }
-  if (prevResult.ips.some(({ address }) => equalIp(address.address, lease.address.address))) return;
+  if (isInUse(lease)) return;
   throw new CniError(
     ErrorCode.Internal,
-    `the DHCP lease is of ${formatCidr(lease.address)}, which is not among the container's addresses`,
+    `the ${name} lease is of ${what}, which is not among the container's addresses`,
   );
 }
 
 async function gc({ config, validAttachments: valid }: GcRequest, host: PluginHost): Promise<void> {
   if (!valid) return;
-  for (const { key } of openLeases(host).list(config.name)) {
+  const { name } = config;
+  const keys = [...openLeases(dhcp4.format, host).keys(name), ...openLeases(dhcp6.format, host).keys(name)];
+  for (const key of keys) {
     const isValid = valid.some((each) => each.containerId === key.containerId && each.ifName === key.ifName);
     if (!isValid) await giveBack(key, host);
   }

@@ -1,9 +1,12 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
-import { LeaseStore } from "#dhcp/lease-store.ts";
+import { type LeaseFormat, LeaseStore } from "#dhcp/lease-store.ts";
 import type { PluginHost } from "#plugins/context.ts";
 
-export function openLeases(host: PluginHost): LeaseStore {
-  return new LeaseStore(host.directories);
+export function openLeases<Identity, Lease>(
+  format: LeaseFormat<Identity, Lease>,
+  { directories }: Pick<PluginHost, "directories">,
+): LeaseStore<Identity, Lease> {
+  return new LeaseStore(format, directories);
 }
 
 /**

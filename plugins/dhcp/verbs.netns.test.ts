@@ -1,89 +1,41 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
-import type { Verb } from "#cni/plugin.ts";
-import { LeaseKeeper } from "#dhcp/keeper.ts";
-import { LeaseStore } from "#dhcp/lease-store.ts";
-import { secondsSinceBoot } from "#dhcp/uptime.ts";
+import type { LeaseKeeper } from "#dhcp/keeper.ts";
+import type { LeaseStore } from "#dhcp/lease-store.ts";
+import type { ClientIdentity } from "#dhcp/v4/client.ts";
+import type { Lease } from "#dhcp/v4/lease.ts";
+import { dhcp4 } from "#dhcp/v4/protocol.ts";
 import { waitUntil } from "#kernel/wait.ts";
 import { bridge } from "#plugins/bridge/main.ts";
+import { DhcpRig } from "#testing/dhcp-rig.ts";
 import { DhcpServer } from "#testing/dhcp-server.ts";
-import { type Answer, TestHost, type VerbArguments } from "#testing/plugin-host.ts";
+import type { TestHost } from "#testing/plugin-host.ts";
 import type { TestNamespace } from "#testing/test-namespace.ts";
-import { dhcp } from "./main.ts";
 
+let rig: DhcpRig;
 let host: TestHost;
 let lan: TestNamespace;
 let container: TestNamespace;
 const servers: DhcpServer[] = [];
 
 beforeEach(() => {
-  host = new TestHost("dhcp", { plugins: { dhcp } });
-  lan = host.container("lan");
-  container = host.container();
-  lan.run(`ip link add up0 type veth peer name eth0 netns ${container.name}
-    ip addr add 10.1.0.1/24 dev up0; ip link set up0 up`);
-  // Who keeps leases is of the tests' own making.
-  host.replace({ names: { ...host.host.names, probe: async () => {} } });
+  rig = new DhcpRig();
+  ({ host, lan, container } = rig);
 });
 
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.stop();
-  await host.close();
+  await rig.close();
 });
 
-const range = "--dhcp-range=10.1.0.50,10.1.0.60,255.255.255.0,2m";
-
-async function serve(...options: string[]): Promise<DhcpServer> {
-  const server = await DhcpServer.start(lan, "up0", [range, ...options]);
-  servers.push(server);
-  return server;
-}
-
-async function call(
-  verb: Verb,
-  ipam: JsonObject = {},
-  more: JsonObject = {},
-  args: VerbArguments = {},
-): Promise<Answer> {
-  const config = {
-    cniVersion: "1.1.0",
-    name: "net1",
-    type: "macvlan",
-    ipam: { type: "dhcp", ...ipam },
-    ...more,
-  };
-  const where = { containerId: "c1", ifName: "eth0", netns: container.path };
-  return await host.call(dhcp, verb, config, { ...where, ...args });
-}
-
-async function add(ipam: JsonObject = {}, args: VerbArguments = {}): Promise<JsonObject> {
-  const { json } = await call("ADD", ipam, {}, args);
-  expect(json).not.toHaveProperty("code");
-  return json;
-}
-
-function store(): LeaseStore {
-  return new LeaseStore(host.host.directories);
-}
-
-function keeper(aheadSeconds: () => number): LeaseKeeper {
-  const { kernel, bootId, hostNamespace, log } = host.host;
-  return new LeaseKeeper({
-    store: store(),
-    bootId,
-    hostNamespace,
-    log,
-    open: (target) => kernel.open(target),
-    now: () => secondsSinceBoot() + aheadSeconds(),
-  });
-}
-
 const key = { network: "net1", containerId: "c1", ifName: "eth0" };
-
-function isUp(): boolean {
-  const [link] = container.json<{ flags: readonly string[] }>("ip -j link show dev eth0");
-  return link?.flags.includes("UP") === true;
-}
+const range = "--dhcp-range=10.1.0.50,10.1.0.60,255.255.255.0,2m";
+const serve = (...options: string[]) => rig.serve(range, ...options);
+const call: DhcpRig["call"] = (...args) => rig.call(...args);
+const add: DhcpRig["add"] = (...args) => rig.add(...args);
+const store = (): LeaseStore<ClientIdentity, Lease> => rig.store(dhcp4);
+const keeper = (ahead: () => number): LeaseKeeper<ClientIdentity, Lease> => rig.keeper(dhcp4, ahead);
+const isUp = () => rig.isUp();
 
 test("ADD brings the interface up and answers with what the server gives", async () => {
   const server = await serve(

@@ -1,3 +1,4 @@
+import { readDomainNames } from "#dhcp/domain-names.ts";
 import type { Cidr } from "#net/cidr.ts";
 import { networkOf } from "#net/cidr.ts";
 import { type IpAddress, ipFromBytes, isUnspecified } from "#net/ip.ts";
@@ -90,41 +91,7 @@ function readClasslessRoutes(value: Uint8Array): readonly OfferedRoute[] {
   return routes;
 }
 
-/** Names of option 119: RFC 3397, compressed as in DNS. What is malformed ends the list. */
+/** Names of option 119: RFC 3397. */
 export function readDomainSearch(options: Options): readonly string[] {
-  const value = options.get(Option.DomainSearch) ?? new Uint8Array();
-  const names: string[] = [];
-  for (let at = 0; at < value.length; ) {
-    const read = readName(value, at);
-    if (!read) break;
-    if (read.name) names.push(read.name);
-    at = read.end;
-  }
-  return names;
-}
-
-function readName(
-  value: Uint8Array,
-  start: number,
-): { readonly name: string; readonly end: number } | undefined {
-  const labels: string[] = [];
-  let at = start;
-  let after: number | undefined;
-  for (let jumps = 0; jumps < 16; ) {
-    const length = value[at];
-    if (length === undefined) return undefined;
-    if (length === 0) return { name: labels.join("."), end: after ?? at + 1 };
-    if ((length & 0xc0) === 0xc0) {
-      const low = value[at + 1];
-      if (low === undefined) return undefined;
-      after ??= at + 2;
-      at = ((length & 0x3f) << 8) | low;
-      jumps++;
-      continue;
-    }
-    if (length > 63 || at + 1 + length > value.length || labels.length > 127) return undefined;
-    labels.push(Buffer.from(value.subarray(at + 1, at + 1 + length)).toString("latin1"));
-    at += 1 + length;
-  }
-  return undefined;
+  return readDomainNames(options.get(Option.DomainSearch) ?? new Uint8Array(), { compressed: true });
 }

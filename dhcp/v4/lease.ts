@@ -1,4 +1,5 @@
-import { type Cidr } from "#net/cidr.ts";
+import type { LeaseTimes } from "#dhcp/lease-times.ts";
+import type { Cidr } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
 import { type DhcpMessage, Option } from "./message.ts";
@@ -13,7 +14,7 @@ import {
   readText,
 } from "./option-values.ts";
 
-/** What one acknowledgement of a server says. Seconds since the machine's start, which no change of the clock moves. */
+/** What one acknowledgement of a server says. */
 export interface Lease {
   readonly address: Cidr;
   readonly server: IpAddress;
@@ -25,15 +26,6 @@ export interface Lease {
   readonly domain: string | undefined;
   readonly search: readonly string[];
   readonly times: LeaseTimes;
-}
-
-export interface LeaseTimes {
-  readonly obtainedAt: number;
-  /** T1: from then on the server is asked to extend it. */
-  readonly renewAt: number;
-  /** T2: any server. */
-  readonly rebindAt: number;
-  readonly expiresAt: number;
 }
 
 /** Where a server says nothing, as in the reference. */

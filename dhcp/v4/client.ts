@@ -1,10 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { Heard, hear, say } from "#dhcp/hear.ts";
+import type { Port } from "#dhcp/port.ts";
 import { formatIp, type IpAddress, ipToBytes } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
-import { DhcpError } from "./error.ts";
 import { broadcastAddress, broadcastMac, decodeFrame, encodeFrame } from "./frame.ts";
 import { type Lease, readLease } from "./lease.ts";
-import type { Port } from "./link-port.ts";
 import { type DhcpMessage, decodeMessage, encodeMessage, MessageType, noAddress, Option } from "./message.ts";
 import { readAddresses, readText } from "./option-values.ts";
 
@@ -33,14 +32,6 @@ const longestPauseMs = 8000;
 /** How long an offer's server may take to keep its word, and how often it is asked. */
 const requestPauseMs = 1500;
 const requestTries = 3;
-const lookMs = 5;
-
-/** What was heard, for the error that ends an exchange in vain. */
-interface Heard {
-  discovers: number;
-  offers: number;
-  refusal: string | undefined;
-}
 
 /**
  * Gets a lease: DISCOVER, OFFER, REQUEST, ACK (RFC 2131 section 3.1), again and again until there is one.
@@ -54,23 +45,25 @@ export async function acquireLease(
 ): Promise<Lease> {
   const startMs = performance.now();
   const deadlineMs = startMs + options.timeoutMs;
-  const heard: Heard = { discovers: 0, offers: 0, refusal: undefined };
+  const heard = new Heard("DISCOVER");
   const wish = options.address ? [[Option.RequestedAddress, ipToBytes(options.address)] as const] : [];
   for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
     const transaction = randomTransaction();
     const seconds = Math.floor((performance.now() - startMs) / 1000);
     const discover = request(identity, { type: MessageType.Discover, transaction, seconds, options: wish });
     send(port, identity, discover);
-    heard.discovers++;
+    heard.asked();
     // So that many clients that start together do not go on together.
     const untilMs = Math.min(performance.now() + pauseMs * (0.75 + Math.random() / 2), deadlineMs);
-    const offer = await hear(port, identity, transaction, [MessageType.Offer], { ...options, untilMs });
+    const offer = await hearAnswer(port, identity, transaction, [MessageType.Offer], { ...options, untilMs });
     if (offer) {
-      heard.offers++;
+      heard.offered();
       const lease = await requestOffer(port, identity, { offer, seconds, heard, deadlineMs, options });
       if (lease) return lease;
+      // A server that offers and refuses is not asked as fast as it answers.
+      await hear(port, () => undefined, { ...options, untilMs });
     }
-    if (performance.now() >= deadlineMs) throw inVain(heard, options.timeoutMs);
+    if (performance.now() >= deadlineMs) throw heard.inVain(options.timeoutMs);
   }
 }
 
@@ -105,7 +98,7 @@ async function requestOffer(
     );
     const untilMs = Math.min(performance.now() + requestPauseMs, deadlineMs);
     const kinds = [MessageType.Ack, MessageType.Nak];
-    const answer = await hear(port, identity, transaction, kinds, { ...options, untilMs });
+    const answer = await hearAnswer(port, identity, transaction, kinds, { ...options, untilMs });
     if (!answer) continue;
     if (typeOf(answer.message) === MessageType.Ack) return readLease(answer.message, answer.mac, sentAt);
     const why = readText(answer.message.options, Option.Message);
@@ -114,13 +107,6 @@ async function requestOffer(
   }
   heard.refusal = `server ${formatIp(server)} offered ${formatIp(yourAddress)} and did not answer the request for it`;
   return undefined;
-}
-
-function inVain({ discovers, offers, refusal }: Heard, timeoutMs: number): DhcpError {
-  const seconds = Math.round(timeoutMs / 100) / 10;
-  const why =
-    refusal ?? (offers === 0 ? "no server answered" : `${offers} offers came, and no acknowledgement`);
-  return new DhcpError(`${why} (${discovers} DISCOVER sent in ${seconds} s)`);
 }
 
 /**
@@ -145,7 +131,7 @@ export async function renewLease(
   send(port, identity, message, options.mode === "renew" ? lease : undefined);
   const untilMs = performance.now() + options.timeoutMs;
   const kinds = [MessageType.Ack, MessageType.Nak];
-  const answer = await hear(port, identity, transaction, kinds, { ...options, untilMs });
+  const answer = await hearAnswer(port, identity, transaction, kinds, { ...options, untilMs });
   if (!answer) return undefined;
   return typeOf(answer.message) === MessageType.Ack
     ? readLease(answer.message, answer.mac, sentAt)
@@ -220,12 +206,7 @@ function send(port: Port, { mac }: ClientIdentity, message: DhcpMessage, lease?:
     destinationPort: serverPort,
     payload: encodeMessage(message),
   });
-  try {
-    port.send(frame);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new DhcpError(`the link takes no packets: ${why}`, { cause });
-  }
+  say(port, frame);
 }
 
 interface Answer {
@@ -234,23 +215,20 @@ interface Answer {
 }
 
 /** Waits for an answer to this transaction; undefined where none comes in time. */
-async function hear(
+function hearAnswer(
   port: Port,
   { mac }: ClientIdentity,
   transaction: number,
   kinds: readonly number[],
-  { untilMs, signal }: { readonly untilMs: number; readonly signal?: AbortSignal | undefined },
+  limits: { readonly untilMs: number; readonly signal?: AbortSignal | undefined },
 ): Promise<Answer | undefined> {
-  for (;;) {
-    for (let bytes = port.receive(); bytes; bytes = port.receive()) {
-      const frame = decodeFrame(bytes);
-      const message = frame && decodeMessage(frame.payload);
-      if (!frame || !message?.isReply || message.transaction !== transaction || message.mac !== mac) continue;
-      if (kinds.includes(typeOf(message))) return { message, mac: frame.sourceMac };
-    }
-    if (performance.now() >= untilMs) return undefined;
-    await sleep(lookMs, undefined, signal ? { signal } : {});
-  }
+  const read = (bytes: Uint8Array): Answer | undefined => {
+    const frame = decodeFrame(bytes);
+    const message = frame && decodeMessage(frame.payload);
+    if (!frame || !message?.isReply || message.transaction !== transaction || message.mac !== mac) return;
+    return kinds.includes(typeOf(message)) ? { message, mac: frame.sourceMac } : undefined;
+  };
+  return hear(port, read, limits);
 }
 
 function typeOf({ options }: DhcpMessage): number {

@@ -1,17 +1,11 @@
 import { closeSync } from "node:fs";
+import type { Port } from "#dhcp/port.ts";
+import { Receiver, sendOn } from "#dhcp/socket.ts";
+import { encodeSocketAddress } from "#machine/socket-address.ts";
 import { native } from "#native/addon.ts";
-
-/** Sends and receives whole frames. The real one is a packet socket; tests put a scripted server in its place. */
-export interface Port {
-  send(frame: Uint8Array): void;
-  /** The next frame for a DHCP client; undefined where none is there. */
-  receive(): Uint8Array | undefined;
-  close(): void;
-}
+import { noAddress } from "./message.ts";
 
 const clientPort = 68;
-/** Longer than an Ethernet frame of any MTU that a DHCP server fills. */
-const frameBytes = 16 * 1024;
 /** AF_INET; SOCK_DGRAM | SOCK_NONBLOCK */
 const [inet, datagrams] = [2, 0x802];
 
@@ -19,10 +13,11 @@ const [inet, datagrams] = [2, 0x802];
 export class LinkPort implements Port {
   readonly #fd: number;
   readonly #guard: number | undefined;
-  readonly #buffer = Buffer.alloc(frameBytes);
+  readonly #receiver: Receiver;
 
   private constructor(fd: number, guard: number | undefined) {
     this.#fd = fd;
+    this.#receiver = new Receiver(fd);
     this.#guard = guard;
   }
 
@@ -33,13 +28,11 @@ export class LinkPort implements Port {
   }
 
   send(frame: Uint8Array): void {
-    const sent = native().socketSend(this.#fd, frame);
-    if (sent < 0) throw Object.assign(new Error(`send: errno ${-sent}`), { errno: -sent });
+    sendOn(this.#fd, frame);
   }
 
   receive(): Uint8Array | undefined {
-    const length = native().socketReceive(this.#fd, this.#buffer);
-    return length > 0 ? Uint8Array.from(this.#buffer.subarray(0, length)) : undefined;
+    return this.#receiver.next();
   }
 
   close(): void {
@@ -59,10 +52,7 @@ export class LinkPort implements Port {
 function openGuard(namespaceFd: number): number | undefined {
   const fd = native().socketIn(namespaceFd, inet, datagrams, 0);
   try {
-    const address = Buffer.alloc(24);
-    address.writeUInt16LE(inet, 0);
-    address.writeUInt16BE(clientPort, 2);
-    native().socketBind(fd, address);
+    native().socketBind(fd, encodeSocketAddress(noAddress, clientPort));
     return fd;
   } catch {
     closeSync(fd);
