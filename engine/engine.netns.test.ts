@@ -4,19 +4,24 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { TestEtcd } from "#testing/etcd.ts";
+import { TestKubernetesApi } from "#testing/kubernetes-api.ts";
 import { LossyLink } from "#testing/lossy-link.ts";
 import type { Change, Engine } from "./engine.ts";
 import { CompactedError, EngineError, RewoundError } from "./error.ts";
 import { EtcdEngine } from "./etcd/etcd.ts";
+import { KubernetesEngine } from "./kubernetes/kubernetes.ts";
 import { LocalEngine } from "./local.ts";
 
 let etcd: TestEtcd;
+let kubernetes: TestKubernetesApi;
 const directory = mkdtempSync(join(tmpdir(), "netctl-engine-"));
 beforeAll(async () => {
   etcd = await TestEtcd.start();
+  kubernetes = await TestKubernetesApi.start();
 });
 afterAll(async () => {
   await etcd.remove();
+  await kubernetes.stop();
   rmSync(directory, { recursive: true });
 });
 
@@ -53,6 +58,11 @@ async function collect(
 describe.each([
   ["local", async () => await LocalEngine.open(join(directory, `local-${nextPrefix++}`))],
   ["etcd", async () => await Promise.resolve(new EtcdEngine({ endpoints: etcd.endpoints }))],
+  [
+    "kubernetes",
+    async () =>
+      await Promise.resolve(new KubernetesEngine({ server: kubernetes.url, namespace: `n${nextPrefix++}` })),
+  ],
 ] as const)("%s", (_name, open) => {
   let engine: Engine;
   beforeAll(async () => {

@@ -34,7 +34,12 @@ export type Step =
   | { readonly kind: "empty"; readonly prefix: string };
 
 export type Outcome =
-  | { readonly committed: true; readonly revision: number }
+  | {
+      readonly committed: true;
+      readonly revision: number;
+      /** Of each key that was written, where a store gives each a revision of its own: `writtenAt`. */
+      readonly written?: ReadonlyMap<string, number>;
+    }
   /** Nothing was written. `found` has every key that a step names, and that is there; what `empty` found is not in it. */
   | { readonly committed: false; readonly revision: number; readonly found: ReadonlyMap<string, Entry> };
 

@@ -1,8 +1,13 @@
-import type { Entry, Step } from "./engine.ts";
+import type { Entry, Outcome, Step } from "./engine.ts";
 
 /** The key that a step looks at or writes; `empty` looks at many. */
 export function keyOf(step: Step): string | undefined {
   return step.kind === "empty" ? undefined : step.key;
+}
+
+/** The revision of a key that a commit has written. */
+export function writtenAt({ revision, written }: Extract<Outcome, { committed: true }>, key: string): number {
+  return written?.get(key) ?? revision;
 }
 
 /** Whether a step's guard holds, by what is there. `isEmpty` is asked for prefixes. */

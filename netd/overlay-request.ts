@@ -24,7 +24,9 @@ async function carryOut(call: EngineCall, engine: Engine): Promise<unknown> {
   switch (call.op) {
     case "commit": {
       const outcome = await engine.commit(call.steps);
-      return outcome.committed ? outcome : { ...outcome, found: [...outcome.found.values()] };
+      return outcome.committed
+        ? { committed: true, revision: outcome.revision }
+        : { ...outcome, found: [...outcome.found.values()] };
     }
     case "read":
       return await engine.read(call.key);

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Engine, Entry, Step } from "#engine/engine.ts";
+import { writtenAt } from "#engine/guard.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import { type Cidr, firstIp } from "#net/cidr.ts";
 import { addToIp, ipBits } from "#net/ip.ts";
@@ -50,7 +51,7 @@ export async function claimBlock(
         { kind: "unchanged", key: network.entry.key, revision: network.entry.revision },
         { kind: "create", key, value },
       ]);
-      if (outcome.committed) return { record, entry: { key, value, revision: outcome.revision } };
+      if (outcome.committed) return { record, entry: { key, value, revision: writtenAt(outcome, key) } };
       if (!outcome.found.has(key))
         throw new OverlayError(
           "conflict",
@@ -82,7 +83,7 @@ export async function reclaimBlock(
   const record: BlockRecord = { v: 1, cidr, host: hostId, nonce: randomBytes(6).toString("hex") };
   const value = formatRecord(record);
   const outcome = await engine.commit([fence, { kind: "create", key, value }]);
-  if (outcome.committed) return { record, entry: { key, value, revision: outcome.revision } };
+  if (outcome.committed) return { record, entry: { key, value, revision: writtenAt(outcome, key) } };
   const entry = outcome.found.get(key);
   if (!entry)
     throw new OverlayError("conflict", `Cannot claim ${key} again: this host's session has changed`);

@@ -1,4 +1,5 @@
 import type { Change, Engine, Entry, Step } from "#engine/engine.ts";
+import { writtenAt } from "#engine/guard.ts";
 import type { ClusterView, KnownNetwork } from "./view.ts";
 
 /** Of one commit, beside its two guards: etcd takes 128 steps. */
@@ -39,11 +40,11 @@ export async function writeOwnEntries(
     const unchanged: Step = { kind: "unchanged", key: entry.key, revision: entry.revision };
     const outcome = await engine.commit([guard, unchanged, ...part]);
     if (!outcome.committed) return false;
-    const { revision } = outcome;
     const changes = part.flatMap((step): Change[] => {
-      if (step.kind === "put")
-        return [{ kind: "put", entry: { key: step.key, value: step.value, revision } }];
-      return step.kind === "clear" ? [{ kind: "delete", key: step.key, revision }] : [];
+      if (step.kind === "clear") return [{ kind: "delete", key: step.key, revision: outcome.revision }];
+      if (step.kind !== "put") return [];
+      const { key, value } = step;
+      return [{ kind: "put", entry: { key, value, revision: writtenAt(outcome, key) } }];
     });
     view.apply({ revision: 0, changes });
   }

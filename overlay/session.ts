@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Engine, Lease, Outcome, Step } from "#engine/engine.ts";
+import { writtenAt } from "#engine/guard.ts";
 import { formatIp } from "#net/ip.ts";
 import { OverlayError } from "./error.ts";
 import type { Keys } from "./keys.ts";
@@ -98,7 +99,7 @@ async function register(
       steps.push({ kind: "replace", key: stored.key, revision: stored.revision, value: wanted });
     if (before) steps.push(...goneAddresses(keys, before, host));
     const outcome: Outcome = await engine.commit(steps);
-    if (outcome.committed) return outcome.revision;
+    if (outcome.committed) return writtenAt(outcome, key);
   }
   throw new OverlayError(
     "conflict",
