@@ -24,7 +24,10 @@ import type { World } from "./world.ts";
 function memberOptions(command: Command): Command {
   return command
     .option("--etcd <url>", "a member of the etcd cluster; may be repeated", gather, [])
-    .option("--ca <file>", "certificate authority of etcd's, PEM")
+    .option("--kubernetes [url]", "an API server as engine, instead of etcd; a pod's own if none is named")
+    .option("--kubernetes-namespace <name>", "where its custom resources are; netctl")
+    .option("--token-file <file>", "with the bearer token for it; a pod's own")
+    .option("--ca <file>", "certificate authority of etcd's or the API server's, PEM")
     .option("--cert <file>", "this host's certificate for etcd, PEM")
     .option("--key <file>", "its key, PEM")
     .option("--user <name>", "user of etcd's")
@@ -97,7 +100,8 @@ async function join(
 ): Promise<ExitCode> {
   const { nonce, engine, ...settings } = await becomeMember(world, name, flags, founding);
   void nonce;
-  const { endpoints } = engine.kind === "etcd" ? engine : { endpoints: [] };
+  const endpoints =
+    engine.kind === "etcd" ? engine.endpoints : engine.kind === "kubernetes" ? [engine.server] : [];
   if (flags.json === true) writeJson(world.io, { ...settings, engine: { kind: engine.kind, endpoints } });
   else world.io.stdout(`${settings.hostId}\n`);
   return ExitCode.Ok;

@@ -3,6 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import type { Engine } from "#engine/engine.ts";
 import { EngineError } from "#engine/error.ts";
+import { serviceAccountDirectory } from "#engine/kubernetes/settings.ts";
 import { readAllAddresses } from "#kernel/address.ts";
 import { listLinks } from "#kernel/link.ts";
 import { readAllRoutes } from "#kernel/route.ts";
@@ -31,6 +32,10 @@ const defaultPools: readonly Pool[] = [
 
 export interface EngineFlags {
   readonly etcd: readonly string[];
+  /** True: the pod's own API server. */
+  readonly kubernetes?: string | true;
+  readonly kubernetesNamespace?: string;
+  readonly tokenFile?: string;
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
@@ -44,7 +49,11 @@ export interface MemberFlags extends EngineFlags {
 }
 
 /** What this host is told of the engine, on the command line of `cluster init` and `cluster join`. */
-export function engineSettings(flags: EngineFlags): HostSettings["engine"] {
+export function engineSettings(
+  flags: EngineFlags,
+  environment: Readonly<Record<string, string | undefined>>,
+): HostSettings["engine"] {
+  if (flags.kubernetes !== undefined) return kubernetesSettings(flags, flags.kubernetes, environment);
   const { etcd, ca, cert, key, user, passwordFile } = flags;
   if (etcd.length === 0) {
     if ([ca, cert, key, user, passwordFile].some((flag) => flag !== undefined))
@@ -61,6 +70,30 @@ export function engineSettings(flags: EngineFlags): HostSettings["engine"] {
     ...(user !== undefined && passwordFile !== undefined
       ? { user: { name: user, password: readPassword(passwordFile) } }
       : {}),
+  };
+}
+
+/** In a pod its service account says all of it. */
+function kubernetesSettings(
+  { etcd, ca, cert, key, user, kubernetesNamespace, tokenFile }: EngineFlags,
+  asked: string | true,
+  environment: Readonly<Record<string, string | undefined>>,
+): HostSettings["engine"] {
+  if (etcd.length > 0 || cert !== undefined || key !== undefined || user !== undefined)
+    throw new UsageFailure("--kubernetes goes with --ca, --token-file and --kubernetes-namespace alone");
+  const host = environment["KUBERNETES_SERVICE_HOST"];
+  const isPod = asked === true;
+  if (isPod && !host)
+    throw new UsageFailure("This is no pod: give --kubernetes the URL of the API server, https://HOST:PORT");
+  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
+  const token = tokenFile ?? (isPod ? `${serviceAccountDirectory}/token` : undefined);
+  const authority = ca ?? (isPod ? `${serviceAccountDirectory}/ca.crt` : undefined);
+  return {
+    kind: "kubernetes",
+    server: isPod ? `https://${host?.includes(":") ? `[${host}]` : host}:${port}` : asked,
+    namespace: kubernetesNamespace ?? "netctl",
+    ...(token === undefined ? {} : { tokenFile: token }),
+    ...(authority === undefined ? {} : { caFile: authority }),
   };
 }
 
@@ -116,7 +149,7 @@ export async function becomeMember(
     throw new Failure(
       `This host is a member of cluster ${present.cluster} already; "netctl cluster leave" ends that`,
     );
-  const engine = engineSettings(flags);
+  const engine = engineSettings(flags, world.environment);
   if (engine.kind === "local" && !founding)
     throw new UsageFailure(
       "Cannot join a cluster without its engine: give --etcd http://HOST:PORT for each member",
@@ -126,7 +159,7 @@ export async function becomeMember(
     const cluster = new Cluster(opened, name);
     if (!founding && !(await opened.read(cluster.keys.cluster)))
       throw new Failure(
-        `There is no cluster ${JSON.stringify(name)} at ${flags.etcd.join(", ")}; "netctl cluster init" founds one`,
+        `There is no cluster ${JSON.stringify(name)} there; "netctl cluster init" founds one`,
       );
     const spec: ClusterSpec = {
       udpPort: founding?.udpPort ?? 4789,

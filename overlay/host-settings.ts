@@ -23,6 +23,13 @@ const schema = v.object({
       ),
       user: v.optional(v.object({ name: v.string(), password: v.string() })),
     }),
+    v.object({
+      kind: v.literal("kubernetes"),
+      server: v.string(),
+      namespace: v.string(),
+      tokenFile: v.optional(v.string()),
+      caFile: v.optional(v.string()),
+    }),
   ]),
   /** Which of the host's addresses the others reach it by: those of a device, or given ones. */
   underlay: v.union([
