@@ -338,6 +338,48 @@ static napi_value NetlinkOpen(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// The last close(2) of an nf_tables socket waits until the kernel has freed what was deleted by anybody: 10 ms (RCU;
+// nft_rcv_nl_event in net/netfilter/nf_tables_api.c). So the last one is made the kernel's: a socket of a pair that is
+// sent to itself belongs to nobody but that message, and what else is in the message goes with it, on a kernel thread
+// (net/unix/garbage.c; kernels before 6.9 look for such sockets here and now, and wait as close(2) does).
+static void close_by_kernel(int fd) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0) {
+    close(fd);
+    return;
+  }
+  const int sent[2] = {fd, pair[1]};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof sent)];
+  } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof sent)}};
+  memcpy(CMSG_DATA(&control.header), sent, sizeof sent);
+  struct iovec nothing = {"", 1};
+  struct msghdr message = {
+      .msg_iov = &nothing, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.room};
+  sendmsg(pair[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  // Where nothing was sent, these are the last ones as ever. The one that is closed for good comes last: that makes the
+  // kernel look.
+  close(pair[1]);
+  close(fd);
+  close(pair[0]);
+}
+
+// netlinkClose(fd, waits)
+static napi_value NetlinkClose(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2)
+  int32_t fd;
+  bool waits;
+  if (!int_argument(env, argument[0], &fd)) return NULL;
+  if (napi_get_value_bool(env, argument[1], &waits) != napi_ok) {
+    napi_throw_type_error(env, NULL, "native call: expected a boolean");
+    return NULL;
+  }
+  if (waits) close(fd);
+  else close_by_kernel(fd);
+  return NULL;
+}
+
 // netlinkExchange(fd, datagram) -> all replies, one after the other
 static napi_value NetlinkExchange(napi_env env, napi_callback_info info) {
   ARGUMENTS(2)
@@ -1293,6 +1335,7 @@ NAPI_MODULE_INIT() {
     napi_callback call;
   } calls[] = {
       {"netlinkOpen", NetlinkOpen},
+      {"netlinkClose", NetlinkClose},
       {"netlinkExchange", NetlinkExchange},
       {"netlinkExchangeAsync", NetlinkExchangeAsync},
       {"netlinkDeleteLinks", NetlinkDeleteLinks},

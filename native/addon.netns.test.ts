@@ -143,6 +143,18 @@ test("readFileIn() reads sysctls of links that only that namespace has", () => {
   );
 });
 
+test("netlinkClose() closes for good, also without waiting", async () => {
+  const netfilter = 12;
+  const isOpen = (port: number) => namespace.run("cat /proc/net/netlink").includes(` ${port} `);
+  for (const waits of [true, false]) {
+    const { fd, port } = native().netlinkOpen(namespaceFd, netfilter);
+    expect(isOpen(port)).toBe(true);
+    native().netlinkClose(fd, waits);
+    expect(existsSync(`/proc/self/fd/${fd}`)).toBe(false);
+    await expect.poll(() => isOpen(port), { timeout: 20_000 }).toBe(false);
+  }
+});
+
 describe("useOwnProc()", () => {
   afterEach(() => native().useOwnProc(false));
 

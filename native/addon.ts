@@ -10,9 +10,13 @@ export interface Native {
   /**
    * Opens a netlink socket in the namespace of an open /proc/PID/ns/net (-1: the own one). It belongs to that
    * namespace for ever, whoever uses it. Non-blocking, with extended and capped acks, strict gets and 8 MiB buffers.
-   * `port` is its netlink address, which the kernel's answers carry. Close the fd with `fs.closeSync`.
+   * `port` is its netlink address, which the kernel's answers carry. Close the fd with `netlinkClose`.
    */
   netlinkOpen(namespaceFd: number, protocol: number): { readonly fd: number; readonly port: number };
+  /**
+   * @param waits false: does not wait for what the kernel has to do first, which for nf_tables takes 10 ms after a deletion
+   */
+  netlinkClose(fd: number, waits: boolean): void;
   /**
    * Sends one datagram of one or more messages and returns everything the kernel queued in answer, dumps to their end,
    * message after message. ENOBUFS: answers were lost, what is left was drained.

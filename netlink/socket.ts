@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { native } from "#native/addon.ts";
 import { Errno } from "./errno.ts";
 import { NetlinkError, type NetlinkErrorDetails } from "./error.ts";
@@ -257,7 +256,8 @@ function openTransport(options: SocketOptions): Transport {
     exchangeAsync: (datagram) => calls.netlinkExchangeAsync(fd, datagram),
     join: (group) => calls.netlinkJoin(fd, group),
     receive: () => calls.netlinkReceive(fd),
-    close: () => closeSync(fd),
+    // What an rtnetlink socket holds is gone at once; whoever waits for nf_tables waits for all that was deleted.
+    close: () => calls.netlinkClose(fd, options.protocol !== Protocol.Netfilter),
   };
 }
 
