@@ -26,6 +26,7 @@ import { registerIpamLs } from "./ipam-ls.ts";
 import { registerIpamRelease } from "./ipam-release.ts";
 import { registerIpamShow } from "./ipam-show.ts";
 import { registerLint } from "./lint.ts";
+import { registerMetrics } from "./metrics.ts";
 import { registerNetworkConnect } from "./network-connect.ts";
 import { registerNetworkCreate } from "./network-create.ts";
 import { registerNetworkDisconnect } from "./network-disconnect.ts";
@@ -96,6 +97,7 @@ const single: readonly Register[] = [
   registerCapture,
   registerTop,
   registerUi,
+  registerMetrics,
   registerLint,
   registerPlan,
   registerCheck,

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
-import type { ListenOptions } from "node:net";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { libDirectory } from "#native/lib-directory.ts";
 import type { Register } from "./command.ts";
-import { describeError, ExitCode, Failure, UsageFailure } from "./failure.ts";
+import { describeError, ExitCode, Failure } from "./failure.ts";
+import { parseListen } from "./listen.ts";
 import { createUiServer, type UiFiles } from "./ui/server.ts";
 import { UiState } from "./ui/state.ts";
 import type { World } from "./world.ts";
@@ -56,20 +56,6 @@ async function ui({ listen }: UiFlags, world: World): Promise<ExitCode> {
   server.close();
   if (path !== undefined) rmSync(path, { force: true });
   return ExitCode.Ok;
-}
-
-/** @throws {UsageFailure} for anything that others than this machine could reach */
-export function parseListen(text: string, workingDirectory: string): ListenOptions {
-  if (text.startsWith("unix:") && text.length > 5) return { path: resolve(workingDirectory, text.slice(5)) };
-  const [, bracketed, plain, port = ""] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];
-  const host = bracketed ?? plain ?? "";
-  if (port === "" || Number(port) > 65_535)
-    throw new UsageFailure(`Cannot use --listen ${text}: expected 127.0.0.1:PORT, [::1]:PORT or unix:PATH`);
-  if (host !== "localhost" && host !== "::1" && !/^127(\.\d{1,3}){3}$/.test(host))
-    throw new UsageFailure(
-      `Cannot use --listen ${text}: ${host} is not this machine's loopback; reach it from elsewhere by ssh -L`,
-    );
-  return { host: host === "localhost" ? "127.0.0.1" : host, port: Number(port) };
 }
 
 function readFiles(): UiFiles {

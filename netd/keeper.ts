@@ -20,6 +20,8 @@ const shortestPauseMs = 1000;
 export interface KeeperOptions {
   readonly host: PluginHost;
   readonly repair?: (host: PluginHost) => Promise<Repair>;
+  /** Told of each look that came to its end. */
+  readonly onRepair?: (found: Repair) => void;
 }
 
 /**
@@ -29,6 +31,7 @@ export interface KeeperOptions {
 export class Keeper {
   readonly #host: PluginHost;
   readonly #repair: (host: PluginHost) => Promise<Repair>;
+  readonly #onRepair: (found: Repair) => void;
   #watch: RulesetWatch | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** When the first of the changes came that the next look is for. */
@@ -41,7 +44,8 @@ export class Keeper {
   #failures = 0;
   #isClosed = false;
 
-  constructor({ host, repair: carryOut = (each) => repair(each) }: KeeperOptions) {
+  constructor({ host, repair: carryOut = (each) => repair(each), onRepair }: KeeperOptions) {
+    this.#onRepair = onRepair ?? (() => undefined);
     this.#host = host;
     this.#repair = carryOut;
   }
@@ -139,6 +143,7 @@ export class Keeper {
       const found = await this.#repair(this.#host);
       this.#hadTable = nftables.hasSkeleton("inet");
       report(found, log, performance.now() - startMs);
+      this.#onRepair(found);
       if (found.unsettled) this.#lookLater(unsettledMs);
       this.#failures = 0;
     } catch (error) {

@@ -23,6 +23,7 @@ import { endAfterFault } from "./faults.ts";
 import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog } from "./log.ts";
+import { Metrics } from "./metrics.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
 import { OverlayHost } from "./overlay-host.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
@@ -62,11 +63,12 @@ async function openServer(
   host: SuiteHost,
   resolver: ResolverService,
   overlay: OverlayHost,
+  metrics: Metrics,
   uid: number,
   log: Log,
 ): Promise<RequestServer> {
   const locality = ownLocality();
-  const service = new Service(host, await loadPlugins(), resolver, () => overlay.engine());
+  const service = new Service(host, await loadPlugins(), resolver, () => overlay.engine(), metrics);
   const directories = JSON.stringify(host.directories);
   return new RequestServer({
     accepts: (request) =>
@@ -103,11 +105,12 @@ async function serve({ environment, options, log, network, uid }: Start) {
   });
   await cleanUp(host, environment, log);
   const overlay = new OverlayHost(host, resolver, log, options.cgroup);
-  const requests = await openServer(host, resolver, overlay, uid, log);
+  const metrics = new Metrics(resolver);
+  const requests = await openServer(host, resolver, overlay, metrics, uid, log);
   const file = listenFd === undefined ? new SocketFile(socketPath(runDirectory, network)) : undefined;
   if (listenFd !== undefined) await requests.listen({ fd: listenFd });
   await file?.place((path) => requests.listen({ path }));
-  return { host, resolver, overlay, requests, file };
+  return { host, resolver, overlay, metrics, requests, file };
 }
 
 /** Extends the leases of containers that have their addresses by one protocol of DHCP. */
@@ -167,7 +170,7 @@ async function main(): Promise<void> {
     return;
   }
 
-  const { host, resolver, overlay, requests, file } = await serve({
+  const { host, resolver, overlay, metrics, requests, file } = await serve({
     environment,
     options,
     log,
@@ -181,7 +184,7 @@ async function main(): Promise<void> {
   lock.markReady(pid);
   log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
 
-  const keeper = new Keeper({ host });
+  const keeper = new Keeper({ host, onRepair: (found) => metrics.countRepair(found) });
   keeper.start();
   const redirects = new RedirectKeeper({ containers: () => resolver.perNamespace(), log });
   const leaseKeepers = [openLeaseKeeper(dhcp4, host, log), openLeaseKeeper(dhcp6, host, log)];

@@ -29,6 +29,8 @@ export const maxReplyBytes = 4 * 1024 * 1024;
 export const namesRequestName = "netctl-names";
 /** Requests for the embedded engine, from netctl: netd/overlay-request.ts. */
 export const engineRequestName = "netctl-engine";
+/** Asks for what netd counts, in Prometheus' text format: netd/metrics.ts. */
+export const metricsRequestName = "netctl-metrics";
 /** Stands where a plugin's name would: one verb of a whole chain (runtime/chain-service.ts). */
 export const chainRequestName = "netctl-chain";
 

@@ -8,9 +8,16 @@ import type { PluginHost } from "#plugins/context.ts";
 import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
 import { serveChain } from "./chain.ts";
+import type { Metrics } from "./metrics.ts";
 import { serveNamesRequest } from "./names-request.ts";
 import { serveEngineCall } from "./overlay-request.ts";
-import { chainRequestName, engineRequestName, namesRequestName, type Request } from "./protocol.ts";
+import {
+  chainRequestName,
+  engineRequestName,
+  metricsRequestName,
+  namesRequestName,
+  type Request,
+} from "./protocol.ts";
 import type { Caller } from "./server.ts";
 import { type TurnRequest, Turns } from "./turns.ts";
 
@@ -20,6 +27,7 @@ export class Service {
   readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
   readonly #resolver: ResolverService;
   readonly #engine: () => Promise<Engine>;
+  readonly #metrics: Metrics;
   readonly #turns = new Turns();
   readonly #chains = new Turns();
 
@@ -32,11 +40,13 @@ export class Service {
     plugins: ReadonlyMap<string, Plugin<PluginHost>>,
     resolver: ResolverService,
     engine: () => Promise<Engine>,
+    metrics: Metrics,
   ) {
     this.#host = host;
     this.#plugins = plugins;
     this.#resolver = resolver;
     this.#engine = engine;
+    this.#metrics = metrics;
   }
 
   /** Never throws: whatever happens becomes a CNI error. */
@@ -52,6 +62,8 @@ export class Service {
   async #serve(request: Request, caller: Caller): Promise<Outcome> {
     if (request.name === namesRequestName) return await serveNamesRequest(request.stdin, this.#resolver);
     if (request.name === engineRequestName) return await serveEngineCall(request.stdin, this.#engine);
+    if (request.name === metricsRequestName)
+      return { exitCode: 0, stdout: await this.#metrics.text(), stderr: "" };
     if (request.name === chainRequestName) {
       const runOwn = (type: string, call: Call, by: Caller) => this.#runOwn(type, call, by);
       return await serveChain(request, caller, { turns: this.#chains, runOwn });
@@ -73,6 +85,10 @@ export class Service {
 
   /** @param call without a signal for what is carried out whether or not anybody waits for it */
   async #runInTurn(plugin: Plugin<PluginHost>, call: Call, caller: Caller): Promise<Outcome> {
+    return await this.#metrics.time(plugin.name, call, () => this.#takeTurn(plugin, call, caller));
+  }
+
+  async #takeTurn(plugin: Plugin<PluginHost>, call: Call, caller: Caller): Promise<Outcome> {
     const { signal } = call;
     const isWanted = () => signal === undefined || caller.isWaiting();
     const run = () => runPlugin(plugin, call, this.#host, { isWanted });
