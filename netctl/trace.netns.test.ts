@@ -82,7 +82,7 @@ describe("netctl trace", () => {
     for (const from of ["dave", lan.path]) {
       const { exitCode, stdout } = await lab.netctl("trace", from, "203.0.113.1:8080", "--probe");
       expect(stdout).toMatch(/203\.0\.113\.1 port 8080 leads to \S+ port 80/);
-      expect(stdout).toContain("ct status dnat accept");
+      expect(stdout).toContain("ct status seen-reply,dnat");
       expect(exitCode, from).toBe(0);
     }
   });

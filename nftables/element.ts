@@ -24,6 +24,31 @@ export const sets = table({
   /** `0 : VERSION`: which skeleton is loaded. Part of each transaction, so that another one makes it fail. */
   skeletonInet: { family: "inet", name: "skeleton", key: [mark], value: [mark], life: "skeleton" },
   skeletonBridge: { family: "bridge", name: "skeleton", key: [mark], value: [mark], life: "skeleton" },
+  /** The same of an optional part; it is there where the part is. */
+  skeletonGuards: {
+    family: "inet",
+    name: "skeleton_guards",
+    key: [mark],
+    value: [mark],
+    life: "skeleton",
+    part: "guards",
+  },
+  skeletonPolicies: {
+    family: "inet",
+    name: "skeleton_policies",
+    key: [mark],
+    value: [mark],
+    life: "skeleton",
+    part: "policies",
+  },
+  skeletonOverlay: {
+    family: "inet",
+    name: "skeleton_overlay",
+    key: [mark],
+    value: [mark],
+    life: "skeleton",
+    part: "overlay",
+  },
 
   /** Container addresses that leave under an address of the host. */
   masquerade4: { family: "inet", name: "masquerade4", key: [ipv4], life: "attachment" },

@@ -16,22 +16,40 @@ export const forwardSets = {
   /** INTERFACE . INTERFACE, the same twice. */
   sameBridge: { family: "inet", name: "same_bridge", key: [interfaceName, interfaceName], life: "device" },
   /** Nothing is forwarded in or out. */
-  internal: { family: "inet", name: "internal", key: [interfaceName], life: "device" },
+  internal: { family: "inet", name: "internal", key: [interfaceName], life: "device", part: "guards" },
   /** Nothing to other networks or from them. */
-  isolatedNetworks: { family: "inet", name: "isolated_networks", key: [interfaceName], life: "device" },
+  isolatedNetworks: {
+    family: "inet",
+    name: "isolated_networks",
+    key: [interfaceName],
+    life: "device",
+    part: "policies",
+  },
   /** INTERFACE . INTERFACE: containers don't reach each other by way of the host. */
-  iccOff: { family: "inet", name: "icc_off", key: [interfaceName, interfaceName], life: "device" },
+  iccOff: {
+    family: "inet",
+    name: "icc_off",
+    key: [interfaceName, interfaceName],
+    life: "device",
+    part: "policies",
+  },
   /** No new connections to the containers' own addresses. */
-  protected4: { family: "inet", name: "protected4", key: [interfaceName], life: "device" },
-  protected6: { family: "inet", name: "protected6", key: [interfaceName], life: "device" },
+  protected4: { family: "inet", name: "protected4", key: [interfaceName], life: "device", part: "policies" },
+  protected6: { family: "inet", name: "protected6", key: [interfaceName], life: "device", part: "policies" },
   /** But to published ports, and by ICMP. */
-  routed4: { family: "inet", name: "routed4", key: [interfaceName], life: "device" },
-  routed6: { family: "inet", name: "routed6", key: [interfaceName], life: "device" },
+  routed4: { family: "inet", name: "routed4", key: [interfaceName], life: "device", part: "policies" },
+  routed6: { family: "inet", name: "routed6", key: [interfaceName], life: "device", part: "policies" },
   /** The host does not listen either. */
-  isolated4: { family: "inet", name: "isolated4", key: [interfaceName], life: "device" },
-  isolated6: { family: "inet", name: "isolated6", key: [interfaceName], life: "device" },
+  isolated4: { family: "inet", name: "isolated4", key: [interfaceName], life: "device", part: "guards" },
+  isolated6: { family: "inet", name: "isolated6", key: [interfaceName], life: "device", part: "guards" },
   /** FROM . INTERFACE: as if the network were not protected. */
-  trusted: { family: "inet", name: "trusted", key: [interfaceName, interfaceName], life: "device" },
+  trusted: {
+    family: "inet",
+    name: "trusted",
+    key: [interfaceName, interfaceName],
+    life: "device",
+    part: "policies",
+  },
 
   /** Published ports of containers that are routed to. */
   routedPorts4: {
@@ -71,7 +89,13 @@ export const forwardSets = {
     life: "device",
   },
   /** Bridges that nothing goes between. */
-  ingressPeers: { family: "inet", name: "ingress_peers", key: [interfaceName], life: "device" },
+  ingressPeers: {
+    family: "inet",
+    name: "ingress_peers",
+    key: [interfaceName],
+    life: "device",
+    part: "guards",
+  },
   ingressSame: { family: "inet", name: "ingress_same", key: [interfaceName, interfaceName], life: "device" },
   /** INTERFACE . INTERFACE: nor within. */
   ingressIsolated: {

@@ -444,7 +444,7 @@ describe("usable", () => {
 describe("skeletonText", () => {
   it("keeps elements when it is loaded by hand", async () => {
     await nftables.apply(masquerade("10.1.0.2/16"));
-    await nftables.nft.run(skeletonText("inet"));
+    await nftables.nft.run(skeletonText("inet", new Set()));
     expect(listed("masquerade4")).toContain("10.1.0.2");
   });
 });

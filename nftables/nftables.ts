@@ -32,14 +32,20 @@ import { ConflictError, type Difference, NftablesUnavailableError } from "./erro
 import { Nft } from "./nft.ts";
 import { type OwnerTag, sameOwner } from "./owner.ts";
 import type { ProgramOptions } from "./program.ts";
-import { type TableFamily, tableName } from "./set-definition.ts";
+import { type OptionalPart, type TableFamily, tableName } from "./set-definition.ts";
 import { contains, isShared, largestSubnets, type SharedOperation } from "./shared-subnet.ts";
 import {
   compareSkeleton,
+  type Extras,
+  optionalPartsOf,
+  partsFor,
+  type SkeletonPart,
   type SkeletonState,
+  setsOfPart,
   skeletonMarker,
   skeletonText,
   skeletonVersion,
+  tableOf,
 } from "./skeleton.ts";
 
 /** Another writer's commit between our look and our batch: each attempt means that somebody got on. */
@@ -82,6 +88,8 @@ export interface Turn {
   readonly view: View;
   /** As `Nftables.change`. */
   change(plan: (view: View) => Change): Promise<void>;
+  /** The rules that these elements, and those that are there, need: in nft's language, for `run`. */
+  skeleton(family: TableFamily, operations: readonly Operation[]): string;
   /** Commands in nft's language, as one transaction. @throws {ProgramError} */
   run(script: string): Promise<void>;
 }
@@ -89,7 +97,7 @@ export interface Turn {
 /** One request of a transaction, and what to make of its refusal. */
 interface Step {
   readonly request: Request;
-  readonly family: TableFamily;
+  readonly part: SkeletonPart;
   /** True for the request that finds out whether the skeleton is there. */
   readonly marker?: true;
   /** What it adds, of one set. */
@@ -163,6 +171,7 @@ export class Nftables {
         await work({
           view: this.#view,
           change: async (plan) => await this.#change(plan),
+          skeleton: (family, operations) => skeletonText(family, this.#extras(family, partsOf(operations))),
           run: async (script) => await this.nft.run(script),
         }),
     );
@@ -181,7 +190,7 @@ export class Nftables {
 
   /** True if the table is there, with the marker of this version: the cheapest of all looks. @throws {NetlinkError} */
   hasSkeleton(family: TableFamily): boolean {
-    return this.#readAll([skeletonMarker(family)])[0]?.value?.[0] === skeletonVersion;
+    return this.#versionOf(family) === skeletonVersion;
   }
 
   /** The element, `undefined` if there is none. Like `nft get element`. @throws {NetlinkError} */
@@ -233,16 +242,17 @@ export class Nftables {
   /** Whether the rules are as this version wants them. Costs a run of nft. @throws {ProgramError} */
   async skeletonState(family: TableFamily): Promise<SkeletonState> {
     const listing = await this.nft.listSkeleton(family);
-    const marker = this.#readAll([skeletonMarker(family)])[0];
-    const state = compareSkeleton(family, marker?.value?.[0], listing);
+    const extras = this.#extras(family);
+    const versions = [family, ...extras].map((part) => this.#versionOf(part));
+    const state = compareSkeleton(family, { listing, versions, extras });
     // Which nft 1.0.6 does not tell in JSON.
     const isAsleep = listing !== undefined && isDormant(this.#read(), NetfilterFamily[family], tableName);
     return isAsleep && (state === "current" || state === "extended") ? "damaged" : state;
   }
 
   /**
-   * Loads the skeleton of one table: makes, repairs or upgrades it, and keeps the elements that are there.
-   * `apply` does so by itself.
+   * Loads the skeleton of one table, with the optional parts that its elements need: makes, repairs or upgrades it, and
+   * keeps the elements that are there. `apply` does so by itself.
    * @throws {ProgramError}
    */
   async load(family: TableFamily): Promise<void> {
@@ -305,9 +315,35 @@ export class Nftables {
     return await turn;
   }
 
-  async #load(family: TableFamily): Promise<void> {
-    await this.nft.run(skeletonText(family));
-    crashPoint("skeleton-loaded");
+  async #load(family: TableFamily, needed: readonly SkeletonPart[] = []): Promise<void> {
+    let extras = this.#extras(family, needed);
+    for (;;) {
+      const failure = await this.nft.run(skeletonText(family, extras)).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      crashPoint("skeleton-loaded");
+      // Another process may have loaded a part meanwhile, or an earlier version, which knows none, added what needs it.
+      const now = this.#extras(family, [...extras]);
+      if (now.size === extras.size) {
+        if (failure !== undefined) throw failure;
+        return;
+      }
+      extras = now;
+    }
+  }
+
+  /** Those of `needed`, and all that are loaded, in whatever version, or without which elements mean nothing. */
+  #extras(family: TableFamily, needed: readonly SkeletonPart[] = []): Extras {
+    const isWanted = (part: OptionalPart) =>
+      needed.includes(part) ||
+      this.#versionOf(part) !== undefined ||
+      setsOfPart(part).some((set) => this.#list(set).length > 0);
+    return new Set(optionalPartsOf(family).filter(isWanted));
+  }
+
+  #versionOf(part: SkeletonPart): unknown {
+    return this.#readAll([skeletonMarker(part)])[0]?.value?.[0];
   }
 
   async #apply(operations: readonly Operation[]): Promise<void> {
@@ -323,7 +359,7 @@ export class Nftables {
       if (!step) throw error;
       if (isSkeletonMissing(error, step)) {
         if (++loads > maxLoads) throw error;
-        await this.#load(step.family);
+        await this.#load(tableOf(step.part), partsOf(operations));
       } else if (error.errno === Errno.EEXIST) {
         this.#throwConflict(step.adds ?? []);
         // No other owner, so it is a subnet that overlaps another; or a conflict that has just gone away.
@@ -341,9 +377,8 @@ export class Nftables {
       const generation = readGeneration(this.#read());
       const { remove, add } = plan(view);
       if (remove.length === 0 && add.length === 0) return;
-      const families = new Set(add.map((operation) => definitionOf(operation.set).family));
       const steps = [
-        ...[...families].map(markerStep),
+        ...partsOf(add).map(markerStep),
         ...grouped(remove).map(deleteStep),
         ...grouped(add).map(addStep),
       ];
@@ -358,7 +393,7 @@ export class Nftables {
         if (restarts >= maxRestarts) throw error;
       } else if (step && isSkeletonMissing(error, step)) {
         if (++loads > maxLoads) throw error;
-        await this.#load(step.family);
+        await this.#load(tableOf(step.part), partsOf(add));
       } else {
         throw error;
       }
@@ -446,16 +481,15 @@ function isRestart(error: NetlinkError): boolean {
   return [Errno.ERESTART, Errno.EAGAIN, Errno.EINTR].some((errno) => errno === error.errno);
 }
 
-/** The table, a set of it, or the marker of this version. */
+/** The table, a set of it, an optional part, or the marker of this version. */
 function isSkeletonMissing(error: NetlinkError, step: Step): boolean {
   return error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker === true);
 }
 
 /** One transaction: the markers of the tables concerned, then what is deleted, then what is added. */
 function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[] = []): readonly Step[] {
-  const families = new Set(operations.map((operation) => definitionOf(operation.set).family));
   return [
-    ...[...families].map(markerStep),
+    ...partsOf(operations).map(markerStep),
     ...grouped(deleted).map(deleteStep),
     ...grouped(largestSubnets(operations)).flatMap(addSteps),
   ];
@@ -470,11 +504,16 @@ function tryDecode(set: SetId, element: SetElement): PresentElement | undefined 
   }
 }
 
-function markerStep(family: TableFamily): Step {
-  const marker = skeletonMarker(family);
+function markerStep(part: SkeletonPart): Step {
+  const marker = skeletonMarker(part);
   const name = setName(definitionOf(marker.set));
-  const request = addElements(`find the nftables skeleton ${family}`, name, [encodeElement(marker)]);
-  return { request, family, marker: true };
+  const request = addElements(`find the nftables skeleton ${part}`, name, [encodeElement(marker)]);
+  return { request, part, marker: true };
+}
+
+/** Everything that has to be loaded for these elements. */
+function partsOf(operations: readonly Operation[]): readonly SkeletonPart[] {
+  return [...new Set(operations.flatMap(({ set }) => partsFor(set)))];
 }
 
 /**
@@ -500,13 +539,13 @@ function addStep(operations: readonly Operation[]): Step {
     setName(definition),
     operations.map(encodeElement),
   );
-  return { request, family: definition.family, adds: operations };
+  return { request, part: definition.family, adds: operations };
 }
 
 function deleteStep(refs: readonly ElementRef[]): Step {
   const definition = definitionOf(refs[0]?.set ?? "masquerade4");
   const request = deleteElements(`delete ${summary(refs)}`, setName(definition), refs.map(encodeKey));
-  return { request, family: definition.family };
+  return { request, part: definition.family };
 }
 
 function summary(refs: readonly ElementRef[]): string {

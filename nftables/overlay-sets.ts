@@ -4,12 +4,12 @@ import type { SetDefinition } from "./set-definition.ts";
 /** What `skeleton-overlay.ts` looks up. The overlay's agent alone writes it; empty on a host that is in no cluster. */
 export const overlaySets = {
   /** UDP ports on which this host takes VXLAN. */
-  vxlanPorts: { family: "inet", name: "vxlan_ports", key: [inetPort], life: "host" },
+  vxlanPorts: { family: "inet", name: "vxlan_ports", key: [inetPort], life: "host", part: "overlay" },
   /** Underlay addresses of the cluster's hosts: who may send VXLAN to this one. */
-  vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host" },
-  vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host" },
+  vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host", part: "overlay" },
+  vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host", part: "overlay" },
   /** Devices that encrypt: what VXLAN of encrypted networks goes by, and nothing else. */
-  encryptors: { family: "inet", name: "encryptors", key: [interfaceName], life: "host" },
+  encryptors: { family: "inet", name: "encryptors", key: [interfaceName], life: "host", part: "overlay" },
   /** Tunnels to the other hosts. */
-  tunnels: { family: "inet", name: "tunnels", key: [interfaceName], life: "host" },
+  tunnels: { family: "inet", name: "tunnels", key: [interfaceName], life: "host", part: "overlay" },
 } as const satisfies Readonly<Record<string, SetDefinition>>;

@@ -7,7 +7,7 @@ import { ProgramError } from "./program.ts";
 import { withoutRivals } from "./rival-ports.ts";
 import type { TableFamily } from "./set-definition.ts";
 import { contains, isShared, largestSubnets } from "./shared-subnet.ts";
-import { type SkeletonState, skeletonText } from "./skeleton.ts";
+import type { SkeletonState } from "./skeleton.ts";
 
 type SharedRef = ElementRef<SharedSetId>;
 
@@ -48,7 +48,7 @@ export async function restore(
     const { missing } = look(operations, turn.view);
     const failed: { elements: readonly Operation[]; reason: string }[] = [];
     if (!dryRun) {
-      const loaded = tables.length > 0 ? await load(tables, missing, turn) : [];
+      const loaded = tables.length > 0 ? await load(tables, { operations, missing }, turn) : [];
       failed.push(...(await addMissing(without(operations, loaded), turn)));
     }
     const left = new Set(failed.flatMap(({ elements }) => elements.map(identity)));
@@ -62,10 +62,13 @@ export async function restore(
  */
 async function load(
   tables: Restoration["tables"],
-  missing: readonly Operation[],
+  {
+    operations,
+    missing,
+  }: { readonly operations: readonly Operation[]; readonly missing: readonly Operation[] },
   turn: Turn,
 ): Promise<readonly Operation[]> {
-  const rules = tables.map(({ family }) => skeletonText(family)).join("\n");
+  const rules = tables.map(({ family }) => turn.skeleton(family, operations)).join("\n");
   const gone = new Set(tables.filter(({ was }) => was === "missing").map(({ family }) => family));
   const elements = missing.filter(({ set }) => gone.has(definitionOf(set).family));
   try {

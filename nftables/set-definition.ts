@@ -5,6 +5,12 @@ export type TableFamily = "inet" | "bridge";
 export const tableName = "netctl";
 
 /**
+ * Rules that only some hosts need, and that cost every packet where they are. They are loaded when the first element
+ * comes that they look up.
+ */
+export type OptionalPart = "guards" | "policies" | "overlay";
+
+/**
  * A set or, with `value`, a map of the skeleton. Its declaration in nft's language, the bytes of its elements
  * and the reading of `nft -j` all follow from the row.
  */
@@ -22,6 +28,8 @@ export interface SetDefinition {
    * skeleton's own marker.
    */
   readonly life: "attachment" | "network" | "device" | "host" | "skeleton";
+  /** The optional part whose rules look it up: without them its elements mean nothing. */
+  readonly part?: OptionalPart;
 }
 
 /** True for the suite's own tables, and for those of one attachment each. */

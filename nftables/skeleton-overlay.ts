@@ -12,20 +12,13 @@ import type { Chain } from "./skeleton-chain.ts";
 const isVxlan = "udp dport @vxlan_ports";
 const toEncrypted = "ip6 daddr fe80::/10";
 
-/** For the chain at prerouting that comes before connection tracking. One look-up for whatever is no VXLAN. */
-export const vxlanArrivalRules: readonly string[] = [`${isVxlan} jump vxlan_arrives`];
-
-/** For the chain at forward, before anything there accepts. */
-export const vxlanForwardRules: readonly string[] = [
-  `${isVxlan} jump vxlan_passes`,
-  "oifname @tunnels jump vxlan_fits",
-  "iifname @tunnels jump vxlan_fits",
-];
-
-/** To stand before the chains that have those rules. */
+/**
+ * Part "overlay": base chains of their own, which only hosts of a cluster have. In front of `forward`: no rule of the
+ * operator's lets a container send VXLAN.
+ */
 export const overlayChains: readonly Chain[] = [
   {
-    name: "vxlan_arrives",
+    name: "overlay_arrives",
     rules: [
       `iifname @encryptors ${toEncrypted} notrack return`,
       `${toEncrypted} drop`,
@@ -38,14 +31,31 @@ export const overlayChains: readonly Chain[] = [
     ],
   },
   {
-    name: "vxlan_passes",
+    // One look-up for whatever is no VXLAN.
+    name: "overlay_prerouting",
+    hook: "type filter hook prerouting priority -300; policy accept;",
+    rules: [`${isVxlan} jump overlay_arrives`],
+  },
+  {
+    name: "overlay_passes",
     rules: ["iifname @bridges ip daddr @vteps4 drop", "iifname @bridges ip6 daddr @vteps6 drop"],
   },
-  // A connection's packets have to fit into the tunnel, whatever MTU its ends believe in.
-  { name: "vxlan_fits", rules: ["tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"] },
+  {
+    // A connection's packets have to fit into the tunnel, whatever MTU its ends believe in.
+    name: "overlay_fits",
+    rules: [
+      "oifname @tunnels tcp option maxseg size set rt mtu",
+      "iifname @tunnels tcp option maxseg size set rt mtu",
+    ],
+  },
+  {
+    name: "overlay_forward",
+    hook: "type filter hook forward priority -10; policy accept;",
+    rules: [`${isVxlan} jump overlay_passes`, "tcp flags & (syn | rst) == syn jump overlay_fits"],
+  },
   {
     // What the host itself sends: forwarded packets never come here.
-    name: "vxlan_leaves",
+    name: "overlay_output",
     hook: "type filter hook output priority -300; policy accept;",
     rules: [
       `${isVxlan} ip daddr @vteps4 notrack`,

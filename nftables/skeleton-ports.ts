@@ -8,7 +8,6 @@
  * host as their source (`hairpin`).
  */
 import type { Chain } from "./skeleton-chain.ts";
-import { vxlanArrivalRules } from "./skeleton-overlay.ts";
 
 const published = (family: "ip" | "ip6", n: 4 | 6): readonly string[] => [
   `dnat ${family} to ${family} daddr . meta l4proto . th dport map @host_ports${n}`,
@@ -23,17 +22,6 @@ const toLocal: readonly string[] = [
 ];
 
 export const portChains: readonly Chain[] = [
-  {
-    // Publishing on 127.0.0.1 needs route_localnet, which lets the kernel take such packets from anywhere. A VRF
-    // device stands for `lo` to the programs inside.
-    name: "raw_prerouting",
-    hook: "type filter hook prerouting priority -300; policy accept;",
-    rules: [
-      'ip daddr 127.0.0.0/8 iifname != "lo" meta iifkind != "vrf" drop',
-      'ip saddr 127.0.0.0/8 iifname != "lo" meta iifkind != "vrf" drop',
-      ...vxlanArrivalRules,
-    ],
-  },
   { name: "published4", rules: published("ip", 4) },
   {
     name: "published6",

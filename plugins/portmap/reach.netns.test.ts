@@ -148,7 +148,9 @@ describe("packets to and from 127.0.0.1 that come from outside", () => {
       mend(namespace);
     }
     // The same without the rule, so that the test is known to try.
-    rig.namespace.run("nft flush chain inet netctl raw_prerouting");
+    rig.namespace.run(
+      "nft flush chain inet netctl loopback_prerouting; nft flush chain inet netctl input; nft flush chain inet netctl forward",
+    );
     craft(rig.lan, lan4);
     const questions = [8081, 9999].map((port): Question => ({ protocol: "tcp", to: "127.0.0.1", port }));
     expect(await ask(rig.lan, questions)).toEqual([saw("192.0.2.2"), "host sees 192.0.2.2"]);
@@ -161,6 +163,52 @@ describe("packets to and from 127.0.0.1 that come from outside", () => {
     const question = { protocol: "udp", to: lan4, port: 9999, from: "127.0.0.2" } as const;
     expect(await ask(rig.lan, [question])).toEqual(["silence"]);
     rig.lan.run("ip addr del 127.0.0.2/32 dev eth0");
+  });
+});
+
+describe("a connection that 127.0.0.0/8 has", () => {
+  /** Datagrams that got as far as a program, counted behind all of our rules. */
+  const witness = (namespace: TestNamespace, rule: string) =>
+    namespace.run(
+      `nft 'table inet witness { chain input { type filter hook input priority 10; }; }'
+       nft add rule inet witness input ${rule} counter`,
+    );
+  const counted = (namespace: TestNamespace) =>
+    Number(/counter packets (\d+)/u.exec(namespace.run("nft list table inet witness"))?.[1]);
+
+  it("takes no packets from outside, be it to the host's own service or to a published port", async () => {
+    await rig.serve(rig.namespace, "host", [9998]);
+    rig.namespace.run(
+      "sysctl -qw net.ipv4.conf.all.rp_filter=0; sysctl -qw net.ipv4.conf.up0.rp_filter=0; sysctl -qw net.ipv4.conf.up0.route_localnet=1",
+    );
+    witness(rig.namespace, "iifname up0 udp dport 9998");
+    witness(target.container, "udp dport 80");
+    const questions: readonly Question[] = [
+      { protocol: "udp", to: "127.0.0.1", port: 9998, from: "127.0.0.2", fromPort: 5555 },
+      { protocol: "udp", to: "127.0.0.1", port: 8080, from: "127.0.0.2", fromPort: 5556 },
+    ];
+    expect(await ask(rig.namespace, questions)).toEqual(["host sees 127.0.0.2", saw(gateway4)]);
+    expect(counted(target.container)).toBe(1);
+
+    rig.lan.run(
+      `ip addr flush dev lo; ip addr add 127.0.0.2/32 dev eth0; ip route add 127.0.0.1/32 via ${lan4}
+       sysctl -qw net.ipv4.conf.all.route_localnet=1`,
+    );
+    expect(await ask(rig.lan, questions)).toEqual(["silence", "silence"]);
+    expect([counted(rig.namespace), counted(target.container)]).toEqual([0, 1]);
+
+    // The same without the rules, so that the test is known to try.
+    rig.namespace.run("nft flush chain inet netctl input; nft flush chain inet netctl forward");
+    await ask(rig.lan, questions);
+    expect([counted(rig.namespace), counted(target.container)]).toEqual([1, 2]);
+
+    rig.lan.run(
+      "ip addr del 127.0.0.2/32 dev eth0; ip route del 127.0.0.1/32; ip addr add 127.0.0.1/8 dev lo",
+    );
+    for (const { path } of [rig.namespace, target.container]) {
+      rig.namespace.run(`nsenter --net=${path} nft delete table inet witness`);
+    }
+    await rig.host.nftables.load("inet");
   });
 });
 
