@@ -106,7 +106,7 @@ it("loads each part with the first element that needs it, and keeps it", async (
   expect(forward.indexOf(internalRule)).toBeGreaterThan(0);
   expect(forward.indexOf(internalRule)).toBeLessThan(forward.indexOf(established));
 
-  await applyOverlayRules(nftables, { udpPort: 4789, vteps: [], tunnels: [] });
+  await applyOverlayRules(nftables, { udpPort: 4789, vteps: [], encryptors: [], tunnels: [] });
   expect(baseChains()).toContain("overlay_forward filter");
   expect(chain("forward")).toContain(internalRule);
   expect(await nftables.skeletonState("inet")).toBe("current");
