@@ -1,8 +1,6 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniInterface, CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
 import { createIfb } from "#kernel/ifb.ts";
 import { type Link, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -15,10 +13,10 @@ import {
   removeShape,
   shapeLeaving,
 } from "#kernel/shaping.ts";
-import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { IfName } from "#net/ifname.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.ts";
 import { type Attachment, describeAttachment, filterCount } from "./attachment.ts";
 import { type BandwidthConfig, parseBandwidthConfig } from "./config.ts";
 import { encodeMade, type Made } from "./made.ts";
@@ -28,13 +26,8 @@ import { releaseAttachment, removeMade } from "./release.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseBandwidthConfig(request.config);
-  const { prevResult } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "must be called as chained plugin", {
-      details: "bandwidth needs a prevResult, from the plugins before it in the list",
-    });
-  }
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const prevResult = requirePrevResult(request, "bandwidth", "must be called as chained plugin");
+  const key = keyOf(request);
   // An ADD that was killed, or is repeated, perhaps with other rates.
   if (host.journal.read(key, "bandwidth")) await releaseAttachment(key, host, request.netns);
   if (!config.ingress && !config.egress) return prevResult;
@@ -54,29 +47,14 @@ async function attach(
   config: BandwidthConfig,
   { request, container, prevResult, host }: Work,
 ): Promise<CniInterface | undefined> {
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const { place, namespace, device } = findPlace(host.kernel, container, request.ifName);
-  const attachment = describeAttachment({ config, key, place, device });
+  const attachment = describeAttachment({ config, key: keyOf(request), place, device });
   refuseForeignQdisc(namespace, attachment);
   const made = planMade(namespace, attachment);
-  const { prevResult: _, ...json } = request.config.json;
-  return await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key,
-      plugin: "bandwidth",
-      netns: request.netns,
-      config: json,
-      args: request.args,
-      made: encodeMade(made),
-    });
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "bandwidth", made: encodeMade(made), result: prevResult };
+  return await recordedWork(request, host, intent, (undo) => {
     undo.push("shaping", () => removeMade(namespace, made));
     const ifb = shape(namespace, attachment, made);
-    entry.complete(encodeResult(prevResult, newestVersion));
     return ifb && resultInterface(ifb, place === "container" ? request.netns.path : undefined);
   });
 }

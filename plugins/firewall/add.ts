@@ -1,11 +1,8 @@
-import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
-import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.ts";
 import { describeAttachment } from "./attachment.ts";
 import { parseFirewallConfig } from "./config.ts";
 import { portToIsolate, setIsolated } from "./isolated-port.ts";
@@ -15,13 +12,8 @@ import { addElements, addOwnRules, type Rules, removeRules } from "./rules.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseFirewallConfig(request.config);
-  const { prevResult, json } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "missing prevResult from earlier plugin", {
-      details: "firewall is a chained plugin: it needs the result of those before it in the list",
-    });
-  }
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const prevResult = requirePrevResult(request, "firewall", "missing prevResult from earlier plugin");
+  const key = keyOf(request);
   const attachment = describeAttachment({ config, key, prevResult });
   const { environment } = request;
   // An ADD that was killed, or a container that is started again without a DEL in between.
@@ -29,21 +21,8 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const port = attachment.ingressPolicy === "isolated" ? portToIsolate(prevResult, host) : undefined;
   const made = madeOf(attachment, port);
   const rules: Rules = { key, made, environment, host };
-  const { prevResult: _, ...recorded } = json;
-  await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key,
-      plugin: "firewall",
-      netns: request.netns,
-      config: recorded,
-      args: request.args,
-      made: encodeMade(made),
-    });
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "firewall", made: encodeMade(made), result: prevResult };
+  await recordedWork(request, host, intent, async (undo) => {
     undo.push("rules", () => removeRules(rules));
     await addElements(rules);
     crashPoint("firewall-elements-added");
@@ -54,7 +33,6 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
       setIsolated(port, true, host);
       crashPoint("firewall-port-isolated");
     }
-    entry.complete(encodeResult(prevResult, newestVersion));
   });
   return prevResult;
 }

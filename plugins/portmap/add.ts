@@ -1,15 +1,12 @@
-import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
 import { changeLink, readEachLink } from "#kernel/link.ts";
 import { ensureLocalnetRouting, readLinkTowards } from "#kernel/localnet.ts";
 import { readSysctl } from "#kernel/sysctl.ts";
-import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { PublishedPorts } from "#nftables/ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
 import { forgetFlowsBefore } from "./flows.ts";
@@ -22,13 +19,8 @@ import { addOwnRules, mappedPorts, removeRules, sourceElements } from "./rules.t
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parsePortmapConfig(request.config);
-  const { prevResult } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "must be called as chained plugin", {
-      details: "portmap needs a prevResult, from the plugins before it in the list",
-    });
-  }
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const prevResult = requirePrevResult(request, "portmap", "must be called as chained plugin");
+  const key = keyOf(request);
   const hasMappings = config.mappings.length > 0;
   const routedFamilies = hasMappings ? await readRoutedFamilies(prevResult, host) : [];
   const attachment = describeAttachment({ config, key, prevResult, routedFamilies });
@@ -54,24 +46,8 @@ interface Work {
 async function attach(attachment: Attachment, { request, prevResult, host }: Work): Promise<void> {
   const { key, published } = attachment;
   const { namespace } = host.kernel;
-  const { prevResult: _, ...json } = request.config.json;
-  await Undo.run(async (undo) => {
-    const entry = await host.journal.begin(
-      {
-        key,
-        plugin: "portmap",
-        netns: request.netns,
-        config: json,
-        args: request.args,
-        made: encodeMade(attachment),
-      },
-      { durable: false },
-    );
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "portmap", made: encodeMade(attachment), result: prevResult };
+  await recordedWork(request, host, intent, async (undo) => {
     undo.push("published ports", () => removeRules(attachment, key, host));
     await host.nftables.apply(sourceElements(attachment, key));
     crashPoint("hairpin-added");
@@ -86,7 +62,6 @@ async function attach(attachment: Attachment, { request, prevResult, host }: Wor
     }
     allowHairpin(attachment, prevResult, host);
     await forgetFlowsBefore(published, host);
-    entry.complete(encodeResult(prevResult, newestVersion));
   });
 }
 

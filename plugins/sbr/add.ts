@@ -1,17 +1,13 @@
-import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniIp, CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
 import { withNamespaceLock } from "#journal/attachment-lock.ts";
 import { readAddresses } from "#kernel/address.ts";
-import { type Link, readLink } from "#kernel/link.ts";
+import type { Link } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { findFreeTables, readRoutesOf } from "#kernel/policy-routing.ts";
 import type { Route } from "#kernel/route.ts";
-import { Undo } from "#kernel/undo.ts";
-import { parseIfName } from "#net/ifname.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, requireInterface, requirePrevResult } from "#plugins/recorded-work.ts";
 import { describeRouting, hintsOf, ownAddresses, type RoutedAddress, rulesOf } from "./attachment.ts";
 import { parseSbrConfig, type SbrConfig } from "./config.ts";
 import { describeMoved, encodeMade, type Made } from "./made.ts";
@@ -23,15 +19,9 @@ const lockTimeoutMs = 10_000;
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseSbrConfig(request.config);
-  const { prevResult } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "This plugin must be called as chained plugin", {
-      details: "sbr needs a prevResult, from the plugins before it in the list",
-    });
-  }
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const prevResult = requirePrevResult(request, "sbr", "This plugin must be called as chained plugin");
   // An ADD that was killed, or is repeated.
-  releaseAttachment(key, host, request.netns);
+  releaseAttachment(keyOf(request), host, request.netns);
   using namespace = host.kernel.open(request.netns);
   const link = requireInterface(namespace, request.ifName);
   const present = readAddresses(namespace, link.ifindex).map(({ address }) => address);
@@ -44,15 +34,6 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
     { timeoutMs: lockTimeoutMs, signal: request.signal },
   );
   return prevResult;
-}
-
-function requireInterface(namespace: NetworkNamespace, ifName: string): Link {
-  const link = readLink(namespace, parseIfName(ifName));
-  if (link) return link;
-  throw new CniError(
-    ErrorCode.InvalidEnvironment,
-    `Cannot find interface ${JSON.stringify(ifName)} of CNI_IFNAME in ${namespace.path}`,
-  );
 }
 
 interface Work {
@@ -68,24 +49,10 @@ interface Work {
 async function attach(work: Work): Promise<void> {
   const { request, prevResult, host, namespace } = work;
   const { made, routed } = plan(work);
-  const { prevResult: _, ...json } = request.config.json;
-  await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key: { network: request.config.name, containerId: request.containerId, ifName: request.ifName },
-      plugin: "sbr",
-      netns: request.netns,
-      config: json,
-      args: request.args,
-      made: encodeMade(made),
-    });
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "sbr", made: encodeMade(made), result: prevResult };
+  await recordedWork(request, host, intent, (undo) => {
     undo.push("routes and rules", () => revert(namespace, made, { isLinkThere: true }));
     realise(namespace, made, routed);
-    entry.complete(encodeResult(prevResult, newestVersion));
   });
 }
 

@@ -1,8 +1,6 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import {
   changeLinkSettings,
@@ -12,10 +10,10 @@ import {
 } from "#kernel/link-settings.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readSysctl, SysctlError, type SysctlSetting, writeSysctls } from "#kernel/sysctl.ts";
-import { Undo } from "#kernel/undo.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { parseIfName } from "#net/ifname.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, refuseMissing, requirePrevResult } from "#plugins/recorded-work.ts";
 import { allowlistPath, refuseForbiddenKeys } from "./allowlist.ts";
 import {
   type Attachment,
@@ -32,12 +30,7 @@ import { equalSysctlValues } from "./sysctl-key.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseTuningConfig(request.config, request.args);
-  const { prevResult } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "Required prevResult missing", {
-      details: "tuning is a chained plugin: it needs the result of those before it in the list",
-    });
-  }
+  const prevResult = requirePrevResult(request, "tuning", "Required prevResult missing");
   refuseForbiddenKeys(
     config.sysctls.map(({ key }) => key),
     allowlistPath(host.directories),
@@ -45,7 +38,7 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const attachment = describeAttachment(config, request.ifName);
   using namespace = host.kernel.open(request.netns);
   const change = planChange(attachment, namespace);
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const key = keyOf(request);
   const record = host.journal.read(key, "tuning");
   const prior = priorMade(record, request, host);
   const isDone = !change.isNeeded && (!record || (prior !== undefined && record.phase === "done"));
@@ -101,12 +94,7 @@ function readPresent(namespace: NetworkNamespace, key: string, text: string): st
 }
 
 function requireInterface(namespace: NetworkNamespace, ifName: string): TunableLink {
-  const link = readLinkSettings(namespace, parseIfName(ifName));
-  if (link) return link;
-  throw new CniError(
-    ErrorCode.InvalidEnvironment,
-    `Cannot find interface ${JSON.stringify(ifName)} of CNI_IFNAME in ${namespace.path}`,
-  );
+  return readLinkSettings(namespace, parseIfName(ifName)) ?? refuseMissing(namespace, ifName);
 }
 
 /**
@@ -133,25 +121,9 @@ interface Work {
 
 async function apply(change: Change, prior: Made | undefined, work: Work): Promise<void> {
   const { key, request, prevResult, namespace, host } = work;
-  const { prevResult: _, ...json } = request.config.json;
   const before = prior ? mergeMade(prior, change.before, key.ifName) : change.before;
-  await Undo.run(async (undo) => {
-    const entry = await host.journal.begin(
-      {
-        key,
-        plugin: "tuning",
-        netns: request.netns,
-        config: json,
-        args: request.args,
-        made: encodeMade(before),
-      },
-      { durable: false },
-    );
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "tuning", made: encodeMade(before), result: prevResult };
+  await recordedWork(request, host, intent, (undo) => {
     undo.push("settings", () => {
       const [failure] = restore(namespace, key.ifName, before);
       if (failure) throw failure.error;
@@ -160,7 +132,6 @@ async function apply(change: Change, prior: Made | undefined, work: Work): Promi
     crashPoint("tuning-sysctls-set");
     if (change.link) changeLinkSettings(namespace, change.link.ifindex, change.link.changes);
     crashPoint("tuning-link-set");
-    entry.complete(encodeResult(prevResult, newestVersion));
   });
 }
 

@@ -1,17 +1,14 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { AddRequest } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
-import { encodeResult } from "#cni/result-versions.ts";
-import { newestVersion } from "#cni/version.ts";
 import { withNamespaceLock } from "#journal/attachment-lock.ts";
 import { type Link, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { findFreeTables } from "#kernel/policy-routing.ts";
-import { Undo } from "#kernel/undo.ts";
 import { createVrf, enslave, readVrf, readVrfTables, type Vrf } from "#kernel/vrf.ts";
 import { crashPoint } from "#machine/crash-point.ts";
-import { parseIfName } from "#net/ifname.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { keyOf, recordedWork, requireInterface, requirePrevResult } from "#plugins/recorded-work.ts";
 import { parseVrfConfig, type VrfConfig } from "./config.ts";
 import { encodeMade, type Made, ownAlias } from "./made.ts";
 import { leaveVrf, releaseAttachment } from "./release.ts";
@@ -20,15 +17,9 @@ const lockTimeoutMs = 10_000;
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
   const config = parseVrfConfig(request.config);
-  const { prevResult } = request.config;
-  if (!prevResult) {
-    throw new CniError(ErrorCode.InvalidNetworkConfig, "missing prevResult from earlier plugin", {
-      details: "vrf is a chained plugin: it needs the result of those before it in the list",
-    });
-  }
-  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const prevResult = requirePrevResult(request, "vrf", "missing prevResult from earlier plugin");
   // An ADD that was killed, or is repeated.
-  await releaseAttachment(key, host, request.netns);
+  await releaseAttachment(keyOf(request), host, request.netns);
   using namespace = host.kernel.open(request.netns);
   await withNamespaceLock(
     host.directories.run,
@@ -52,38 +43,15 @@ async function attach(config: VrfConfig, { request, prevResult, host, namespace 
   refuseOtherMaster(namespace, link, present);
   const table = present?.table ?? config.table ?? freeTable(namespace);
   const made: Made = { vrf: config.name, table, ifindex: link.ifindex };
-  const { prevResult: _, ...json } = request.config.json;
-  await Undo.run(async (undo) => {
-    const entry = await host.journal.begin({
-      key: { network: request.config.name, containerId: request.containerId, ifName: request.ifName },
-      plugin: "vrf",
-      netns: request.netns,
-      config: json,
-      args: request.args,
-      made: encodeMade(made),
-    });
-    undo.push("journal record", (failures) => {
-      // What could not be taken back is for the next DEL or GC, which needs the record.
-      if (failures.length === 0) entry.remove();
-    });
-    request.signal.throwIfAborted();
+  const intent = { plugin: "vrf", made: encodeMade(made), result: prevResult };
+  await recordedWork(request, host, intent, (undo) => {
     undo.push("VRF", () => leaveVrf(namespace, made));
     if (!present) createVrf(namespace, { name: config.name, table, alias: ownAlias });
     crashPoint("vrf-made");
     const vrf = requireUsable(readVrf(namespace, config.name), config);
     if (vrf && link.master !== vrf.ifindex) enslave(namespace, link, vrf);
     crashPoint("vrf-entered");
-    entry.complete(encodeResult(prevResult, newestVersion));
   });
-}
-
-function requireInterface(namespace: NetworkNamespace, ifName: string): Link {
-  const link = readLink(namespace, parseIfName(ifName));
-  if (link) return link;
-  throw new CniError(
-    ErrorCode.InvalidEnvironment,
-    `Cannot find interface ${JSON.stringify(ifName)} of CNI_IFNAME in ${namespace.path}`,
-  );
 }
 
 /** @throws {CniError} 7 for a link of that name that is no VRF, or one with another table */
