@@ -61,8 +61,8 @@ export async function inspect(
   const format = flags.graph === undefined ? undefined : parseFormat(flags.graph);
   if (format !== undefined && flags.json === true)
     throw new UsageFailure("--json and --graph exclude each other");
-  const whole = await collectInspection(world);
   const topology = await collectTopology(world);
+  const whole = await collectInspection(world, topology);
   const shown = name === undefined ? everything(whole, topology) : select(whole, topology, name, world);
   if (flags.json === true) writeJson(world.io, shown);
   else if (format !== undefined) {

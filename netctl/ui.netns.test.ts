@@ -165,7 +165,7 @@ describe("netctl ui", () => {
           all.map((each) => each.getAttribute("data-box") ?? "").sort((a, b) => (a < b ? -1 : 1)),
         ),
       ).toEqual(["api", "db", "frontend", "postgres", "up0", "up1", "web"]);
-      expect(page.url()).not.toContain("#");
+      expect(await page.evaluate("location.href")).not.toContain("#");
       await page.locator('[data-box="web"]').click();
       await waitForText("Published ports");
       await waitForText("0.0.0.0:8080->80/tcp");

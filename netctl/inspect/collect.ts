@@ -1,11 +1,12 @@
 import type { JournalRecord } from "#journal/record.ts";
-import { type Link, listLinks, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
-import { parseIfName } from "#net/ifname.ts";
 import { type ForeignDrops, readForeignDrops } from "#netctl/foreign-drops.ts";
 import { describeNetwork, type Network } from "#netctl/network-listing.ts";
+import { groupBy } from "#netctl/topology/group-by.ts";
+import type { NamespaceView, Topology, TopologyLink } from "#netctl/topology/model.ts";
+import { namespaceId } from "#netctl/topology/namespace-table.ts";
 import type { World } from "#netctl/world.ts";
 import { ownerTag } from "#nftables/owner.ts";
 import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
@@ -16,12 +17,12 @@ import { compareAttachment } from "./differences.ts";
 import { type OwnedElement, readOwnedElements } from "./element-view.ts";
 import { masqueradedAddresses, readExpectation } from "./expectation.ts";
 import { type LeaseView, readLeases } from "./lease-view.ts";
-import { viewLink } from "./link-view.ts";
 import type {
   AttachmentView,
   BridgeView,
   Inspection,
   JournalView,
+  LinkView,
   NetworkView,
   PortView,
   SandboxView,
@@ -30,14 +31,20 @@ import type {
 /** What is read once for all networks. */
 interface Sources {
   readonly host: NetworkNamespace;
-  readonly hostLinks: readonly Link[];
+  readonly hostLinks: ReadonlyMap<string, TopologyLink>;
+  readonly hostPorts: ReadonlyMap<string, readonly TopologyLink[]>;
+  /** By `NamespaceView.id`. */
+  readonly namespaces: ReadonlyMap<string, NamespaceView>;
   readonly bootId: string;
-  readonly cached: readonly CachedAttachment[];
-  readonly records: readonly JournalRecord[];
+  /** By network and container. */
+  readonly cached: ReadonlyMap<string, readonly CachedAttachment[]>;
+  readonly records: ReadonlyMap<string, readonly JournalRecord[]>;
   readonly sandboxes: readonly Sandbox[];
+  readonly sandboxNames: ReadonlyMap<string, string>;
   readonly processes: ProcessTable;
   /** Undefined where they can't be read. */
   readonly elements: readonly OwnedElement[] | undefined;
+  readonly elementsByTag: ReadonlyMap<string, readonly OwnedElement[]>;
   /** Of all networks; undefined where other firewalls can't be read. */
   readonly foreign: ForeignDrops | undefined;
   readonly problems: string[];
@@ -46,8 +53,9 @@ interface Sources {
 /**
  * Looks at everything that this host's networks and sandboxes are: configuration, records, and what the kernel
  * has. What can't be looked at becomes a problem in the answer, and hides nothing else.
+ * @param topology what the kernel has: it is not read again
  */
-export async function collectInspection(world: World): Promise<Inspection> {
+export async function collectInspection(world: World, topology: Topology): Promise<Inspection> {
   const problems: string[] = [];
   const attempt = async <Value>(
     what: string,
@@ -67,16 +75,24 @@ export async function collectInspection(world: World): Promise<Inspection> {
   const records = (await attempt("the journal", () => world.journal.list())) ?? [];
   const foreign = await attempt("other firewalls", () => readForeignDrops(host, networks, records));
   problems.push(...(foreign?.problems ?? []));
+  const hostLinks = topology.namespaces[0]?.links ?? [];
+  const cached = (await attempt("cached results", () => world.chain.cache.list())) ?? [];
+  const sandboxes = (await attempt("sandboxes", () => world.sandboxes.list())) ?? [];
+  const elements = await attempt("nftables", readOwnedElements);
   const sources: Sources = {
     host,
-    hostLinks: listLinks(host),
+    hostLinks: new Map(hostLinks.map((link) => [link.name, link])),
+    hostPorts: groupBy(hostLinks, ({ master }) => master),
+    namespaces: new Map(topology.namespaces.map((each) => [each.id, each])),
     bootId: readBootId(),
-    cached: (await attempt("cached results", () => world.chain.cache.list())) ?? [],
-    records,
+    cached: groupBy(cached, ownerText),
+    records: groupBy(records, ({ key }) => ownerText(key)),
     foreign,
-    sandboxes: (await attempt("sandboxes", () => world.sandboxes.list())) ?? [],
+    sandboxes,
+    sandboxNames: new Map(sandboxes.map(({ containerId, name }) => [containerId, name])),
     processes: ProcessTable.read(),
-    elements: await attempt("nftables", readOwnedElements),
+    elements,
+    elementsByTag: groupBy(elements ?? [], ({ tag }) => tag),
     problems,
   };
   const known = (await attempt("attachments", () => listAttachments(world.journal, world.chain.cache))) ?? [];
@@ -91,10 +107,13 @@ export async function collectInspection(world: World): Promise<Inspection> {
         world,
       ),
     ),
-    sandboxes: sources.sandboxes.map((sandbox) => viewSandbox(sandbox, sources, world)),
+    sandboxes: sandboxes.map((sandbox) => viewSandbox(sandbox, sources)),
     problems,
   };
 }
+
+const ownerText = ({ network, containerId }: { readonly network: string; readonly containerId: string }) =>
+  `${network} ${containerId}`;
 
 /** Attachments to networks that nobody configures any more. Runtimes attach `lo` without a configuration. */
 function describeStrays(known: readonly KnownAttachment[], networks: readonly Network[]): readonly string[] {
@@ -121,8 +140,9 @@ function viewNetwork(
     readLeases(name, plugins, world.directories.leases),
   );
   const nameOf = ({ sandbox, containerId, ifName }: AttachmentView) => `${sandbox ?? containerId} ${ifName}`;
+  const byContainer = leases && groupBy(leases, ({ containerId }) => containerId);
   const attachments = known
-    .map((each) => viewAttachment(network, each, leases, sources, world))
+    .map((each) => viewAttachment(network, each, byContainer, sources))
     .sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
   const bridges = network.bridges.map((bridge) => viewBridge(bridge, attachments, sources));
   return {
@@ -151,30 +171,30 @@ function viewNetwork(
 function viewAttachment(
   network: Network,
   known: KnownAttachment,
-  leases: readonly LeaseView[] | undefined,
+  leases: ReadonlyMap<string, readonly LeaseView[]> | undefined,
   sources: Sources,
-  world: World,
 ): AttachmentView {
   const { containerId, ifName, netns, isAlive } = known;
   const isMine = (each: { readonly containerId: string; readonly ifName: string }) =>
     each.containerId === containerId && (each.ifName === ifName || each.ifName === "");
-  const cached = sources.cached.find((each) => each.network === network.name && isMine(each));
-  const records = sources.records.filter(({ key }) => key.network === network.name && isMine(key));
+  const owner = ownerText(known);
+  const cached = sources.cached.get(owner)?.find(isMine);
+  const records = (sources.records.get(owner) ?? []).filter(({ key }) => isMine(key));
   const expectation = readExpectation(network.configured.list, ifName, cached, records);
-  const { inside, outside } = lookAtLinks(known, expectation?.hostLinks ?? [], sources, world);
+  const { inside, outside } = lookAtLinks(known, expectation?.hostLinks ?? [], sources);
   const tag = ownerTag(network.name, containerId, ifName);
   const attachment = {
     network: network.name,
     containerId,
-    sandbox: sources.sandboxes.find((each) => each.containerId === containerId)?.name ?? null,
+    sandbox: sources.sandboxNames.get(containerId) ?? null,
     ifName,
     netns,
     alive: isAlive,
     inside,
     outside,
     addresses: expectation?.addresses ?? [],
-    leases: (leases ?? []).filter(isMine).map(({ ip }) => ip),
-    elements: (sources.elements ?? []).filter((each) => each.tag === tag).map(({ text }) => text),
+    leases: (leases?.get(containerId) ?? []).filter(isMine).map(({ ip }) => ip),
+    elements: (sources.elementsByTag.get(tag) ?? []).map(({ text }) => text),
     journal: records.map((record) => viewRecord(record, sources.bootId)),
     cached: cached !== undefined,
   };
@@ -193,34 +213,30 @@ function lookAtLinks(
   { netns, ifName, isAlive }: KnownAttachment,
   expected: readonly { readonly name: string }[],
   sources: Sources,
-  world: World,
 ): Pick<AttachmentView, "inside" | "outside"> {
-  const { host, hostLinks } = sources;
-  const named = hostLinks.filter(
-    ({ name, kind }) => kind !== "bridge" && expected.some((each) => each.name === name),
-  );
-  const view = (links: readonly Link[]) => links.map((link) => viewLink(host, link));
-  if (!isAlive) return { inside: null, outside: view(named) };
-  const found = guarded(`namespace ${netns}`, sources, () =>
-    within(netns, world, (namespace) => {
-      const link = readLink(namespace, parseIfName(ifName));
-      return link === undefined ? undefined : { link, inside: viewLink(namespace, link) };
-    }),
-  );
-  const peer = found === undefined ? undefined : hostLinks.find((link) => isPeer(link, found.link));
+  const named = expected
+    .flatMap(({ name }) => sources.hostLinks.get(name) ?? [])
+    .filter(({ kind }) => kind !== "bridge");
+  if (!isAlive) return { inside: null, outside: named.map(plain) };
+  const inside = namespaceAt(netns, sources)?.links.find(({ name }) => name === ifName);
+  const end =
+    inside?.below?.relation === "peer" && inside.below.namespace === "host" ? inside.below.link : "";
+  const peer = sources.hostLinks.get(end);
   const outside = peer === undefined || named.includes(peer) ? named : [peer, ...named];
-  return { inside: found?.inside ?? null, outside: view(outside) };
+  return { inside: inside === undefined ? null : plain(inside), outside: outside.map(plain) };
 }
 
-/** Each end of a veth pair names the other's ifindex; by chance alone both do so only in one of a million pairs. */
-function isPeer(link: Link, inside: Link): boolean {
-  return (
-    inside.kind === "veth" &&
-    link.kind === "veth" &&
-    inside.parent === link.ifindex &&
-    link.parent === inside.ifindex &&
-    link.parentNamespaceId !== undefined
-  );
+function namespaceAt(netns: string, { namespaces, host }: Sources): NamespaceView | undefined {
+  const identity = identifyNamespace(netns);
+  if (typeof identity === "string") return undefined;
+  const isHost = identity.ino === host.ino && identity.dev === host.dev;
+  return namespaces.get(isHost ? "host" : namespaceId(identity));
+}
+
+/** Of a link what `netctl.inspect/1` has. */
+function plain(link: TopologyLink): LinkView {
+  const { name, ifindex, kind, up, operState, mac, mtu, master, addresses, routes } = link;
+  return { name, ifindex, kind, up, operState, mac, mtu, master, addresses, routes };
 }
 
 function viewRecord(record: JournalRecord, bootId: string): JournalView {
@@ -235,17 +251,17 @@ function viewRecord(record: JournalRecord, bootId: string): JournalView {
 }
 
 function viewBridge(name: string, attachments: readonly AttachmentView[], sources: Sources): BridgeView {
-  const link = sources.hostLinks.find((each) => each.name === name);
+  const link = sources.hostLinks.get(name);
   if (link === undefined) return { name, link: null, ports: [] };
-  const ports = sources.hostLinks
-    .filter(({ master }) => master === link.ifindex)
-    .map((port): PortView => {
-      const owner = attachments.find(({ outside }) => outside.some((each) => each.name === port.name));
-      const attachment =
-        owner === undefined ? null : { containerId: owner.containerId, ifName: owner.ifName };
-      return { name: port.name, up: port.up, attachment };
-    });
-  return { name, link: viewLink(sources.host, link), ports };
+  const owners = new Map(
+    attachments.flatMap(({ containerId, ifName, outside }) =>
+      outside.map((each) => [each.name, { containerId, ifName }] as const),
+    ),
+  );
+  const ports = (sources.hostPorts.get(name) ?? []).map(
+    (port): PortView => ({ name: port.name, up: port.up, attachment: owners.get(port.name) ?? null }),
+  );
+  return { name, link: plain(link), ports };
 }
 
 function compareNetwork(
@@ -259,8 +275,9 @@ function compareNetwork(
   const tags = new Set(
     attachments.map(({ containerId, ifName }) => ownerTag(name, containerId, ifName) as string),
   );
+  const byContainer = groupBy(attachments, ({ containerId }) => containerId);
   const isKnown = ({ containerId, ifName }: LeaseView) =>
-    attachments.some((each) => each.containerId === containerId && (each.ifName === ifName || ifName === ""));
+    byContainer.get(containerId)?.some((each) => each.ifName === ifName || ifName === "") ?? false;
   return [
     ...bridges
       .filter(({ link }) => link === null && isUsed)
@@ -279,15 +296,11 @@ function compareNetwork(
   ];
 }
 
-function viewSandbox(sandbox: Sandbox, sources: Sources, world: World): SandboxView {
+function viewSandbox(sandbox: Sandbox, sources: Sources): SandboxView {
   const { name, containerId, netns, state, createdAt, attachments } = sandbox;
   const namespace = identifyNamespace(netns);
   const isThere = typeof namespace === "object";
-  const links = !isThere
-    ? []
-    : guarded(`namespace ${netns}`, sources, () =>
-        within(netns, world, (inside) => listLinks(inside).map((link) => viewLink(inside, link))),
-      );
+  const links = namespaceAt(netns, sources)?.links.map(plain);
   const remedy = `; "netctl sandbox rm ${name}" clears it away`;
   const differences = {
     ready: [],
@@ -309,15 +322,6 @@ function viewSandbox(sandbox: Sandbox, sources: Sources, world: World): SandboxV
     processes: isThere ? sources.processes.in(namespace) : [],
     differences: differences[state],
   };
-}
-
-function within<Value>(netns: string, world: World, read: (namespace: NetworkNamespace) => Value): Value {
-  const namespace = world.kernel.open(netns);
-  try {
-    return read(namespace);
-  } finally {
-    namespace.close();
-  }
 }
 
 function guarded<Value>(what: string, { problems }: Sources, read: () => Value): Value | undefined {

@@ -5,13 +5,13 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readAllRoutes } from "#kernel/route.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { describeError } from "#netctl/failure.ts";
-import { viewMainRoute } from "#netctl/inspect/link-view.ts";
 import type { World } from "#netctl/world.ts";
 import { readCommand } from "#runtime/namespace-processes.ts";
 import { groupBy } from "./group-by.ts";
 import { Identities } from "./identities.ts";
 import type { LinkEnd, NamespaceView, Topology, TopologyLink } from "./model.ts";
 import { type FoundNamespace, listNamespaces, namespaceId, pathOf } from "./namespace-table.ts";
+import { viewMainRoute } from "./route-view.ts";
 
 /** Processes of a namespace that are shown. */
 const shownProcesses = 8;

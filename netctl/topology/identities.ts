@@ -94,6 +94,12 @@ export class Identities {
         typeof there === "object" && there.ino === record.netns.ino && there.dev === record.netns.dev;
       return isSame ? [{ ...record.key, ...record.netns }] : [];
     });
+    // A runtime's cache knows attachments of plugins that keep no journal.
+    for (const { network, containerId, ifName, netns } of cached) {
+      const there = netns === "" ? "missing" : identifyNamespace(netns);
+      if (typeof there !== "string")
+        attachments.push({ network, containerId, ifName, path: netns, ...there });
+    }
     return new Identities(
       sandboxes.filter(({ netns }) => netns !== ""),
       attachments,

@@ -33,7 +33,7 @@ function shared<Value>(read: () => Promise<Value>): () => Promise<Value> {
 
 async function readState(world: World): Promise<StateAnswer> {
   const topology = await collectTopology(world);
-  const inspection = await collectInspection(world);
+  const inspection = await collectInspection(world, topology);
   return {
     host: hostname(),
     timeMs: Date.now(),
