@@ -12,7 +12,9 @@ import { median, percentile } from "./statistics.mjs";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const count = Number(process.argv[2] ?? 1000);
 if (!Number.isSafeInteger(count) || count < 2 || count > 1800) {
-  console.error("Usage: node bench/tool.mjs [COUNT], 2 to 1800: two bridges with at most 900 containers each");
+  console.error(
+    "Usage: node bench/tool.mjs [COUNT], 2 to 1800: two bridges with at most 900 containers each",
+  );
   process.exit(2);
 }
 const runs = 15;
@@ -31,7 +33,12 @@ const environment = {
 };
 
 function run(command, args, options = {}) {
-  const ended = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 30, env: environment, ...options });
+  const ended = spawnSync(command, args, {
+    encoding: "utf8",
+    maxBuffer: 1 << 30,
+    env: environment,
+    ...options,
+  });
   if (ended.error) throw ended.error;
   return ended;
 }
@@ -39,7 +46,9 @@ function run(command, args, options = {}) {
 function must(command, args, options) {
   const ended = run(command, args, options);
   if (ended.status !== 0)
-    throw new Error(`${command} ${args.join(" ")} exited with ${ended.status}: ${ended.stderr}${ended.stdout}`);
+    throw new Error(
+      `${command} ${args.join(" ")} exited with ${ended.status}: ${ended.stderr}${ended.stdout}`,
+    );
   return ended.stdout;
 }
 
@@ -56,7 +65,11 @@ function conflist(index) {
     ipMasq: true,
     ipam: { type: "host-local", ranges: [[{ subnet: `10.${60 + index}.0.0/16` }]] },
   };
-  return { cniVersion: "1.0.0", name, plugins: [bridge, { type: "portmap", capabilities: { portMappings: true } }] };
+  return {
+    cniVersion: "1.0.0",
+    name,
+    plugins: [bridge, { type: "portmap", capabilities: { portMappings: true } }],
+  };
 }
 
 /** The chain as libcni would run it: what is measured does not depend on who asked. */
@@ -73,7 +86,9 @@ function attach(name, index) {
     const config = { cniVersion: list.cniVersion, name: list.name, ...plugin };
     if (prevResult) config.prevResult = prevResult;
     if (capabilities)
-      config.runtimeConfig = { portMappings: [{ hostPort: 20000 + index, containerPort: 80, protocol: "tcp" }] };
+      config.runtimeConfig = {
+        portMappings: [{ hostPort: 20000 + index, containerPort: 80, protocol: "tcp" }],
+      };
     const printed = must("nsenter", [`--net=/run/netns/${host}`, join(bin, plugin.type)], {
       input: JSON.stringify(config),
       env: { ...environment, ...variables },
@@ -88,7 +103,8 @@ function time(title, command, args, isRight) {
     const start = process.hrtime.bigint();
     const { stdout, status, stderr } = run(command, args);
     times.push(Number(process.hrtime.bigint() - start) / 1e6);
-    if (!isRight({ stdout, status })) throw new Error(`${title}: exit code ${status}: ${stderr.slice(0, 500)}`);
+    if (!isRight({ stdout, status }))
+      throw new Error(`${title}: exit code ${status}: ${stderr.slice(0, 500)}`);
   }
   return { title, median: median(times), p95: percentile(times, 0.95) };
 }
@@ -100,12 +116,20 @@ function measure() {
   const [first, last] = [`/run/netns/${names[0]}`, "10.60.0.1"];
   return [
     time("an empty Node", process.execPath, ["-e", ""], ended),
-    time("ip address of each namespace, by hand", "sh", ["-c", `for n in ${names.join(" ")}; do ip -n $n -j address; done`], ended),
+    time(
+      "ip address of each namespace, by hand",
+      "sh",
+      ["-c", `for n in ${names.join(" ")}; do ip -n $n -j address; done`],
+      ended,
+    ),
     netctl("netctl network ls", ["network", "ls"], ({ stdout }) => stdout.includes("net1")),
     netctl("netctl sandbox ls", ["sandbox", "ls"], ended),
     netctl("netctl port", ["port", "nobody"], ({ status }) => status === 1),
-    netctl("netctl inspect (all)", ["inspect", "--json"], ({ stdout }) =>
-      JSON.parse(stdout).networks.flatMap(({ attachments }) => attachments).length === count),
+    netctl(
+      "netctl inspect (all)",
+      ["inspect", "--json"],
+      ({ stdout }) => JSON.parse(stdout).networks.flatMap(({ attachments }) => attachments).length === count,
+    ),
     netctl("netctl inspect, one container", ["inspect", first], ({ stdout }) => stdout.includes("eth0")),
     netctl("netctl inspect --graph", ["inspect", "--graph"], ({ stdout }) => stdout.includes("</svg>")),
     netctl("netctl trace, without --probe", ["trace", first, last], ended),
@@ -126,7 +150,11 @@ try {
   }
   const rows = measure();
   const heads = [`with ${count} containers`, "median ms", "p95 ms"];
-  const lines = [heads, heads.map(() => "---"), ...rows.map((row) => [row.title, row.median.toFixed(0), row.p95.toFixed(0)])];
+  const lines = [
+    heads,
+    heads.map(() => "---"),
+    ...rows.map((row) => [row.title, row.median.toFixed(0), row.p95.toFixed(0)]),
+  ];
   const table = lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
   console.log(table);
   if (process.argv.includes("--write")) writePage(join(root, "docs/performance.md"), table, "tool");
