@@ -13,6 +13,7 @@ import {
 } from "./cluster-commands.ts";
 import { registerClusterRotateKey } from "./cluster-rotate-key.ts";
 import type { Register } from "./command.ts";
+import { registerCompletion } from "./completion.ts";
 import { registerDnsLog } from "./dns-log.ts";
 import { registerDnsLs } from "./dns-ls.ts";
 import { registerDnsQuery } from "./dns-query.ts";
@@ -20,6 +21,7 @@ import { registerDoctor } from "./doctor.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerGc } from "./gc.ts";
 import { registerInspect } from "./inspect.ts";
+import { registerInstall, registerUninstall } from "./install.ts";
 import type { Io } from "./io.ts";
 import { registerIpamGc } from "./ipam-gc.ts";
 import { registerIpamLs } from "./ipam-ls.ts";
@@ -46,6 +48,7 @@ import { registerTop } from "./top.ts";
 import { registerTrace } from "./trace.ts";
 import { registerUi } from "./ui.ts";
 import { suiteVersion } from "./version.ts";
+import { registerVersion } from "./version-command.ts";
 import { openWorld } from "./world.ts";
 
 /** All commands, by the group that they stand in. */
@@ -104,6 +107,10 @@ const single: readonly Register[] = [
   registerGc,
   registerApply,
   registerDown,
+  registerCompletion,
+  registerInstall,
+  registerUninstall,
+  registerVersion,
 ];
 
 const directoryFlags = [
