@@ -1,5 +1,5 @@
 import type { Container } from "#netctl/containers/container.ts";
-import type { RouteView } from "#netctl/inspect/model.ts";
+import type { LinkView } from "#netctl/inspect/model.ts";
 
 /** Namespaces, what is in them, and how their links hang together: plain JSON, addresses as text. */
 export interface Topology {
@@ -32,21 +32,8 @@ export interface NamespaceView {
   readonly ports: readonly string[];
 }
 
-export interface TopologyLink {
-  readonly name: string;
-  readonly ifindex: number;
-  /** "veth", "bridge", "vxlan" …; empty for hardware and loopback. */
-  readonly kind: string;
+export interface TopologyLink extends LinkView {
   readonly isLoopback: boolean;
-  readonly up: boolean;
-  /** "up", "down", "unknown" …: RFC 2863 */
-  readonly operState: string;
-  readonly mac: string;
-  readonly mtu: number;
-  /** The bridge or VRF that it is a port of; empty if of none. */
-  readonly master: string;
-  readonly addresses: readonly string[];
-  readonly routes: readonly RouteView[];
   /** The network by whose record it was made, or whose configuration names it; null where neither says so. */
   readonly network: string | null;
   /** A bridge of a network that is cut off from the outside. */
