@@ -36,14 +36,16 @@ const flood = `
   const socket = createSocket("udp4");
   socket.on("message", () => {});
   let count = 0;
-  const query = (index) => {
-    const label = "n" + index + ".drop.test";
+  const query = (index, of) => {
+    const label = of.startsWith(".") ? "n" + index + of : of;
     const name = Buffer.concat([...label.split(".").map((each) => Buffer.from([each.length, ...Buffer.from(each)])), Buffer.of(0)]);
     return Buffer.concat([Buffer.from([index >> 8 & 255, index & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), name, Buffer.of(0, 1, 0, 1)]);
   };
   const kinds = [
-    (index) => query(index),
-    (index) => query(index),
+    (index) => query(index, ".drop.test"),
+    (index) => query(index, ".drop.test"),
+    // The same bytes each time, but for the id: the answer is given where they are read.
+    (index) => query(index, "quiet"),
     () => randomBytes(60),
     () => Buffer.concat([Buffer.from("000101000001000000000000c00c00010001", "hex")]),
     () => Buffer.concat([Buffer.from("00018180000100000000000000", "hex"), Buffer.of(0, 1, 0, 1)]),

@@ -85,6 +85,8 @@ test("a server that does not know EDNS is asked without", () => {
 test("the next server is asked when one fails, is slow, or is not there", async () => {
   await rig.startServer("10.9.0.2", "two");
   expect(rig.dig(web, "firstfails.test")).toEqual(["192.0.2.2"]);
+  expect(rig.dig(web, "firstrefuses.test")).toEqual(["192.0.2.2"]);
+  expect(rig.dig(web, "firstdrops.test")).toEqual(["192.0.2.2"]);
   expect(rig.dig(web, "slow.test")).toEqual(["192.0.2.2"]);
   rig.setServers("10.9.0.3", "10.9.0.2");
   while (rig.dig(web, "whoami.test TXT")[0] !== '"two"') rig.dig(web, `x${Math.random()}.test`);
@@ -101,6 +103,22 @@ test("there is always an answer: SERVFAIL before anybody gives up, at once where
   while (!failsWithin("drop.", 5000));
   rig.setServers("10.9.0.2");
   while (!failsWithin("gone", 1000));
+});
+
+test("questions to servers can't be guessed: port, id and letters are random, of a few sockets", () => {
+  const seen = { port: new Set<string>(), id: new Set<string>(), letters: new Set<string>() };
+  const asked = 60;
+  for (let index = 0; index < asked; index++) {
+    const [text = ""] = rig.dig(web, `whence.some.letters.to.choose.n${index}.test TXT`);
+    const [port = "", id = "", name = ""] = text.replaceAll('"', "").split(" ");
+    seen.port.add(port);
+    seen.id.add(id);
+    seen.letters.add(name.slice(0, 28));
+  }
+  // Eight shared ones for a server at a time; each is replaced by and by.
+  expect(seen.port.size).toBeGreaterThan(3);
+  expect(seen.id.size).toBeGreaterThan(asked / 2);
+  expect(seen.letters.size).toBeGreaterThan(asked / 2);
 });
 
 test("a container with internal networks only learns nothing from outside, at once", async () => {

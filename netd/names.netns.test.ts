@@ -97,6 +97,23 @@ describe("names", () => {
       expect(answer, type).toContain("SOA");
     }
     expect(rig.digWhole(web, "web ANY")).toMatch(/ANSWER: 2,/);
+    // One that has addresses of one family only.
+    const { ips } = web.results["net1"] ?? { ips: [] };
+    const old = rig.namespace("names-old");
+    const prevResult = { ...web.results["net1"], ips: [{ ...ips[0], address: "10.1.1.99/24" }] };
+    const config = rig.dnsConfig("net1", prevResult, { names: ["old"] });
+    await rig.call("ADD", { plugin: "dns", containerId: "old", netns: old.path, config });
+    expect(rig.dig(web, "old")).toEqual(["10.1.1.99"]);
+    for (const options of ["", "+noedns", "+tcp"]) {
+      const answer = rig.digWhole(web, `old AAAA ${options}`);
+      expect(answer).toMatch(/status: NOERROR/);
+      expect(answer).toMatch(/ANSWER: 0, AUTHORITY: 1/);
+    }
+    // Containers come and go: nobody is to keep any of that for long.
+    for (const words of ["web", "web AAAA", "_8080._tcp.web SRV", "old AAAA", `-x ${addressesOf(web)[0]}`]) {
+      const ttls = [...rig.digWhole(web, words).matchAll(/\s(\d+)\s+IN\s+(?:A|AAAA|SRV|SOA|PTR)\s/g)];
+      expect(new Set(ttls.map(([, ttl]) => ttl)), words).toEqual(new Set(["5"]));
+    }
     expect(rig.dig(web, "_8080._tcp.web SRV")).toEqual(["0 0 8080 web."]);
     expect(rig.digWhole(web, "_http._tcp.web SRV")).toMatch(/status: NXDOMAIN/);
     const [four = ""] = addressesOf(web);
@@ -111,7 +128,9 @@ describe("names", () => {
     rig.setServers();
     for (let round = 0; round < 5; round++) {
       const db = await rig.container("db", { names: ["db"] });
-      expect(rig.dig(web, "db")).toEqual([addressesOf(db)[0]]);
+      // With the same bytes each time as well, which are answered where they are read.
+      for (const words of ["db", "db +noedns", "db +noedns"])
+        expect(rig.dig(web, words)).toEqual([addressesOf(db)[0]]);
       const listening = db.namespace.run(
         `${process.execPath} -e '
           const socket = require("node:dgram").createSocket("udp4").bind(53, "0.0.0.0", () => {
@@ -125,12 +144,29 @@ describe("names", () => {
       );
       expect(listening.trim()).toBe(addressesOf(web)[0]);
       await rig.detach(db);
-      expect(rig.dig(web, "db")).toEqual([]);
+      for (const words of ["db", "db +noedns", "db +noedns"]) expect(rig.dig(web, words)).toEqual([]);
       expect(db.namespace.run("ss -Hlun; nft list tables")).toBe("");
       // The bridge's part, so that the next round gets another address or the same, as it likes.
       const config = rig.config({ name: "net1", bridge: "br1" });
       await rig.call("DEL", { containerId: "db", netns: db.namespace.path, config });
     }
+  });
+
+  test("a container that joins a network, or leaves it, sees its names from then on, or no more", async () => {
+    const web = await rig.container("web", { names: ["web"] });
+    const far = await rig.container("far", { names: ["far"], networks: ["net2"] });
+    rig.setServers();
+    const hears = (words: string) => [0, 1].map(() => rig.dig(web, words));
+    expect(hears("far +noedns")).toEqual([[], []]);
+    const options = { names: ["web"], networks: ["net1", "net2"] };
+    const second = await rig.attach({ ...web, network: "net2", index: 1, options });
+    const [address = ""] = addressesOf(far, "net2");
+    expect(hears("far +noedns")).toEqual([[address], [address]]);
+    expect(rig.dig(far, "web +noedns")).toEqual([second.ips[0]?.address.replace(/\/.*/, "")]);
+    await rig.detach({ ...web, options }, "net2");
+    expect(hears("far +noedns")).toEqual([[], []]);
+    expect(rig.dig(far, "web +noedns")).toEqual([]);
+    expect(hears("web +noedns")).toEqual([[addressesOf(web)[0]], [addressesOf(web)[0]]]);
   });
 
   test("EDNS is answered by the RFCs: other versions, options that nobody knows, long answers", async () => {

@@ -1,5 +1,6 @@
 // A name server for tests, on port 53 of the address that it is given, UDP and TCP. What it does depends on the name
 // that it is asked for; `count.NAME` answers in TXT how often NAME was asked of it, over UDP and over TCP.
+// `whence.NAME` where a question came from: port, id, and the name in the letters that came.
 //   node testing/upstream-server.mjs ADDRESS [LABEL]
 
 import { createSocket } from "node:dgram";
@@ -34,7 +35,7 @@ function records(name, type) {
 }
 
 /** @returns the answers to send, each after so many milliseconds */
-function respond(bytes, isTcp) {
+function respond(bytes, isTcp, peer) {
   const query = dnsPacket.decode(bytes);
   const [question] = query.questions;
   const name = question.name.toLowerCase();
@@ -56,11 +57,16 @@ function respond(bytes, isTcp) {
   const good = () =>
     encode(0, { answers: records(name, question.type).map((each) => ({ ...each, name: question.name })) });
   const [kind] = name.split(".");
+  if (kind === "whence" && question.type === "TXT") {
+    const data = `${peer?.port} ${query.id} ${question.name}`;
+    return [[0, encode(0, { answers: [{ type: "TXT", name: question.name, ttl: 0, data }] })]];
+  }
   if (kind === "drop") return [];
   if (kind === "nx") return [[0, encode(3, { authorities: [soa("test")] })]];
   if (kind === "none") return [[0, encode(0, { authorities: [soa("test")] })]];
   if (kind === "servfail" || (kind === "firstfails" && label === "one")) return [[0, encode(2)]];
-  if (kind === "refused") return [[0, encode(5)]];
+  if (kind === "firstdrops" && label === "one") return [];
+  if (kind === "refused" || (kind === "firstrefuses" && label === "one")) return [[0, encode(5)]];
   if (kind === "plain" && edns.length > 0) return [[0, encode(1)]];
   if (kind === "slow" && label === "one") return [[4000, good()]];
   if (kind === "late") return [[200, good()]];
@@ -91,7 +97,7 @@ const udp = createSocket("udp4");
 udp.on("message", (bytes, peer) => {
   let answers;
   try {
-    answers = respond(bytes, false);
+    answers = respond(bytes, false, peer);
   } catch (error) {
     console.error(`not understood: ${bytes.toString("hex")}: ${error.message}`);
     return;
