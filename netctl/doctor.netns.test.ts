@@ -83,6 +83,18 @@ describe("netctl doctor", () => {
       "for n in 1 2; do ip link add up$n type veth peer name peer$n; ip link set up$n up; ip link set peer$n up; ip addr add 192.0.$n.1/24 dev up$n; ip route add default via 192.0.$n.2 metric $n; done; sysctl -qw net.ipv4.conf.up2.rp_filter=1",
       "up2 is one of 2 ways out",
     ],
+    [
+      "bridge-ports-exhausted",
+      "warning",
+      "for n in $(seq 461); do echo link add p$n master br1 type veth peer name q$n; echo link set q$n master br1; done | ip -batch -",
+      "bridge br1 has 923 ports of at most 1023",
+    ],
+    [
+      "bridge-netfilter-on",
+      "note",
+      "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+      "net.bridge.bridge-nf-call-iptables is 1",
+    ],
   ] as const)("finds %s (%s) after: %s", async (id, severity, command, evidence) => {
     lab.host.run(command);
     const { findings, exitCode } = await examine();
@@ -90,6 +102,33 @@ describe("netctl doctor", () => {
     expect(found, JSON.stringify(findings)).toMatchObject({ severity });
     expect(found?.evidence).toContain(evidence);
     expect(exitCode).toBe(severity === "note" ? 0 : 1);
+  });
+
+  it("finds that the table of connections is nearly full", async () => {
+    // The table's size belongs to the host, and can't be changed from here: so it is filled.
+    const size = Number(lab.host.run("cat /proc/sys/net/netfilter/nf_conntrack_max"));
+    const flows = Math.ceil(0.9 * size);
+    lab.host.run(`sysctl -qw net.netfilter.nf_conntrack_udp_timeout=600
+      ${process.execPath} -e '
+        const ports = 50_000, sockets = Math.ceil(${flows} / ports);
+        const bound = () => new Promise((resolve) => {
+          const socket = require("node:dgram").createSocket("udp4");
+          socket.bind(0, "127.0.0.1", () => resolve(socket));
+        });
+        (async () => {
+          for (let at = 0; at < sockets; at++) {
+            const socket = await bound();
+            for (let port = 1; port <= ports; port += 500) {
+              await Promise.all(Array.from({ length: 500 }, (_, index) =>
+                new Promise((resolve) => socket.send("x", port + index, "127.0.0.1", resolve))));
+            }
+            socket.close();
+          }
+        })();'`);
+    const { findings, exitCode } = await examine("conntrack");
+    expect(findings).toMatchObject([{ id: "conntrack-full", severity: "warning" }]);
+    expect(findings[0]?.evidence).toContain(` of ${size} connections are tracked`);
+    expect(exitCode).toBe(1);
   });
 
   it("finds what containers left that are gone", async () => {
