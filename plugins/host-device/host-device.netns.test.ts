@@ -115,24 +115,27 @@ describe("ADD", () => {
     kernel.close();
   });
 
-  test("leaves hardware that a program drives where it is", async () => {
-    const devices = join(rig.directory, "sys");
-    const kernel = HostKernel.open({ namespacePath: rig.namespace.path, devicesPath: devices });
-    rig.replace({ kernel });
-    mkdirSync(join(devices, "bus/pci/devices/0000:00:03.0"), { recursive: true });
-    symlinkSync("../../../drivers/vfio-pci", join(devices, "bus/pci/devices/0000:00:03.0/driver"));
-    const json = { cniVersion: "1.1.0", name: "net1", type: "host-device", ipam, pciBusID: "0000:00:03.0" };
-    const result = await added(json);
-    expect(result).toMatchObject({
-      interfaces: [{ name: "eth0", sandbox: container.path, pciID: "0000:00:03.0" }],
-      ips: [{ interface: 0, address: "10.1.0.5/24" }],
-    });
-    expect(names(container)).toEqual([]);
-    expect(await call("CHECK", { ...json, prevResult: result })).toMatchObject(done);
-    expect(await call("DEL", json)).toMatchObject(done);
-    expect(records()).toEqual([]);
-    kernel.close();
-  });
+  test.each(["vfio-pci", "uio_pci_generic", "igb_uio"])(
+    "leaves hardware that a program drives by %s where it is",
+    async (driver) => {
+      const devices = join(rig.directory, "sys");
+      const kernel = HostKernel.open({ namespacePath: rig.namespace.path, devicesPath: devices });
+      rig.replace({ kernel });
+      mkdirSync(join(devices, "bus/pci/devices/0000:00:03.0"), { recursive: true });
+      symlinkSync(`../../../drivers/${driver}`, join(devices, "bus/pci/devices/0000:00:03.0/driver"));
+      const json = { cniVersion: "1.1.0", name: "net1", type: "host-device", ipam, pciBusID: "0000:00:03.0" };
+      const result = await added(json);
+      expect(result).toMatchObject({
+        interfaces: [{ name: "eth0", sandbox: container.path, pciID: "0000:00:03.0" }],
+        ips: [{ interface: 0, address: "10.1.0.5/24" }],
+      });
+      expect(names(container)).toEqual([]);
+      expect(await call("CHECK", { ...json, prevResult: result })).toMatchObject(done);
+      expect(await call("DEL", json)).toMatchObject(done);
+      expect(records()).toEqual([]);
+      kernel.close();
+    },
+  );
 
   test("that fails gives everything back", async () => {
     const broken = config({ ipam: { ...ipam, routes: [{ dst: "10.9.0.0/16", gw: "10.8.0.1" }] } });

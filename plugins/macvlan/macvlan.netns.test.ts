@@ -57,6 +57,46 @@ test("an IPv6 address that somebody on the wire has is refused, and everything t
   expect(rig.snapshot()).toEqual(before);
 });
 
+test("routes have the table and metric that the IPAM plugin gives them, and several ways to one destination stay", async () => {
+  const { container } = await rig.attach({
+    master: "up0",
+    ipam: {
+      ...ipam,
+      routes: [
+        { dst: "192.0.2.0/24", gw: "10.1.0.1", priority: 77 },
+        { dst: "198.51.100.0/24", gw: "10.1.0.1", table: 100 },
+        { dst: "203.0.113.0/24", scope: 253 },
+        { dst: "172.16.0.0/16", gw: "10.1.0.1", mtu: 1300, advmss: 1200 },
+        { dst: "172.17.0.0/16", gw: "10.1.0.1" },
+        { dst: "172.17.0.0/16", gw: "10.1.0.2" },
+      ],
+    },
+  });
+  const main = container.run("ip route");
+  expect(main).toMatch(/192\.0\.2\.0\/24 via 10\.1\.0\.1 dev eth0 metric 77/);
+  expect(main).toMatch(/203\.0\.113\.0\/24 dev eth0 scope link/);
+  expect(main).toMatch(/172\.16\.0\.0\/16 via 10\.1\.0\.1 dev eth0 mtu 1300 advmss 1200/);
+  expect(main).toMatch(/172\.17\.0\.0\/16 via 10\.1\.0\.1 dev eth0/);
+  expect(main).toMatch(/172\.17\.0\.0\/16 via 10\.1\.0\.2 dev eth0/);
+  expect(main).not.toContain("198.51.100");
+  expect(container.run("ip route show table 100")).toMatch(/198\.51\.100\.0\/24 via 10\.1\.0\.1 dev eth0/);
+});
+
+test("addresses of IPv6 outlive the interface's going down, as those of IPv4 do", async () => {
+  const { container } = await rig.attach({ master: "up0", ipam: dual });
+  const before = container.run("ip -o addr show dev eth0 scope global | sort");
+  expect(before).toContain("fd00:1::10/64");
+  container.run("ip link set eth0 down; ip link set eth0 up");
+  expect(
+    container.run("ip -o addr show dev eth0 scope global | sed s/tentative// | sort").replace(/ +/g, " "),
+  ).toBe(before.replace(/ +/g, " "));
+});
+
+test("the queue for broadcasts is as long as it is told to be", async () => {
+  const { container } = await rig.attach({ master: "up0", ipam, bcqueuelen: 5000 });
+  expect(container.run("ip -d link show dev eth0")).toMatch(/bcqueuelen 5000/);
+});
+
 describe("the master", () => {
   test("is the default route's device where none is named", async () => {
     const { container } = await rig.attach({ ipam });

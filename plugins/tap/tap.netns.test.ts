@@ -100,6 +100,12 @@ describe("ADD", () => {
     expect(await call("CHECK", config({ ipam, prevResult: result }))).toMatchObject(done);
   });
 
+  testWith(["tun"], "takes the MAC address of CNI_ARGS before that of the configuration", async () => {
+    const args = { args: "IgnoreUnknown=1;MAC=02:00:00:00:00:07" };
+    await added(config({ mac: "02:00:00:00:00:05" }), args);
+    expect(link().address).toBe("02:00:00:00:00:07");
+  });
+
   testWith(["tun"], "that fails leaves nothing", async () => {
     const broken = config({ ipam: { type: "host-local", subnet: "10.1.0.0/24", rangeStart: "10.9.0.1" } });
     expect((await call("ADD", broken)).json).toMatchObject({ code: 7 });
