@@ -20,9 +20,8 @@ export const overlayChains: readonly Chain[] = [
   {
     name: "overlay_arrives",
     rules: [
-      `iifname @encryptors ${toEncrypted} notrack return`,
+      `${toEncrypted} iifname @encryptors notrack return`,
       `${toEncrypted} drop`,
-      "iifname @encryptors drop",
       "fib daddr type != local return",
       "iifname @bridges drop",
       "ip saddr @vteps4 notrack return",
@@ -54,14 +53,18 @@ export const overlayChains: readonly Chain[] = [
     rules: [`${isVxlan} jump overlay_passes`, "tcp flags & (syn | rst) == syn jump overlay_fits"],
   },
   {
+    name: "overlay_leaves",
+    rules: [
+      "ip daddr @vteps4 notrack return",
+      "ip6 daddr @vteps6 notrack return",
+      `${toEncrypted} oifname @encryptors notrack return`,
+      `${toEncrypted} drop`,
+    ],
+  },
+  {
     // What the host itself sends: forwarded packets never come here.
     name: "overlay_output",
     hook: "type filter hook output priority -300; policy accept;",
-    rules: [
-      `${isVxlan} ip daddr @vteps4 notrack`,
-      `${isVxlan} ip6 daddr @vteps6 notrack`,
-      `${isVxlan} ${toEncrypted} oifname @encryptors notrack return`,
-      `${isVxlan} ${toEncrypted} drop`,
-    ],
+    rules: [`${isVxlan} jump overlay_leaves`],
   },
 ];

@@ -25,7 +25,7 @@ import { hairpinRules, portChains } from "./skeleton-ports.ts";
 import { spoofChains } from "./skeleton-spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 7;
+export const skeletonVersion = 8;
 
 /** What has a version of its own in the kernel: the rules of a table, and what some hosts need besides. */
 export type SkeletonPart = TableFamily | OptionalPart;
