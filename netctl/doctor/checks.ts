@@ -2,6 +2,7 @@ import { bridgeNetfilter } from "./bridge-netfilter.ts";
 import { bridgePorts } from "./bridge-ports.ts";
 import { confOrder } from "./conf-order.ts";
 import { conntrack } from "./conntrack.ts";
+import { encryption } from "./encryption.ts";
 import type { Check } from "./finding.ts";
 import { foreignFirewall } from "./foreign-firewall.ts";
 import { forwarding } from "./forwarding.ts";
@@ -25,5 +26,6 @@ export const checks: readonly Check[] = [
   staleRecords,
   staleLeases,
   confOrder,
+  encryption,
   netd,
 ];
