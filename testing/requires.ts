@@ -20,6 +20,7 @@ const probes = {
     "tc qdisc add dev up0 ingress && tc filter add dev up0 ingress u32 match u32 0 0 action mirred egress redirect dev down0",
   "bridge-vlan-filtering": "ip link add probe type bridge vlan_filtering 1",
   "iptables-legacy": "iptables-legacy -S",
+  wireguard: "ip link add probe type wireguard",
   "wireguard-go": "command -v wireguard-go",
   multipath: "ip link set up0 up && ip route add 10.9.0.0/16 nexthop dev up0 nexthop dev down0",
 } as const;
