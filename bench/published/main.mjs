@@ -1,11 +1,12 @@
 // npm run bench:published: what published ports cost packets, and netavark beside us. docs/performance.md has the figures.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { writePage } from "../report.mjs";
+import { compileFlow } from "./flow.mjs";
 import { measureNetavark, netavark } from "./netavark.mjs";
 import { measureThroughput } from "./throughput.mjs";
 
@@ -21,20 +22,6 @@ const { values: options } = parseArgs({
 });
 const bin = resolve(options.bin);
 const say = (line) => console.log(line);
-
-function compileFlow() {
-  const program = join(root, "dist/lib/bench-flow");
-  const source = join(root, "bench/published/flow.c");
-  const builtMs = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (builtMs > statSync(source).mtimeMs) return program;
-  mkdirSync(join(root, "dist/lib"), { recursive: true });
-  const flags = ["-O2", "-Wall", "-Wextra", "-pthread"];
-  const { status } = spawnSync(process.env.CC || "cc", [...flags, "-o", program, source], {
-    stdio: "inherit",
-  });
-  if (status !== 0) throw new Error(`Cannot compile ${source}`);
-  return program;
-}
 
 /** The warm services that our executables have started below directories of ours. */
 function endServices() {
@@ -70,7 +57,7 @@ async function main() {
   const machine = `Linux ${release()}, ${cpus().length} x ${/model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? process.arch}, load ${loadavg()[0].toFixed(1)} at the start, Node ${process.versions.node}`;
   const throughput = await measureThroughput({
     bin,
-    flow: compileFlow(),
+    flow: compileFlow(root),
     rounds: Number(options.rounds),
     forMs: Number(options.ms),
     say,
