@@ -22,6 +22,7 @@ const probes = {
   "iptables-legacy": "iptables-legacy -S",
   wireguard: "ip link add probe type wireguard",
   "wireguard-go": "command -v wireguard-go",
+  ufw: 'command -v ufw || test -x "$NETCTL_UFW_ROOT/usr/sbin/ufw"',
   multipath: "ip link set up0 up && ip route add 10.9.0.0/16 nexthop dev up0 nexthop dev down0",
 } as const;
 
