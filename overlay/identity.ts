@@ -4,7 +4,9 @@ import { type MacAddress, macFromBytes } from "#net/mac.ts";
 
 /** VXLAN device of a network for one family of the underlay: `nv` and the network's number in base 36, `nw` for IPv6. */
 export function vtepName(vni: number, underlay: 4 | 6): IfName {
-  return parseIfName(`${underlay === 4 ? "nv" : "nw"}${vni.toString(36)}`);
+  const digits = vni.toString(36);
+  // Else that of network b12 would have the name of the bridge of network 12.
+  return parseIfName(`${underlay === 4 ? "nv" : "nw"}${digits.startsWith("b") ? "0" : ""}${digits}`);
 }
 
 /** The same in an encrypted network, for each of the WireGuard devices that a host has while its key changes. */
