@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { buildLauncher, buildSandboxEnter } from "./build-programs.mjs";
 import { bundles, executables, faultBundles, programs } from "./executables.mjs";
+import { onlyPlugin } from "./one-plugin.mjs";
 
 const [flag, directory] = process.argv.slice(2);
 const faults = flag === "--faults";
@@ -20,7 +21,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const out = faults ? resolve(directory) : `${root}dist`;
 process.chdir(root);
 
-async function bundle({ entry, file, format, constants: own = {} }) {
+async function bundle({ entry, file, format, constants: own = {}, plugins = [] }) {
   if (!existsSync(entry)) throw new Error(`Cannot bundle ${entry}: no such file`);
   const constants = { NETCTL_FAULTS: String(faults), ...own };
   if (format === "cjs") constants.NETCTL_LIB_DIRECTORY = "__dirname";
@@ -37,6 +38,7 @@ async function bundle({ entry, file, format, constants: own = {} }) {
     logLevel: "warning",
     logOverride: { "empty-import-meta": "silent" },
     define: constants,
+    plugins,
     // What is loaded only when it is needed is required then: the loader of ES modules takes longer than all of ours.
     supported: format === "cjs" ? { "dynamic-import": false } : {},
     // Libraries written as CommonJS call require() for Node's own modules, which an ES module does not have.
@@ -50,15 +52,23 @@ async function bundle({ entry, file, format, constants: own = {} }) {
 const put = (file) => renameSync(`${out}/${file}.new`, `${out}/${file}`);
 
 /** The program, its code cache, and what starts it with that. */
-async function bundleProgram({ name, entry }) {
-  const [start, source, cache] = [`lib/${name}.cjs`, `lib/${name}.js`, `lib/${name}.cache`];
-  await bundle({ entry, file: source, format: "cjs" });
-  const constants = { NETCTL_PROGRAM: JSON.stringify(name) };
+async function bundleProgram({ name, entry, alone = [] }) {
+  await compileProgram({ name, entry });
+  for (const each of alone)
+    await compileProgram({ name: `${name}-${each}`, entry, plugins: [onlyPlugin(each)] });
+  const constants = { NETCTL_PROGRAM: JSON.stringify(name), NETCTL_ALONE: JSON.stringify(alone) };
+  const start = `lib/${name}.cjs`;
   await bundle({ entry: "suite/program.ts", file: start, format: "cjs", constants });
+  put(start);
+}
+
+async function compileProgram({ name, entry, plugins }) {
+  const [source, cache] = [`lib/${name}.js`, `lib/${name}.cache`];
+  await bundle({ entry, file: source, format: "cjs", plugins });
   const compiler = ["scripts/code-cache.mjs", `${out}/${source}.new`, `${out}/${source}`];
   const { status } = spawnSync(process.execPath, compiler, { stdio: "inherit" });
   if (status !== 0) throw new Error(`Cannot compile ${source}`);
-  for (const file of [source, cache, start]) put(file);
+  for (const file of [source, cache]) put(file);
 }
 
 /** The page of `netctl ui`: one script, one style sheet, nothing from elsewhere. */

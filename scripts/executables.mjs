@@ -25,9 +25,12 @@ export const plugins = [
 ];
 export const executables = [...plugins, "netctl"];
 
+/** Those of which lib/standalone.cjs starts a program of their own, lib/standalone-NAME.js: see scripts/one-plugin.mjs. */
+const alone = ["bridge", "portmap", "firewall", "tuning"];
+
 /** lib/NAME.cjs starts lib/NAME.js: see suite/program.ts. */
 export const programs = [
-  { name: "standalone", entry: "suite/standalone.ts" },
+  { name: "standalone", entry: "suite/standalone.ts", alone },
   { name: "netd", entry: "netd/main.ts" },
   { name: "netctl", entry: "netctl/main.ts" },
   { name: "resolver", entry: "dns-resolver/main.ts" },

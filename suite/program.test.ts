@@ -17,7 +17,7 @@ beforeEach(async () => {
     bundle: true,
     platform: "node",
     format: "cjs",
-    define: { NETCTL_PROGRAM: '"hello"' },
+    define: { NETCTL_PROGRAM: '"hello"', NETCTL_ALONE: '["me"]' },
   });
   compile(program);
 });
@@ -27,15 +27,24 @@ const program = 'console.log("hello", process.argv[2], require("node:path").base
 
 const at = (name: string) => join(directory, name);
 
-function compile(source: string): void {
-  writeFileSync(at("hello.js"), source);
-  execFileSync(process.execPath, [join(root, "scripts/code-cache.mjs"), at("hello.js"), at("hello.js")]);
+function compile(source: string, file = at("hello.js")): void {
+  writeFileSync(file, source);
+  execFileSync(process.execPath, [join(root, "scripts/code-cache.mjs"), file, file]);
 }
 
-const hello = () => execFileSync(process.execPath, [at("hello.cjs"), "you"], { encoding: "utf8" });
+const hello = (whom = "you") => execFileSync(process.execPath, [at("hello.cjs"), whom], { encoding: "utf8" });
 
 test("runs the program, with what it wants of a CommonJS module", () => {
   expect(hello()).toBe("hello you true\n");
+});
+
+test("runs the smaller program of what has one", () => {
+  compile('console.log("hello myself");', at("hello-me.js"));
+  expect([hello("me"), hello("you"), hello("../me")]).toEqual([
+    "hello myself\n",
+    "hello you true\n",
+    "hello ../me true\n",
+  ]);
 });
 
 test("the code cache is one that this Node takes", () => {

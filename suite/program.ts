@@ -6,11 +6,14 @@ import { Script } from "node:vm";
 
 /** Defined by the bundler: "standalone", "netd" … */
 declare const NETCTL_PROGRAM: string;
+/** What has a smaller program of its own where it is the first argument: standalone-NAME.js for a plugin. */
+declare const NETCTL_ALONE: readonly string[];
 
 /** How both files begin. V8 itself only compares the length of the source with that of the one it compiled. */
 const identityBytes = 16;
 
-const path = `${__dirname}/${NETCTL_PROGRAM}`;
+const asked = process.argv[2] ?? "";
+const path = `${__dirname}/${NETCTL_PROGRAM}${NETCTL_ALONE.includes(asked) ? `-${asked}` : ""}`;
 const source = readFileSync(`${path}.js`, "latin1");
 
 /** Undefined where it is not that of this very source: the program starts more slowly then. */

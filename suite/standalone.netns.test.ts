@@ -59,3 +59,14 @@ test("a configuration that comes slowly through a pipe that does not block is re
   expect(added).toMatchObject({ exitCode: 0, by: ["standalone"] });
   expect(lab.links(container)).toContain("eth0");
 });
+
+test("the program of one plugin knows which others hand out no addresses", async () => {
+  const config = JSON.stringify(lab.config({ ipam: { type: "firewall" } }));
+  const ended = await lab.call("ADD", { netns: container.path, config, environment });
+  expect(ended).toMatchObject({ exitCode: 1, by: ["standalone"] });
+  expect(errorOf(ended)).toMatchObject({
+    code: 7,
+    msg: 'Cannot use plugin "firewall" as "ipam.type": it makes interfaces, and hands out no addresses',
+  });
+  expect(lab.remains()).toEqual([]);
+});
