@@ -349,7 +349,7 @@ describe("etcd", () => {
       await engine.close();
       await own.remove();
     }
-  }, 60_000);
+  });
 
   test("user and password are asked for, and a wrong one is said", async () => {
     const own = await TestEtcd.start();

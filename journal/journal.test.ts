@@ -280,7 +280,7 @@ describe("with other processes", () => {
           const entry = await journal.begin(intent);
           entry.amend({ step: 1 });
           process.stdout.write(key.containerId + "\\n");
-          if (hold) await new Promise((resolve) => setTimeout(resolve, 60_000));
+          if (hold) await new Promise((resolve) => setTimeout(resolve, 600_000));
           if (index % 3 === 0) entry.complete({ ips: [] });
           if (index % 3 === 1) entry.remove();
         }

@@ -32,7 +32,7 @@ const udp = (type, address, port) => new Promise((resolve) => {
   const socket = dgram.createSocket(type);
   socket.bind(port, address, () => resolve(socket));
 });
-setTimeout(() => {}, 60_000);
+setTimeout(() => {}, 600_000);
 `;
 
 /** Runs a program with `tcp()` and `udp()` at hand, until the test ends. @returns its process id */

@@ -100,7 +100,7 @@ describe("withFileLock()", () => {
     const path = join(directory, "lock");
     const child = await bundleChild(`
       import { withFileLock } from "#machine/lock.ts";
-      void withFileLock(process.argv[2], () => { process.stdout.write("locked"); return new Promise((resolve) => setTimeout(resolve, 60_000)); }, { timeoutMs: 1000 });
+      void withFileLock(process.argv[2], () => { process.stdout.write("locked"); return new Promise((resolve) => setTimeout(resolve, 600_000)); }, { timeoutMs: 1000 });
     `);
     try {
       const holder = child.start(path);

@@ -48,6 +48,20 @@ export async function withFileLock<Value>(
   }
 }
 
+/**
+ * Takes flock(2) on `path` if nobody holds it, without waiting. The file is made if missing, as by `withFileLock()`.
+ * @returns what gives it back, or undefined
+ * @throws {IoError} where the file can't be opened
+ */
+export function tryFileLock(
+  path: string,
+  { shared = false }: Pick<LockOptions, "shared"> = {},
+): (() => void) | undefined {
+  const operation = (shared ? LockOperation.Shared : LockOperation.Exclusive) | LockOperation.NonBlocking;
+  const fd = tryLock(path, operation);
+  return fd < 0 ? undefined : () => closeSync(fd);
+}
+
 async function acquire(path: string, { timeoutMs, shared = false, signal }: LockOptions): Promise<number> {
   const operation = (shared ? LockOperation.Shared : LockOperation.Exclusive) | LockOperation.NonBlocking;
   let deadlineMs: number | undefined;

@@ -253,9 +253,7 @@ describe("a request that is in the way of another", () => {
     await lab.file("gate/released-c1");
   });
 
-  test("whenever a DEL meets an ADD, the next ADD and DEL find a clean place", {
-    timeout: 120_000,
-  }, async () => {
+  test("whenever a DEL meets an ADD, the next ADD and DEL find a clean place", async () => {
     await lab.startNetd();
     const call = { netns: container.path };
     for (let round = 0; round < 100; round++) {

@@ -11,6 +11,7 @@ import type { Operation } from "./element.ts";
 import { ConflictError } from "./error.ts";
 import { macSpoofElements } from "./mac-spoof.ts";
 import { masqueradeElements, masqueradeRefs } from "./masquerade.ts";
+import { policyElements } from "./network-policy.ts";
 import { Nftables } from "./nftables.ts";
 import { type OwnerTag, ownerTag } from "./owner.ts";
 import { findProgram } from "./program.ts";
@@ -48,6 +49,17 @@ describe("apply", () => {
     expect(listed("same_subnet4")).toBe("10.1.0.0/16 . 10.1.0.0/16");
     expect(listed("same_subnet6")).toBe("fd00::/64 . fd00::/64");
     expect(await nftables.skeletonState("inet")).toBe("current");
+  });
+
+  it("is seen by who has looked before, also where all was there already", async () => {
+    const internal = { internal: true, icc: true, isolated: false, trusted: [] } as const;
+    const policy = policyElements(parseIfName("br1"), { ...internal, access: { 4: "open", 6: "open" } });
+    await nftables.apply(policy);
+    const before = host.run("nft list ruleset");
+    const generation = nftables.generation();
+    await nftables.apply(policy);
+    expect(nftables.generation()).toBeGreaterThan(generation);
+    expect(host.run("nft list ruleset")).toBe(before);
   });
 
   it("touches only our tables, and the bridge table only when something needs it", async () => {

@@ -50,8 +50,8 @@ import {
 
 /** Another writer's commit between our look and our batch: each attempt means that somebody got on. */
 const maxRestarts = 256;
-/** Once for a flushed ruleset; again if it is flushed while we work. */
-const maxLoads = 3;
+/** One for each of the two tables of a flushed ruleset; again where it is flushed while we work. */
+const maxLoads = 10;
 /** So that a message's list of elements stays below the 64 KiB of an attribute. */
 const elementsPerMessage = 128;
 const readsPerDatagram = 64;
@@ -486,12 +486,17 @@ function isSkeletonMissing(error: NetlinkError, step: Step): boolean {
   return error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker === true);
 }
 
-/** One transaction: the markers of the tables concerned, then what is deleted, then what is added. */
+/**
+ * One transaction: the markers of the tables concerned, then what is deleted, then what is added. It always changes the
+ * ruleset's number, where all is there already too: somebody may be about to remove an interface's elements, having
+ * looked before we came, and has to look again.
+ */
 function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[] = []): readonly Step[] {
+  const isSeen = operations.some(({ set }) => definitionOf(set).life === "attachment");
   return [
     ...partsOf(operations).map(markerStep),
     ...grouped(deleted).map(deleteStep),
-    ...grouped(largestSubnets(operations)).flatMap(addSteps),
+    ...grouped(largestSubnets(operations)).flatMap((group) => addSteps(group, isSeen)),
   ];
 }
 
@@ -520,12 +525,13 @@ function partsOf(operations: readonly Operation[]): readonly SkeletonPart[] {
  * An owned element is added, deleted and added again. The first fails if a map has another value for the key,
  * the others make the comment ours if the element was there; whoever looks meanwhile sees only the end.
  */
-function addSteps(operations: readonly Operation[]): readonly Step[] {
+function addSteps(operations: readonly Operation[], isSeen: boolean): readonly Step[] {
   const [first] = operations;
   if (!first) return [];
   const definition = definitionOf(first.set);
   const add = addStep(operations);
-  if (definition.life !== "attachment") return [add];
+  const isTakenOver = definition.life === "attachment" || (definition.life === "device" && !isSeen);
+  if (!isTakenOver) return [add];
   const name = setName(definition);
   const take = deleteElements(`take over ${summary(operations)}`, name, operations.map(encodeKey));
   return [add, { ...add, request: take }, add];

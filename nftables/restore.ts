@@ -1,9 +1,7 @@
 import { definitionOf, type ElementRef, formatElement, type Operation, type SharedSetId } from "./element.ts";
-import { elementScript } from "./element-script.ts";
 import { newestPolicies } from "./newest-policy.ts";
 import type { Nftables, Turn, View } from "./nftables.ts";
 import { sameOwner } from "./owner.ts";
-import { ProgramError } from "./program.ts";
 import { withoutRivals } from "./rival-ports.ts";
 import type { TableFamily } from "./set-definition.ts";
 import { contains, isShared, largestSubnets } from "./shared-subnet.ts";
@@ -23,19 +21,25 @@ export interface Restoration {
 export interface RestoreOptions {
   /** Only look. */
   readonly dryRun?: boolean;
+  /**
+   * Asked with what is missing, before anything is put back: which elements may be. Nothing else is; all of them if absent.
+   */
+  readonly claim?: (missing: readonly Operation[]) => Promise<(operation: Operation) => boolean>;
 }
 
 /**
- * Makes the suite's tables hold all of `wanted` again: rules and elements in one transaction where a table is gone.
+ * Makes the suite's tables hold all of `wanted` again: the rules where a table is gone, then all elements in one
+ * transaction.
  * Nothing that is there is touched, whoever's it is. Tables that none of `wanted` is in are left alone.
  * @param wanted what all attachments need, the oldest first. Asked while no other change of this process's is under way
  * @throws {NetlinkError}
  * @throws {ProgramError} the rules can't be loaded
+ * @throws what `wanted` and `claim` throw
  */
 export async function restore(
   nftables: Nftables,
   wanted: () => Promise<readonly Operation[]>,
-  { dryRun = false }: RestoreOptions = {},
+  { dryRun = false, claim }: RestoreOptions = {},
 ): Promise<Restoration> {
   return await nftables.inOneTurn(async (turn) => {
     const operations = newestPolicies(await wanted());
@@ -45,48 +49,17 @@ export async function restore(
       const was = await nftables.skeletonState(family);
       if (was !== "current" && was !== "extended") tables.push({ family, was });
     }
-    const { missing } = look(operations, turn.view);
-    const failed: { elements: readonly Operation[]; reason: string }[] = [];
-    if (!dryRun) {
-      const loaded = tables.length > 0 ? await load(tables, { operations, missing }, turn) : [];
-      failed.push(...(await addMissing(without(operations, loaded), turn)));
-    }
+    const { missing: gone } = look(operations, turn.view);
+    if (dryRun) return { tables, elements: gone, failed: [] };
+    const mayReturn = gone.length > 0 && claim ? await claim(gone) : () => true;
+    const missing = gone.filter(mayReturn);
+    // The rules alone. What belongs to attachments is never left to a child process, which would go on for them when
+    // this one has been killed, and their locks are free.
+    if (tables.length > 0) await turn.run(tables.map(({ family }) => turn.skeleton(family, operations)).join("\n"));
+    const failed = missing.length > 0 ? await addMissing(operations.filter(mayReturn), turn) : [];
     const left = new Set(failed.flatMap(({ elements }) => elements.map(identity)));
     return { tables, elements: missing.filter((each) => !left.has(identity(each))), failed };
   });
-}
-
-/**
- * The rules of these tables and, of those that are gone, all elements: in one transaction.
- * @returns the elements that are there now
- */
-async function load(
-  tables: Restoration["tables"],
-  {
-    operations,
-    missing,
-  }: { readonly operations: readonly Operation[]; readonly missing: readonly Operation[] },
-  turn: Turn,
-): Promise<readonly Operation[]> {
-  const rules = tables.map(({ family }) => turn.skeleton(family, operations)).join("\n");
-  const gone = new Set(tables.filter(({ was }) => was === "missing").map(({ family }) => family));
-  const elements = missing.filter(({ set }) => gone.has(definitionOf(set).family));
-  try {
-    await turn.run(rules + elementScript(elements));
-    return elements;
-  } catch (error) {
-    // Better the rules alone than nothing: the elements follow, and tell which of them it was.
-    if (!(error instanceof ProgramError) || error.missing || elements.length === 0) throw error;
-    await turn.run(rules);
-    return [];
-  }
-}
-
-/** Those of `operations` that are not among the others. Of 100,000 elements nobody has to be asked twice. */
-function without(operations: readonly Operation[], others: readonly Operation[]): readonly Operation[] {
-  if (others.length === 0) return operations;
-  const known = new Set(others.map(identity));
-  return operations.filter((each) => !known.has(identity(each)));
 }
 
 /** What is still missing, in one transaction; or one for each owner, so that what one can't have does not stop the rest. */

@@ -5,7 +5,7 @@ import type { Upkeep } from "#plugins/upkeep.ts";
 import { loadPlugin } from "./plugins.ts";
 
 /** Between two looks at the event loop: reading a record takes some 20 µs. */
-const recordsAtOnce = 64;
+export const recordsAtOnce = 64;
 
 /** An attachment by its record, with what knows what it must have on the host. */
 export interface Kept {

@@ -98,7 +98,7 @@ beforeAll(async () => {
     [...containers.values()].map(({ container }) => rig.serve(container, "target", [80, 81, 82])),
   );
   craftRoutes();
-}, 60_000);
+});
 
 afterAll(async () => {
   await rig.close();
@@ -270,7 +270,7 @@ reached, by TCP and UDP alike; – means not at all. [isolation.md](isolation.md
   127.0.0.1, by way of the host.
 `;
 
-it("is what docs/reachability.md says", { timeout: 120_000 }, async () => {
+it("is what docs/reachability.md says", async () => {
   const table = await measure();
   const text = render(table);
   if (process.env["NETCTL_WRITE_DOCS"] === "1") writeFileSync(documentPath, text);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { withAttachmentLock, withNetworkLock } from "#journal/attachment-lock.ts";
 import { PortRig, type Published } from "#testing/port-rig.ts";
 import { ask } from "#testing/traffic.ts";
 import { foundAnything, repair } from "./repair.ts";
@@ -139,7 +140,7 @@ describe("repair", () => {
     expect(ruleset()).toBe("");
   });
 
-  it("takes back what it put back for an attachment whose DEL came meanwhile, from another process", async () => {
+  it("puts nothing back for an attachment whose DEL came meanwhile, from another process", async () => {
     rig.namespace.run("nft flush ruleset");
     const { nftables, journal } = rig.host;
     const key = { network: "net1", containerId: "target", ifName: "eth0" };
@@ -154,7 +155,7 @@ describe("repair", () => {
     expect(ruleset()).toContain("10.1.0.2 comment");
   });
 
-  it("takes back what it put back for an attachment whose DEL has begun, and looked already", async () => {
+  it("puts nothing back for an attachment whose DEL has begun, and looked already", async () => {
     rig.namespace.run("nft flush ruleset");
     const { nftables, journal } = rig.host;
     const late = nftables.skeletonState.bind(nftables);
@@ -166,6 +167,29 @@ describe("repair", () => {
     await repair(rig.host);
     expect(rig.elements()).toEqual([]);
     expect(ruleset()).not.toContain("10.1.0.2 comment");
+  });
+
+  it("leaves an attachment to who works on it, and says so", async () => {
+    const other = await rig.attach({ containerId: "other" });
+    const before = ruleset();
+    rig.namespace.run("nft flush ruleset");
+    const { run } = rig.host.directories;
+    const key = { network: "net1", containerId: "target", ifName: "eth0" };
+    const found = await withAttachmentLock(run, key, () => repair(rig.host), { timeoutMs: 0 });
+    expect(found.unsettled).toBe(true);
+    expect(ruleset()).toContain(`${other.ip4} comment`);
+    expect(ruleset()).not.toContain(`${target.ip4} comment`);
+    expect(await repair(rig.host)).toMatchObject({ unsettled: false });
+    expect(ruleset()).toBe(before);
+    expect(foundAnything(await repair(rig.host))).toBe(false);
+  });
+
+  it("leaves a network to the GC that is under way in it", async () => {
+    rig.namespace.run("nft flush ruleset");
+    const { run } = rig.host.directories;
+    const found = await withNetworkLock(run, "net1", () => repair(rig.host), { timeoutMs: 0 });
+    expect(found).toMatchObject({ unsettled: true, attachments: [] });
+    expect(ruleset()).not.toContain(target.ip4);
   });
 
   it("forgets flows of UDP that began while nothing was published or masqueraded", async () => {

@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { AttachmentClaim } from "#journal/attachment-lock.ts";
 import type { AttachmentKey, IntactRecord } from "#journal/record.ts";
-import { definitionOf, type ElementRef, formatElement, type Operation } from "#nftables/element.ts";
+import { formatElement, type Operation } from "#nftables/element.ts";
 import { ownerTag } from "#nftables/owner.ts";
 import { type Restoration, restore } from "#nftables/restore.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { type Kept, readKept } from "./kept.ts";
+import { type Kept, readKept, recordsAtOnce } from "./kept.ts";
 
 /** What was missing of one attachment's, by one plugin. */
 export interface AttachmentRepair {
@@ -43,35 +45,28 @@ export interface RepairOptions {
  * Puts back what another hand has taken away of this host's attachments: rules, elements of the suite's tables, rules
  * that plugins have elsewhere. What attachments must have follows from the journal. Goes on after an error.
  *
- * A DEL that comes meanwhile wins: in this process it waits for its turn, and after one of another process what was put
- * back for the attachment is taken away again.
+ * What is put back for an attachment is put back with its lock held, as its verbs hold it, and by a record that was read
+ * under the lock: no ADD or DEL of whichever process is in between. An attachment that somebody works on is left alone,
+ * and `unsettled` says so.
  */
 export async function repair(host: PluginHost, { dryRun = false }: RepairOptions = {}): Promise<Repair> {
-  let kept: readonly Kept[] = [];
-  let unsettled = false;
   const failed: RepairFailure[] = [];
-  const restoration = await restore(
-    host.nftables,
-    async () => {
-      const found = await readKept(host);
-      ({ kept, unsettled } = found);
-      return kept.flatMap(({ record, upkeep }) => upkeep.elements(record));
-    },
-    { dryRun },
-  );
+  const { restoration, kept, unsettled } = await restoreElements(host, { dryRun });
   for (const { elements, reason } of restoration.failed) {
     const owner = kept.find(({ record }) => ownerOf(record) === elements[0]?.owner);
     failed.push({ ...(owner ? { key: owner.record.key, plugin: owner.record.plugin } : {}), reason });
   }
   const byOwner = groupByOwner(restoration.elements);
   const repaired: { kept: Kept; elements: readonly Operation[]; rules: readonly string[] }[] = [];
+  let isBusy = unsettled;
   for (const each of kept) {
     const ofOwner = byOwner.get(ownerOf(each.record)) ?? [];
     // Plugins of one chain share the owner.
     const own = new Set(ofOwner.length > 0 ? each.upkeep.elements(each.record).map(formatElement) : []);
     const elements = ofOwner.filter((one) => own.has(formatElement(one)));
     const rules = await repairRules(each, host, { dryRun, failed });
-    if (elements.length + rules.length > 0) repaired.push({ kept: each, elements, rules });
+    if (rules === "busy") isBusy = true;
+    else if (elements.length + rules.length > 0) repaired.push({ kept: each, elements, rules });
   }
   if (!dryRun) {
     await tellRestored(
@@ -79,7 +74,6 @@ export async function repair(host: PluginHost, { dryRun = false }: RepairOptions
       host,
       failed,
     );
-    await takeBackLeft(repaired, host, failed);
   }
   return {
     tables: restoration.tables,
@@ -92,8 +86,40 @@ export async function repair(host: PluginHost, { dryRun = false }: RepairOptions
     })),
     failed,
     looked: kept.length,
-    unsettled,
+    unsettled: isBusy,
   };
+}
+
+/** Elements of the suite's tables: those that are missing, of attachments that nobody works on. */
+async function restoreElements(host: PluginHost, { dryRun }: Required<RepairOptions>) {
+  using locks = new AttachmentClaim(host.directories.run);
+  let kept: readonly Kept[] = [];
+  let unsettled = false;
+  const wanted = async () => {
+    const found = await readKept(host);
+    ({ kept, unsettled } = found);
+    return kept.flatMap(({ record, upkeep }) => upkeep.elements(record));
+  };
+  /** Of those that miss something. What several share may be put back for any of them. */
+  const claim = async (missing: readonly Operation[]) => {
+    const gone = new Set(missing.map(identity));
+    const claimed = new Set<string>();
+    for (const [index, { record, upkeep }] of kept.entries()) {
+      if (index % recordsAtOnce === 0) await nextTurn();
+      const needed = upkeep.elements(record).map((each) => identity(each));
+      if (!needed.some((each) => gone.has(each))) continue;
+      if (locks.take(record.key) && isStill(record, host)) for (const each of needed) claimed.add(each);
+      else unsettled = true;
+    }
+    return (operation: Operation) => claimed.has(identity(operation));
+  };
+  const restoration = await restore(host.nftables, wanted, { dryRun, claim });
+  return { restoration, kept, unsettled };
+}
+
+/** Of several attachments that want one key, each counts; what has no owner is the same for all. */
+function identity(operation: Operation): string {
+  return `${operation.owner ?? ""} ${formatElement({ set: operation.set, key: operation.key })}`;
 }
 
 /** True if something was missing, whether or not it could be put back. */
@@ -116,15 +142,18 @@ function groupByOwner(operations: readonly Operation[]): ReadonlyMap<string, rea
   return groups;
 }
 
-/** @returns those that were missing */
+/** @returns those that were missing; "busy" where they could not be put back, since somebody works on the attachment */
 async function repairRules(
   { record, upkeep }: Kept,
   host: PluginHost,
   { dryRun, failed }: { readonly dryRun: boolean; readonly failed: RepairFailure[] },
-): Promise<readonly string[]> {
+): Promise<readonly string[] | "busy"> {
   try {
     const missing = (await upkeep.missingRules?.(record, host)) ?? [];
-    if (missing.length > 0 && !dryRun && isStill(record, host)) await upkeep.restoreRules?.(record, host);
+    if (missing.length === 0 || dryRun) return missing;
+    using lock = new AttachmentClaim(host.directories.run);
+    if (!lock.take(record.key) || !isStill(record, host)) return "busy";
+    await upkeep.restoreRules?.(record, host);
     return missing;
   } catch (error) {
     failed.push({ key: record.key, plugin: record.plugin, reason: messageOf(error) });
@@ -147,33 +176,7 @@ async function tellRestored(
   }
 }
 
-/** A DEL of another process may have come between the reading of a record and the putting back. */
-async function takeBackLeft(
-  repaired: readonly { readonly kept: Kept; readonly elements: readonly Operation[] }[],
-  host: PluginHost,
-  failed: RepairFailure[],
-): Promise<void> {
-  for (const { kept, elements } of repaired) {
-    const { record, upkeep } = kept;
-    if (isStill(record, host)) continue;
-    const present = host.journal.read(record.key, record.plugin);
-    // Another ADD of the same attachment may need the same. One that is leaving needs nothing any more: its DEL may have
-    // taken its elements away before they were put back here, and will not look again.
-    const isNeeded = present?.phase === "intent" || present?.phase === "done";
-    const needed = new Set(isNeeded ? upkeep.elements(present).map(formatElement) : []);
-    const refs = elements
-      .filter((each) => definitionOf(each.set).life === "attachment" && !needed.has(formatElement(each)))
-      .map(({ set, key }) => ({ set, key }) as ElementRef);
-    const { network, containerId, ifName } = record.key;
-    try {
-      await host.nftables.removeOwned(refs, ownerTag(network, containerId, ifName));
-    } catch (error) {
-      failed.push({ key: record.key, plugin: record.plugin, reason: messageOf(error) });
-    }
-  }
-}
-
-/** True if the record is still that of an attachment that is there. */
+/** True if the record is still that of an attachment that is there. Settled only while its lock is held. */
 function isStill(record: IntactRecord, host: PluginHost): boolean {
   const present = host.journal.read(record.key, record.plugin);
   return present?.phase === "done" && present.createdAtMs === record.createdAtMs;

@@ -9,6 +9,7 @@ import { recoveryScenarios } from "./recovery.ts";
 import { socketFileScenarios } from "./socket-file.ts";
 import { starvedScenarios } from "./starved.ts";
 import { longStopScenarios, stoppedScenarios } from "./stopped.ts";
+import { tuggedScenarios } from "./tugged.ts";
 
 /** Everything that is done to the suite within minutes. */
 export const quickScenarios: readonly Scenario[] = [
@@ -22,6 +23,7 @@ export const quickScenarios: readonly Scenario[] = [
   ...starvedScenarios,
   ...raceScenarios,
   ...crowdScenarios,
+  ...tuggedScenarios,
 ];
 
 /** And everything. */

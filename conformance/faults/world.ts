@@ -245,6 +245,18 @@ export class World {
     return { ...own, runtimeConfig, ...(prevResult && { prevResult }) };
   }
 
+  /** Runs a shell script on the host. */
+  async run(script: string): Promise<string> {
+    return await runTool("/usr/bin/nsenter", [`--net=${this.host.path}`, "sh", "-c", script]);
+  }
+
+  /** Runs netctl on the host, in a process of its own. @returns whether it found nothing to complain about */
+  async netctl(...words: readonly string[]): Promise<boolean> {
+    const args = [`--net=${this.host.path}`, `${this.kit.bin}/netctl`, ...words];
+    const environment = { ...this.#environment, NETCTL_CONFIG: "/dev/null" };
+    return (await runCommand("/usr/bin/nsenter", args, { environment, cwd: "/" })).exitCode === 0;
+  }
+
   /** ADD of every plugin but the last. */
   async prepare(container: Container, options: CallOptions = {}): Promise<void> {
     for (const plugin of this.plugins.slice(0, -1)) {
@@ -367,7 +379,7 @@ export class World {
   }
 
   /** `expectConsistent`, for what netd does after its caller has gone. */
-  async expectSettled(container: Container, timeoutMs = 10_000): Promise<void> {
+  async expectSettled(container?: Container, timeoutMs = 10_000): Promise<void> {
     for (const until = Date.now() + timeoutMs; ; await pause(50)) {
       try {
         return await this.expectConsistent(container);

@@ -114,5 +114,5 @@ test(
       container.remove();
     }
   },
-  120_000 * patience,
+  240_000 * patience,
 );

@@ -71,7 +71,7 @@ describe("containerd, asked by the CRI as a kubelet asks, runs pods on our execu
     host?.remove();
     outside?.remove();
     rmSync(state, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   interface Pod {
     readonly id: string;
