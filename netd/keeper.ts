@@ -99,7 +99,10 @@ export class Keeper {
       this.#watch = new RulesetWatch({
         namespaceFd: kernel.namespace.fd,
         ownPort: nftables.port(),
-        onChange: (reason) => this.#look(reason),
+        onChange: (reason) => {
+          log.debug("the ruleset was changed", { reason });
+          this.#look(reason);
+        },
         onEnd: (error) => {
           this.#watch = undefined;
           log.warn("no notifications of nftables any more: looking at it every second", {
@@ -117,7 +120,7 @@ export class Keeper {
     if (this.#isClosed) return;
     const nowMs = performance.now();
     this.#changedAtMs ??= nowMs;
-    this.#host.log.debug("the ruleset was changed", { reason });
+    this.#host.log.debug("going to look at the ruleset", { reason });
     const waitedMs = nowMs - this.#changedAtMs;
     this.#schedule(Math.max(0, Math.min(settleMs, longestWaitMs - waitedMs)));
   }
