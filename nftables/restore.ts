@@ -55,7 +55,8 @@ export async function restore(
     const missing = gone.filter(mayReturn);
     // The rules alone. What belongs to attachments is never left to a child process, which would go on for them when
     // this one has been killed, and their locks are free.
-    if (tables.length > 0) await turn.run(tables.map(({ family }) => turn.skeleton(family, operations)).join("\n"));
+    if (tables.length > 0)
+      await turn.run(tables.map(({ family }) => turn.skeleton(family, operations)).join("\n"));
     const failed = missing.length > 0 ? await addMissing(operations.filter(mayReturn), turn) : [];
     const left = new Set(failed.flatMap(({ elements }) => elements.map(identity)));
     return { tables, elements: missing.filter((each) => !left.has(identity(each))), failed };
