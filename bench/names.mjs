@@ -1,14 +1,17 @@
 // npm run bench:names: netd's resolver beside others, each asked by dnsperf from inside one container's namespace, one
 // after the other in one run. docs/dns-performance.md says what the figures mean.
 //   --seconds N   for each measurement (4)   --containers N   for the memory (1000; 0 leaves it out)   --write
+//   --names N     of containers (1000)       --only netctl,unbound   leaves the others out (none: all)
 
 import { spawn, spawnSync } from "node:child_process";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -23,9 +26,17 @@ const { values: options } = parseArgs({
   options: {
     seconds: { type: "string", default: "4" },
     containers: { type: "string", default: "1000" },
+    names: { type: "string", default: "1000" },
+    only: { type: "string", default: "netctl,dnsmasq,unbound,aardvark-dns,dockerd" },
     write: { type: "boolean", default: false },
   },
 });
+const subjects = new Set(options.only.split(","));
+for (const name of subjects) {
+  if (["netctl", "dnsmasq", "unbound", "aardvark-dns", "dockerd", "none"].includes(name)) continue;
+  console.error(`bench:names: --only: nobody is called "${name}"`);
+  process.exit(2);
+}
 const seconds = Number(options.seconds);
 const containers = Number(options.containers);
 const bin = join(root, "dist/bin");
@@ -34,7 +45,7 @@ const tag = `netctl-names-${process.pid}`;
 const host = `${tag}-host`;
 const inside = `${tag}-0`;
 const at = (...parts) => join(scratch, ...parts);
-const namesCount = 1000;
+const namesCount = Number(options.names);
 const fixedLoad = 20_000;
 const children = [];
 /** Those that go into the background by themselves. */
@@ -61,6 +72,9 @@ function run(command, args, input) {
 
 const within = (namespace, command, args, input) =>
   run("nsenter", [`--net=/run/netns/${namespace}`, "--", command, ...args], input);
+/** How one gets to where the questions are asked: into the container of the bench's network. */
+let asking = ["nsenter", `--net=/run/netns/${inside}`, "--"];
+const ask = (command, args) => run(asking[0], [...asking.slice(1), command, ...args]);
 
 function makeNamespace(name) {
   run("ip", ["netns", "add", name]);
@@ -98,6 +112,8 @@ function start(namespace, command, args) {
   const child = spawn("nsenter", [`--net=/run/netns/${namespace}`, "--", command, ...args], {
     stdio: "ignore",
     env: environment,
+    // A session of its own, as netd and every other service has: the kernel shares the CPU among sessions.
+    detached: true,
   });
   children.push(child);
   return child;
@@ -114,7 +130,7 @@ const residentMiB = (pid) =>
 async function untilReady(server) {
   for (let tries = 0; tries < 200; tries++) {
     try {
-      const answer = within(inside, "dig", ["+short", "+tries=1", "+time=1", `@${server}`, "name1.bench"]);
+      const answer = ask("dig", ["+short", "+tries=1", "+time=1", `@${server}`, "name1.bench"]);
       if (answer.includes("10.")) return;
     } catch {
       // It is not there yet.
@@ -126,7 +142,7 @@ async function untilReady(server) {
 
 function perf(server, file, pid, extra) {
   const before = ticks(pid);
-  const out = within(inside, "dnsperf", ["-s", server, "-d", file, "-l", String(seconds), ...extra]);
+  const out = ask("dnsperf", ["-s", server, "-d", file, "-l", String(seconds), ...extra]);
   const used = (ticks(pid) - before) * 10_000;
   const number = (pattern) => Number(pattern.exec(out)?.[1] ?? NaN);
   const completed = number(/Queries completed:\s+(\d+)/);
@@ -141,7 +157,7 @@ function perf(server, file, pid, extra) {
 /** The latency of each query at a fixed load, in microseconds. */
 function latencies(server, file, load) {
   const args = ["-s", server, "-d", file, "-l", String(Math.min(seconds, 3)), "-Q", String(load), "-v"];
-  const out = within(inside, "dnsperf", args);
+  const out = ask("dnsperf", args);
   const all = [...out.matchAll(/^> \S+ \S+ \S+ ([\d.]+)$/gm)].map(([, value]) => Number(value) * 1e6);
   all.sort((a, b) => a - b);
   const of = (share) => Math.round(all[Math.min(Math.floor(all.length * share), all.length - 1)] ?? NaN);
@@ -155,7 +171,7 @@ async function measure(title, server, pid, forwards = true) {
   await untilReady(server);
   console.error(`${title} …`);
   // Once through everything first: what is measured is kept answers, where a server keeps any.
-  if (forwards) within(inside, "dnsperf", ["-s", server, "-d", at("external"), "-n", "2", "-q", "50"]);
+  if (forwards) ask("dnsperf", ["-s", server, "-d", at("external"), "-n", "2", "-q", "50"]);
   perf(server, at("local"), pid, burst);
   const local = perf(server, at("local"), pid, burst);
   const none = { rate: Number.NaN, lost: 0, bad: false, microseconds: Number.NaN };
@@ -188,8 +204,21 @@ function writeQueries() {
   writeFileSync(at("hosts"), `${Array.from({ length: namesCount }, (_, index) => line(index)).join("\n")}\n`);
 }
 
-/** Each server has an address of its own; the names are the same. */
-async function peers(rows) {
+/** What all questions that are not local go to in the end. */
+const startOutside = (namespace) =>
+  start(namespace, "dnsmasq", [
+    "--no-daemon",
+    "--conf-file=/dev/null",
+    "--no-resolv",
+    "--no-hosts",
+    "--address=/ext.test/192.0.2.1",
+    "--local-ttl=300",
+    "--listen-address=10.9.0.1",
+    "--bind-interfaces",
+    "--user=root",
+  ]);
+
+async function measureDnsmasq() {
   const dnsmasq = start(inside, "dnsmasq", [
     "--no-daemon",
     "--conf-file=/dev/null",
@@ -204,9 +233,12 @@ async function peers(rows) {
     "--user=root",
     "--dns-forward-max=1000",
   ]);
-  rows.push(await measure("dnsmasq", "127.0.0.21", dnsmasq.pid));
+  const row = await measure("dnsmasq", "127.0.0.21", dnsmasq.pid);
   dnsmasq.kill("SIGKILL");
+  return row;
+}
 
+async function measureUnbound() {
   const localData = Array.from(
     { length: namesCount },
     (_, index) => `  local-data: "name${index + 1}.bench. 5 IN A ${address(index + 1)}"`,
@@ -237,13 +269,16 @@ async function peers(rows) {
     ].join("\n"),
   );
   const unbound = start(inside, "unbound", ["-d", "-c", at("unbound.conf")]);
-  rows.push(await measure("unbound", "127.0.0.22", unbound.pid));
+  const row = await measure("unbound", "127.0.0.22", unbound.pid);
   unbound.kill("SIGKILL");
+  return row;
+}
 
+async function measureAardvark() {
   const aardvark = ["/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns"].find((file) =>
     existsSync(file),
   );
-  if (!aardvark) return;
+  if (!aardvark) return undefined;
   mkdirSync(at("aardvark"));
   const lines = Array.from(
     { length: namesCount },
@@ -255,15 +290,103 @@ async function peers(rows) {
   const pid = Number(readFileSync(at("aardvark/aardvark.pid"), "utf8"));
   forked.push(pid);
   try {
-    rows.push(await measure("aardvark-dns", "127.0.0.23", pid, false));
+    return await measure("aardvark-dns", "127.0.0.23", pid, false);
   } finally {
     process.kill(pid, "SIGKILL");
   }
 }
 
-function netdPid() {
-  const [file] = readdirSync(at("run")).filter((name) => name.endsWith(".lock") && name.startsWith("netd-"));
-  return Number(readFileSync(at("run", file), "utf8"));
+/**
+ * dockerd as Debian has it (`docker.io`; not installed for this: that would start it on the machine). In namespaces of
+ * its own for network, mounts and processes, with its own data: nothing of it is left when the first process ends. One
+ * container of its network has all names, another asks.
+ */
+async function measureDockerd() {
+  if (!existsSync("/usr/sbin/dockerd") || !existsSync("/usr/bin/docker") || !existsSync("/bin/busybox"))
+    return undefined;
+  const docker = `${tag}-docker`;
+  const group = `/${docker}`;
+  makeNamespace(docker);
+  run("ip", ["-n", docker, "addr", "add", "10.9.0.1/32", "dev", "lo"]);
+  startOutside(docker);
+  const socket = `unix://${at("docker.sock")}`;
+  const dockerd = [
+    "exec /usr/sbin/dockerd --config-file=/dev/null --storage-driver=vfs --userland-proxy=false --dns=10.9.0.1",
+    `--data-root=${at("docker")} --exec-root=/run/docker --pidfile=/run/docker.pid --host=${socket}`,
+    `--exec-opt=native.cgroupdriver=cgroupfs --cgroup-parent=${group} --bip=10.210.0.1/24`,
+  ].join(" ");
+  const apart = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"];
+  writeFileSync(at("docker.json"), "{}");
+  const script = `mount -t tmpfs tmpfs /run; ${dockerd.replace("/dev/null", at("docker.json"))} 2> ${at("dockerd.log")}`;
+  const outer = start(docker, "unshare", [...apart, "sh", "-ec", script]);
+  const client = (...args) => run("docker", ["--host", socket, ...args]);
+  for (let tries = 0; !existsSync(at("docker.sock")); tries++) {
+    if (tries === 600 || outer.exitCode !== null)
+      throw new Error(`dockerd does not start: ${at("dockerd.log")}`);
+    await sleep(50);
+  }
+  const pid = Number(readFileSync(`/proc/${outer.pid}/task/${outer.pid}/children`, "utf8"));
+  mkdirSync(at("image/bin"), { recursive: true });
+  copyFileSync("/bin/busybox", at("image/bin/busybox"));
+  run("tar", ["-C", at("image"), "-cf", at("image.tar"), "."]);
+  client("import", at("image.tar"), "bench");
+  client("network", "create", "--subnet", "10.211.0.0/24", "bench");
+  const container = (...extra) =>
+    client(
+      "run",
+      "--detach",
+      "--network",
+      "bench",
+      ...extra,
+      "bench",
+      "/bin/busybox",
+      "sleep",
+      "1000",
+    ).trim();
+  container(...Array.from({ length: namesCount }, (_, index) => `--network-alias=name${index + 1}`));
+  const asker = client("inspect", "--format", "{{.State.Pid}}", container()).trim();
+  const before = asking;
+  // Numbers of processes are those of dockerd's namespace.
+  asking = [
+    "nsenter",
+    "--target",
+    String(pid),
+    "--mount",
+    "--pid",
+    "--",
+    "nsenter",
+    "--target",
+    asker,
+    "--net",
+    "--",
+  ];
+  try {
+    return await measure("dockerd", "127.0.0.11", pid);
+  } finally {
+    asking = before;
+    process.kill(pid, "SIGKILL");
+    await new Promise((resolve) =>
+      (outer.exitCode ?? outer.signalCode) ? resolve() : outer.once("exit", resolve),
+    );
+    removeGroups(docker);
+  }
+}
+
+/** The cgroups that dockerd has made, of whatever version. */
+function removeGroups(name) {
+  const out = run("find", ["/sys/fs/cgroup", "-depth", "-type", "d", "-path", `*/${name}*`]);
+  for (const path of out.split("\n").filter(Boolean)) {
+    try {
+      rmdirSync(path);
+    } catch {
+      // Somebody is still ending in it.
+    }
+  }
+}
+
+function netdPid(folder = "run") {
+  const [file] = readdirSync(at(folder)).filter((name) => name.endsWith(".lock") && name.startsWith("netd-"));
+  return Number(readFileSync(at(folder, file), "utf8"));
 }
 
 async function main() {
@@ -273,17 +396,7 @@ async function main() {
   makeNamespace(host);
   makeNamespace(inside);
   run("ip", ["-n", host, "addr", "add", "10.9.0.1/32", "dev", "lo"]);
-  const outside = start(host, "dnsmasq", [
-    "--no-daemon",
-    "--conf-file=/dev/null",
-    "--no-resolv",
-    "--no-hosts",
-    "--address=/ext.test/192.0.2.1",
-    "--local-ttl=300",
-    "--listen-address=10.9.0.1",
-    "--bind-interfaces",
-    "--user=root",
-  ]);
+  const outside = startOutside(host);
   const bridge = {
     cniVersion: "1.1.0",
     name: "bench",
@@ -297,8 +410,7 @@ async function main() {
   attach(0, ["asker"], result);
   const pid = netdPid();
   // One attachment for each name: the addresses are nobody's, the sockets one pair.
-  const empty = residentMiB(pid);
-  for (const [index, name] of names.entries()) {
+  for (const [index, name] of subjects.has("netctl") ? names.entries() : []) {
     const prevResult = {
       ...plainResult(index + 1),
       interfaces: [{ name: `n${index}`, sandbox: `/run/netns/${inside}` }],
@@ -312,21 +424,48 @@ async function main() {
     };
     verb("ADD", "dns", { id: "container0", namespace: inside, config, ifName: `n${index}` });
   }
-  const rows = [await measure("netctl", "127.0.0.11", pid)];
-  await peers(rows);
-
-  let memory;
-  if (containers > 0) {
-    const before = residentMiB(pid);
-    for (let index = 1; index <= containers; index++) makeNamespace(`${tag}-${index}`);
-    const started = performance.now();
-    for (let index = 1; index <= containers; index++) attach(index, [`c${index}`], plainResult(index));
-    const each = (performance.now() - started) / containers;
-    within(inside, "dnsperf", ["-s", "127.0.0.11", "-d", at("local"), "-l", "1"]);
-    memory = { empty, before, after: residentMiB(pid), each };
+  const all = {
+    netctl: () => measure("netctl", "127.0.0.11", pid),
+    dnsmasq: measureDnsmasq,
+    unbound: measureUnbound,
+    "aardvark-dns": measureAardvark,
+    dockerd: measureDockerd,
+  };
+  const rows = [];
+  for (const [name, each] of Object.entries(all)) {
+    const row = subjects.has(name) ? await each() : undefined;
+    if (row) rows.push(row);
   }
+  const memory = containers > 0 ? await measureMemory() : undefined;
   outside.kill("SIGKILL");
   report(rows, memory);
+}
+
+/** What netd takes for containers, each a namespace with a name and sockets of the resolver; then all are asked once. */
+async function measureMemory() {
+  environment.NETCTL_RUN_DIR = at("run-memory");
+  environment.NETCTL_STATE_DIR = at("state-memory");
+  for (const folder of ["run-memory", "state-memory"]) mkdirSync(at(folder));
+  console.error(`${containers} containers …`);
+  for (let index = 1; index <= containers + 1; index++) makeNamespace(`${tag}-${index}`);
+  attach(containers + 1, ["first"], plainResult(containers + 1));
+  const pid = netdPid("run-memory");
+  const before = residentMiB(pid);
+  const started = performance.now();
+  for (let index = 1; index <= containers; index++) attach(index, [`c${index}`], plainResult(index));
+  const each = (performance.now() - started) / containers;
+  for (let index = 1; index <= containers; index++) {
+    const name = `c${(index % containers) + 1}`;
+    const answer = within(`${tag}-${index}`, "dig", ["+short", "@127.0.0.11", name]).trim();
+    if (answer !== address((index % containers) + 1)) throw new Error(`${name}: ${answer}`);
+  }
+  const after = residentMiB(pid);
+  process.kill(pid, "SIGKILL");
+  // As a netd that has to take up all of them at its start.
+  attach(containers + 1, ["first"], plainResult(containers + 1));
+  const again = netdPid("run-memory");
+  forked.push(again);
+  return { before, after, restarted: residentMiB(again), each };
 }
 
 function report(rows, memory) {
@@ -365,7 +504,7 @@ function report(rows, memory) {
     ...(memory
       ? [
           "",
-          `netd with ${containers} containers more: ${memory.before.toFixed(0)} MiB before, ${memory.after.toFixed(0)} after; ${memory.each.toFixed(1)} ms for each ADD of dns, the start of two processes included.`,
+          `netd with ${containers} containers, each of which has asked for another: ${memory.after.toFixed(0)} MiB, ${memory.before.toFixed(0)} with one, ${memory.restarted.toFixed(0)} after a restart; ${memory.each.toFixed(1)} ms for each ADD of dns, the start of two processes included.`,
         ]
       : []),
   ];
