@@ -264,6 +264,36 @@ describe("DEL", () => {
     expect(nic0()).toMatchObject(before);
   });
 
+  test.each([
+    { hwaddr: "02:00:00:00:00:01" },
+    // Its name at this moment, which it has from the container that is gone.
+    { device: "eth0" },
+  ])(
+    "a device that came back under another name has its own again before %j is looked for",
+    async (selector) => {
+      await added();
+      container.run(`ip link set eth0 netns ${rig.namespace.name}`);
+      const other = rig.container();
+      container.remove();
+      const { device: _, ...rest } = config();
+      const json = { ...rest, ...selector };
+      const answer = await call("ADD", json, { containerId: "c2", netns: other.path });
+      if ("device" in selector) {
+        expect(answer.json).toMatchObject({
+          code: 7,
+          msg: expect.stringContaining('Cannot find device "eth0"'),
+        });
+      } else {
+        expect(answer.json).not.toHaveProperty("code");
+        expect(await call("DEL", json, { containerId: "c2", netns: other.path })).toMatchObject(done);
+      }
+      expect(nic0()).toMatchObject(before);
+      expect(await call("DEL")).toMatchObject(done);
+      expect(nic0()).toMatchObject(before);
+      expect(records()).toEqual([]);
+    },
+  );
+
   test("of a virtual device that ended with the namespace is done", async () => {
     await added(config({ ipam }));
     container.remove();

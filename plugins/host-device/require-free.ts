@@ -1,5 +1,6 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
-import type { AttachmentKey } from "#journal/record.ts";
+import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
+import type { Device } from "#kernel/device.ts";
 import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -7,7 +8,7 @@ import { intact } from "#plugins/departing.ts";
 import type { DeviceSelector } from "./config.ts";
 import { describeSelector, type FoundDevice, findDevice } from "./find.ts";
 import { findTaken, restore } from "./give-back.ts";
-import { decodeMade, describeTaken, type Made, type TakenDevice } from "./made.ts";
+import { decodeMade, describeTaken, isTaken, type Made, type TakenDevice } from "./made.ts";
 
 /**
  * The device, if it is there to be taken. One whose container has gone without a DEL, and which the kernel has sent back
@@ -16,11 +17,13 @@ import { decodeMade, describeTaken, type Made, type TakenDevice } from "./made.t
  */
 export async function requireFree(selector: DeviceSelector, host: PluginHost): Promise<Made> {
   const { namespace, deviceFiles: files } = host.kernel;
-  const found = await findDevice(selector, { namespace, files });
+  const look = () => findDevice(selector, { namespace, files });
+  let found = await look();
+  if (found.kind === "network" && giveNameBack(found.device, host)) found = await look();
   if (found.kind !== "absent") return madeOf(found, namespace);
   const holder = holderOf(selector, host);
   if (holder && reclaim(holder.device, holder.key.ifName, namespace)) {
-    const returned = await findDevice(selector, { namespace, files });
+    const returned = await look();
     if (returned.kind !== "absent") return madeOf(returned, namespace);
   }
   if (!holder) {
@@ -51,8 +54,7 @@ function holderOf(
   host: PluginHost,
 ): { readonly key: AttachmentKey; readonly device: TakenDevice } | undefined {
   for (const record of host.journal.list()) {
-    if (record.plugin !== "host-device") continue;
-    const device = decodeMade(intact(record)?.made ?? null)?.device;
+    const device = takenBy(record);
     if (device && isSelected(selector, device)) return { key: record.key, device };
   }
   return undefined;
@@ -66,6 +68,28 @@ function isSelected(selector: DeviceSelector, device: TakenDevice): boolean {
   if (selector.by === "pci") return hardware === `pci/${selector.address}`;
   if (selector.by === "deviceId") return hardware.endsWith(`/${selector.id}`);
   return selector.path.includes(hardware.slice(hardware.indexOf("/")));
+}
+
+/**
+ * A device that is here under another name than its own has come back by itself: what is meant by a name, and what it is
+ * given back after the next container, is told by how it was. Its own name is written on it as long as a container has it.
+ * @returns false where it is what it is called
+ */
+function giveNameBack(present: Device, host: PluginHost): boolean {
+  const { alias } = present;
+  if (alias === undefined || alias === present.name) return false;
+  const record = host.journal.list().find((each) => {
+    const device = takenBy(each);
+    return device !== undefined && device.name === alias && isTaken(present, device);
+  });
+  const device = record && takenBy(record);
+  if (device) restore(host.kernel.namespace, present, device);
+  return device !== undefined;
+}
+
+function takenBy(record: JournalRecord): TakenDevice | undefined {
+  if (record.plugin !== "host-device") return undefined;
+  return decodeMade(intact(record)?.made ?? null)?.device;
 }
 
 function reclaim(device: TakenDevice, ifName: string, namespace: NetworkNamespace): boolean {
