@@ -169,10 +169,16 @@ export const cases = [
     subjects: ["ours"],
     full: true,
   }),
-  build("many-5000", "many", {
-    title: "bridge + host-local, ipMasq; 5,000 containers there on 5 bridges",
-    existing: 5000,
-    subjects: ["ours", "floor"],
-    full: true,
-  }),
+  // The new ones are on a bridge of their own: what grows here grows with the host, not with the bridge.
+  ...[
+    ["many-10", 10, "10 containers there on another bridge"],
+    ["many-5000", 5000, "5,000 containers there on 5 other bridges"],
+  ].map(([name, count, where]) =>
+    build(name, "many", {
+      title: `bridge + host-local, ipMasq; ${where}`,
+      existing: count,
+      subjects: ["ours", "floor"],
+      full: true,
+    }),
+  ),
 ];
