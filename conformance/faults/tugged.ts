@@ -20,7 +20,7 @@ interface Tug {
 
 const atOnce = 6;
 const longestPauseMs = 40;
-const rounds = { full: 25, quick: 2 } as const;
+const rounds = { full: 25, quick: 1 } as const;
 const pairsPerRound = 24;
 
 const alone: CallOptions = { environment: { NETCTL_STANDALONE: "1" } };
