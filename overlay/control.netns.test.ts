@@ -225,7 +225,11 @@ describe.each(engines)("on %s", (_name, start) => {
 
     test("two machines with one id, and two hosts with one address, are told apart", async () => {
       const cluster = await freshCluster();
-      await Session.begin(engine, cluster.keys, host("h1", "203.0.113.1"), "mine");
+      const first = await Session.begin(engine, cluster.keys, host("h1", "203.0.113.1"), "mine");
+      // A disk that was copied has its secret as well.
+      await expect(Session.begin(engine, cluster.keys, host("h1", "203.0.113.2"), "mine")).rejects.toThrow(
+        "Another machine uses the host id h1, from 203.0.113.1",
+      );
       await expect(Session.begin(engine, cluster.keys, host("h1", "203.0.113.2"), "cloned")).rejects.toThrow(
         "Another machine uses the host id h1",
       );
@@ -234,7 +238,7 @@ describe.each(engines)("on %s", (_name, start) => {
       );
       expect(await engine.read(cluster.keys.live("h2"))).toBeUndefined();
       // An address that a host has left can be another's.
-      await Session.begin(engine, cluster.keys, host("h1", "203.0.113.9"), "mine");
+      await Session.begin(engine, cluster.keys, host("h1", "203.0.113.9"), "mine", first);
       await Session.begin(engine, cluster.keys, host("h2", "203.0.113.1"), "other");
     });
   });

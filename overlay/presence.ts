@@ -99,7 +99,7 @@ export class Presence {
     const self = readSelf();
     if (!self)
       throw new OverlayError("missing", `No device has the underlay address of this host: ${underlay}`);
-    this.#session = await Session.begin(engine, keys, self, nonce);
+    this.#session = await Session.begin(engine, keys, self, nonce, this.#session);
     this.#self = self;
     log.info("registered", { host: self.id, underlay: formatRecord(self.underlay) });
     this.#options.registered();

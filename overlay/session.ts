@@ -30,13 +30,20 @@ export class Session {
   /**
    * Registers the host.
    * @param nonce a secret of this host's, that says that a session which is still there is its own of before
+   * @param previous of this process
    * @throws {OverlayError} "conflict": another machine has this id or this address; "missing": the host was removed
    * @throws {EngineError}
    */
-  static async begin(engine: Engine, keys: Keys, host: HostRecord, nonce: string): Promise<Session> {
+  static async begin(
+    engine: Engine,
+    keys: Keys,
+    host: HostRecord,
+    nonce: string,
+    previous?: Session,
+  ): Promise<Session> {
     const lease = await engine.grantLease(sessionSeconds);
     try {
-      const revision = await register(engine, keys, host, nonce, lease);
+      const revision = await register(engine, keys, { host, nonce, lease, previous });
       return new Session(engine, lease, { kind: "unchanged", key: keys.live(host.id), revision });
     } catch (error) {
       await engine.revokeLease(lease).catch(() => undefined);
@@ -54,12 +61,17 @@ export class Session {
   }
 }
 
+interface Registration {
+  readonly host: HostRecord;
+  readonly nonce: string;
+  readonly lease: Lease;
+  readonly previous: Session | undefined;
+}
+
 async function register(
   engine: Engine,
   keys: Keys,
-  host: HostRecord,
-  nonce: string,
-  lease: Lease,
+  { host, nonce, lease, previous }: Registration,
 ): Promise<number> {
   const key = keys.live(host.id);
   // Two ends: what `begin` compares, and a part that makes each session's value its own.
@@ -76,6 +88,13 @@ async function register(
         `Another machine uses the host id ${host.id}: give one of them another id`,
       );
     const before = stored && readHost(stored.key, stored.value);
+    const isOwn = previous?.fence.kind === "unchanged" && previous.fence.revision === live?.revision;
+    // A disk that was copied has the nonce as well. A host that was restarted with another address waits for its lease.
+    if (live && before && !isOwn && !hasSameAddress(before, host))
+      throw new OverlayError(
+        "conflict",
+        `Another machine uses the host id ${host.id}, from ${addressesOf(before).map(formatIp).join(", ")}: give one of them another id, by "netctl cluster leave" and "join"`,
+      );
     if (before?.state === "removed")
       throw new OverlayError("missing", `Host ${host.id} was removed from the cluster; join it again`);
     const steps: Step[] = [
@@ -105,6 +124,11 @@ async function register(
     "conflict",
     `Cannot register host ${host.id}: its entries keep changing; is there another machine with this id?`,
   );
+}
+
+function hasSameAddress(a: HostRecord, b: HostRecord): boolean {
+  const texts = new Set(addressesOf(a).map(formatIp));
+  return addressesOf(b).some((ip) => texts.has(formatIp(ip)));
 }
 
 function addressesOf({ underlay }: HostRecord) {

@@ -10,7 +10,6 @@ import type { TestNamespace } from "./test-namespace.ts";
 import { Underlay } from "./underlay.ts";
 
 const run = promisify(execFile);
-const etcdUrl = "http://203.0.113.254:2379";
 
 /** Hosts of one cluster, each a namespace with a netd of its own, and an etcd on the wire between them. */
 export class ClusterLab {
@@ -18,29 +17,36 @@ export class ClusterLab {
   readonly #service: BuiltService;
   readonly #directory = mkdtempSync(join(tmpdir(), "netctl-cluster-"));
   readonly #netds = new Map<number, ChildProcess>();
-  #etcd: ChildProcess | undefined;
+  readonly #etcds = new Map<number, ChildProcess>();
+  readonly #members: number;
 
-  private constructor(service: BuiltService, hosts: number) {
+  private constructor(service: BuiltService, hosts: number, members: number) {
     this.#service = service;
+    this.#members = members;
     this.underlay = Underlay.create("cluster", hosts);
+    for (let member = 1; member < members; member++)
+      this.underlay.wire.run(`ip address add ${this.memberAddress(member)}/24 dev wire`);
   }
 
   /**
    * etcd runs, every host is a member, and every netd serves.
    * @param initFlags further ones of `netctl cluster init`
+   * @param members of etcd: member N has 203.0.113.254 less N
    */
   static async start(
     service: BuiltService,
     hosts: number,
     initFlags: readonly string[] = [],
+    members = 1,
   ): Promise<ClusterLab> {
-    const lab = new ClusterLab(service, hosts);
-    lab.startEtcd();
-    await lab.untilEtcdAnswers();
+    const lab = new ClusterLab(service, hosts, members);
+    for (let member = 0; member < members; member++) lab.startEtcd(member);
+    for (let member = 0; member < members; member++) await lab.untilEtcdAnswers(member);
+    const etcd = lab.#endpoints.flatMap((endpoint) => ["--etcd", endpoint]);
     for (let host = 1; host <= hosts; host++) {
       mkdirSync(lab.path(host, "run"), { recursive: true });
       lab.startNetd(host);
-      const words = ["--etcd", etcdUrl, "--host-name", `h${host}`, ...(host === 1 ? initFlags : [])];
+      const words = [...etcd, "--host-name", `h${host}`, ...(host === 1 ? initFlags : [])];
       await lab.netctl(host, "cluster", host === 1 ? "init" : "join", ...words);
     }
     await lab.#untilLive(hosts);
@@ -49,7 +55,7 @@ export class ClusterLab {
 
   /** One host with the embedded engine; nothing else runs. */
   static async startAlone(service: BuiltService): Promise<ClusterLab> {
-    const lab = new ClusterLab(service, 1);
+    const lab = new ClusterLab(service, 1, 0);
     mkdirSync(lab.path(1, "run"), { recursive: true });
     lab.startNetd(1);
     await lab.until("netd serves", async () => (await lab.netctl(1, "dns", "ls").catch(() => "no")) !== "no");
@@ -153,6 +159,11 @@ export class ClusterLab {
     this.#netds.set(host, spawn("nsenter", args, { stdio: "ignore", env: environment }));
   }
 
+  /** By its process id: nsenter becomes what it starts. */
+  signalNetd(host: number, signal: NodeJS.Signals): void {
+    this.#netds.get(host)?.kill(signal);
+  }
+
   async killNetd(host: number): Promise<void> {
     await end(this.#netds.get(host));
   }
@@ -161,29 +172,59 @@ export class ClusterLab {
     return readFileSync(this.path(host, "netd.log"), "utf8");
   }
 
-  startEtcd(): void {
-    const words = ["--data-dir", join(this.#directory, "etcd"), "--listen-client-urls", etcdUrl];
-    words.push("--advertise-client-urls", etcdUrl, "--listen-peer-urls", "http://127.0.0.1:2380");
-    words.push("--unsafe-no-fsync", "--logger", "zap", "--log-level", "error");
-    this.#etcd = spawn("nsenter", [`--net=${this.underlay.wire.path}`, "etcd", ...words], {
+  /** Starts a member that does not run, with the data that it had. */
+  startEtcd(member = 0): void {
+    const at = (port: number, index = member) => `http://${this.memberAddress(index)}:${port}`;
+    const cluster = Array.from({ length: this.#members }, (_, index) => `m${index}=${at(2380, index)}`);
+    const words = [
+      ["--name", `m${member}`, "--data-dir", this.etcdPath(member), "--initial-cluster", cluster.join()],
+      ["--listen-client-urls", at(2379), "--advertise-client-urls", at(2379)],
+      ["--listen-peer-urls", at(2380), "--initial-advertise-peer-urls", at(2380)],
+      ["--unsafe-no-fsync", "--logger", "zap", "--log-level", "error"],
+    ].flat();
+    const child = spawn("nsenter", [`--net=${this.underlay.wire.path}`, "etcd", ...words], {
       stdio: "ignore",
     });
+    this.#etcds.set(member, child);
   }
 
-  async killEtcd(): Promise<void> {
-    await end(this.#etcd);
+  async killEtcd(member = 0): Promise<void> {
+    await end(this.#etcds.get(member));
   }
 
-  /** Restarts etcd without its data. */
+  /** Its data. */
+  etcdPath(member = 0): string {
+    return join(this.#directory, `etcd${member}`);
+  }
+
+  /** Restarts the only etcd without its data. */
   async emptyEtcd(): Promise<void> {
     await this.killEtcd();
-    rmSync(join(this.#directory, "etcd"), { recursive: true, force: true });
+    rmSync(this.etcdPath(), { recursive: true, force: true });
     this.startEtcd();
     await this.untilEtcdAnswers();
   }
 
-  async untilEtcdAnswers(): Promise<void> {
-    const ask = `exec 3<>/dev/tcp/203.0.113.254/2379; printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3; grep -q '"true"' <&3`;
+  /** Runs etcdctl against all members; its stdout. @throws with its stderr */
+  async etcdctl(...words: readonly string[]): Promise<string> {
+    const args = [`--net=${this.underlay.wire.path}`, "etcdctl", "--endpoints", this.#endpoints.join()];
+    const { stdout } = await run("nsenter", [...args, ...words], {
+      env: { PATH: process.env["PATH"], ETCDCTL_API: "3" },
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    return stdout;
+  }
+
+  memberAddress(member: number): string {
+    return `203.0.113.${254 - member}`;
+  }
+
+  get #endpoints(): readonly string[] {
+    return Array.from({ length: this.#members }, (_, index) => `http://${this.memberAddress(index)}:2379`);
+  }
+
+  async untilEtcdAnswers(member = 0): Promise<void> {
+    const ask = `exec 3<>/dev/tcp/${this.memberAddress(member)}/2379; printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3; grep -q '"true"' <&3`;
     await this.until("etcd answers", async () => {
       try {
         await run("nsenter", [`--net=${this.underlay.wire.path}`, "bash", "-c", ask]);
@@ -205,7 +246,7 @@ export class ClusterLab {
 
   async remove(): Promise<void> {
     for (const host of this.#netds.keys()) await this.killNetd(host);
-    await this.killEtcd();
+    for (const member of this.#etcds.keys()) await this.killEtcd(member);
     for (let host = 1; host <= this.underlay.hosts.length; host++) {
       // A process that is a WireGuard device keeps its namespace, and ends with the device.
       this.host(host).run(

@@ -1,0 +1,355 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, vi } from "vitest";
+import { containsIp, parseCidr } from "#net/cidr.ts";
+import { tryParseIp } from "#net/ip.ts";
+import { ClusterLab } from "#testing/cluster-lab.ts";
+import { type BuiltService, buildService } from "#testing/netd-lab.ts";
+import { testWith } from "#testing/requires.ts";
+
+/** `npm run faults:overlay` runs all of them, for minutes; the tests run a few. */
+const runsAll = process.env["NETCTL_OVERLAY_FAULTS"] === "all";
+
+const hosts = [1, 2, 3];
+let service: BuiltService;
+let lab: ClusterLab;
+
+beforeAll(async () => {
+  vi.setConfig({ testTimeout: 240_000 });
+  service = await buildService();
+});
+afterAll(() => service.remove());
+afterEach(async () => await lab.remove());
+
+/** Pings from one container to another, five a second, through all that happens. */
+class Pings {
+  readonly #child: ChildProcess;
+  #text = "";
+
+  constructor(host: number, sandbox: string, target: string) {
+    const netns = lab.path(host, "run", "netns", sandbox);
+    this.#child = spawn("nsenter", [`--net=${netns}`, "ping", "-i", "0.2", "-W", "1", target], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    this.#child.stdout?.on("data", (piece: Buffer) => {
+      this.#text += piece.toString();
+    });
+  }
+
+  /** How many were sent, and how many were not answered. */
+  async stop(): Promise<{ readonly sent: number; readonly lost: number }> {
+    const ended = new Promise((resolve) => this.#child.once("close", resolve));
+    this.#child.kill("SIGINT");
+    await ended;
+    const found = /(\d+) packets transmitted, (\d+) received/.exec(this.#text);
+    const [sent, received] = [Number(found?.[1]), Number(found?.[2])];
+    // The last one may be on its way.
+    return { sent, lost: Math.max(0, sent - received - 1) };
+  }
+}
+
+/** What is not as it should be between journal, kernel and engine; empty when all is well. */
+async function disagreements(): Promise<readonly string[]> {
+  const found: string[] = [];
+  const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+    readonly name: string;
+    readonly isLive: boolean;
+    readonly blocks: readonly string[];
+  }[];
+  const blocksOf = (host: number) => listed.find(({ name }) => name === `h${host}`)?.blocks ?? [];
+  const owners = new Map<string, number>();
+  for (const host of hosts) {
+    if (!listed.find(({ name }) => name === `h${host}`)?.isLive) found.push(`h${host} is not live`);
+    const leases = lab.path(host, "state", "overlay", "leases", "web");
+    for (const file of readdirSync(leases)) {
+      const ip = tryParseIp(file);
+      if (!ip) continue;
+      if (owners.has(file)) found.push(`${file} is given out by h${owners.get(file)} and h${host}`);
+      owners.set(file, host);
+      if (!blocksOf(host).some((block) => containsIp(parseCidr(block), ip)))
+        found.push(`${file} of h${host} is in no block of it`);
+    }
+    const routes = lab
+      .host(host)
+      .run("ip route show proto 201 | grep -v unreachable | cut -d' ' -f1 || true")
+      .trim()
+      .split("\n")
+      .sort();
+    const wanted = hosts.flatMap((other) => (other === host ? [] : blocksOf(other))).sort();
+    if (routes.join() !== wanted.join())
+      found.push(`h${host} has routes ${routes.join()}, not ${wanted.join()}`);
+  }
+  return found;
+}
+
+async function untilSettled(): Promise<void> {
+  let last: readonly string[] = [];
+  const startMs = performance.now();
+  await lab
+    .until("journal, kernel and engine agree", async () => {
+      last = await disagreements().catch((error: unknown) => [String(error)]);
+      return last.length === 0;
+    })
+    .catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${last.join("; ")}`);
+    });
+  if (runsAll)
+    process.stdout.write(`  settled after ${((performance.now() - startMs) / 1000).toFixed(1)} s\n`);
+}
+
+let made = 0;
+/** Containers come and go on every host. */
+async function churn(rounds: number): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    const name = `c${made++}`;
+    const host = (made % hosts.length) + 1;
+    // While there is nobody to ask, one may be refused; it must not be left half done.
+    const isMade = await lab.sandbox(host, name, "web").then(
+      () => true,
+      () => false,
+    );
+    if (isMade && round % 2 === 0) await lab.netctl(host, "sandbox", "rm", name);
+  }
+}
+
+const hostId = async (host: number) => {
+  const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+    readonly id: string;
+    readonly name: string;
+  }[];
+  return listed.find(({ name }) => name === `h${host}`)?.id ?? "";
+};
+
+interface Fault {
+  readonly name: string;
+  /** Also in the tests, which must not take long. */
+  readonly isShort?: true;
+  readonly members: 1 | 3;
+  /** Pings that may get lost, of those between containers that nobody touches. Default 1. */
+  readonly mayLose?: (sent: number) => number;
+  readonly happen: () => Promise<void>;
+}
+
+async function leaderOf(): Promise<number> {
+  for (const member of [0, 1, 2]) {
+    const text = await lab.etcdctl("endpoint", "status", "-w", "json").catch(() => "[]");
+    const answers = JSON.parse(text) as readonly {
+      readonly Endpoint: string;
+      readonly Status: { readonly header: { readonly member_id: number }; readonly leader: number };
+    }[];
+    const leader = answers.find(({ Status }) => Status.header.member_id === Status.leader);
+    const index = [0, 1, 2].find((each) => leader?.Endpoint.includes(lab.memberAddress(each)));
+    if (index !== undefined) return index;
+    await sleep(500 + member);
+  }
+  throw new Error("etcd has no leader");
+}
+
+async function loss(percent: number): Promise<void> {
+  const drop = `numgen random mod 100 < ${percent} drop`;
+  lab.underlay.wire.run(`nft add table bridge loss
+    nft add chain bridge loss f "{ type filter hook forward priority 0; }"
+    nft add chain bridge loss i "{ type filter hook input priority 0; }"
+    nft add rule bridge loss f ${drop}; nft add rule bridge loss i ${drop}`);
+  await churn(6);
+  lab.underlay.wire.run("nft delete table bridge loss");
+}
+
+const faults: readonly Fault[] = [
+  {
+    name: "the leader of etcd is killed while containers come and go",
+    isShort: true,
+    members: 3,
+    async happen() {
+      for (let round = 0; round < (runsAll ? 4 : 1); round++) {
+        const leader = await leaderOf();
+        await lab.killEtcd(leader);
+        await churn(3);
+        lab.startEtcd(leader);
+        await lab.untilEtcdAnswers(leader);
+      }
+    },
+  },
+  {
+    name: "netd is killed, wherever it is, while containers come and go",
+    isShort: true,
+    members: 1,
+    async happen() {
+      for (let round = 0; round < (runsAll ? 8 : 2); round++) {
+        const host = (round % hosts.length) + 1;
+        const coming = churn(2);
+        await sleep(Math.random() * 400);
+        await lab.killNetd(host);
+        await coming;
+        lab.startNetd(host);
+      }
+    },
+  },
+  {
+    name: "the member in use is cut off from the others",
+    members: 3,
+    async happen() {
+      const address = lab.memberAddress(0);
+      lab.underlay.wire.run(`nft add table ip cut
+        nft add chain ip cut i "{ type filter hook input priority 0; }"
+        nft add rule ip cut i iif lo ip daddr ${address} ip saddr != ${address} drop
+        nft add rule ip cut i iif lo ip saddr ${address} ip daddr != ${address} drop`);
+      await churn(6);
+      lab.underlay.wire.run("nft delete table ip cut");
+    },
+  },
+  {
+    name: "history is compacted while a host is stopped",
+    members: 1,
+    async happen() {
+      lab.signalNetd(3, "SIGSTOP");
+      await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "more");
+      await lab.sandbox(2, "m2", "more");
+      await lab.etcdctl("put", "/x", "y");
+      const revision = /"revision":(\d+)/.exec(await lab.etcdctl("get", "/x", "-w", "json"))?.[1] ?? "";
+      await lab.etcdctl("compact", revision);
+      lab.signalNetd(3, "SIGCONT");
+      await lab.until("h3 knows the new network", async () =>
+        (await lab.netctl(3, "network", "ls", "--json")).includes("more"),
+      );
+      await lab.netctl(2, "sandbox", "rm", "m2");
+      await lab.netctl(2, "network", "rm", "more");
+    },
+  },
+  {
+    name: "etcd has no space left",
+    members: 1,
+    async happen() {
+      const id = /"member_id":(\d+)/.exec(await lab.etcdctl("endpoint", "status", "-w", "json"))?.[1] ?? "";
+      const body = JSON.stringify({ action: "ACTIVATE", memberID: id, alarm: "NOSPACE" });
+      const post = `exec 3<>/dev/tcp/${lab.memberAddress(0)}/2379; printf 'POST /v3/maintenance/alarm HTTP/1.0\\r\\nContent-Length: ${body.length}\\r\\n\\r\\n%s' '${body}' >&3; cat <&3 >/dev/null`;
+      lab.underlay.wire.run(`bash -c "${post.replaceAll('"', '\\"')}"`);
+      await expect(lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "refused")).rejects.toThrow(
+        /space/,
+      );
+      await lab.sandbox(1, "full1", "web");
+      await lab.netctl(1, "sandbox", "rm", "full1");
+      await lab.etcdctl("alarm", "disarm");
+      await churn(2);
+    },
+  },
+  {
+    name: "etcd is restored from an old copy, and the cluster adopted",
+    members: 1,
+    async happen() {
+      await lab.killEtcd();
+      const copy = `${lab.etcdPath()}.copy`;
+      cpSync(lab.etcdPath(), copy, { recursive: true });
+      lab.startEtcd();
+      await lab.untilEtcdAnswers();
+      await lab.until("h1 is connected", async () =>
+        (await lab.netctl(1, "cluster", "status").catch(() => "")).includes("connected"),
+      );
+      await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "newer");
+      await churn(3);
+      await lab.killEtcd();
+      rmSync(lab.etcdPath(), { recursive: true });
+      renameSync(copy, lab.etcdPath());
+      lab.startEtcd();
+      await lab.untilEtcdAnswers();
+      await lab.until("the old copy is not believed", () => lab.log(1).includes("restored from an old copy"));
+      await lab.netctl(1, "cluster", "adopt");
+      await lab.until("the newer network is there", async () =>
+        (await lab.netctl(1, "cluster", "status").catch(() => "")).includes("newer"),
+      );
+      await lab.netctl(1, "network", "rm", "newer");
+    },
+  },
+  {
+    name: "a host is stopped for longer than its session lasts",
+    members: 1,
+    async happen() {
+      lab.signalNetd(2, "SIGSTOP");
+      await lab
+        .until("its session has ended", async () => {
+          await sleep(5000);
+          return lab.etcdctl("get", `/netctl/v1/default/live/${await hostId(2)}`).then((text) => text === "");
+        })
+        .catch(() => undefined);
+      await sleep(45_000);
+      lab.signalNetd(2, "SIGCONT");
+    },
+  },
+  {
+    name: "a host is removed while it is away, and comes back",
+    members: 1,
+    // Its own containers are out of reach while it is removed.
+    mayLose: (sent) => sent,
+    async happen() {
+      const id = await hostId(3);
+      await lab.killNetd(3);
+      await lab.etcdctl("del", `/netctl/v1/default/live/${id}`);
+      await lab.netctl(1, "cluster", "host", "rm", id);
+      await churn(0);
+      lab.startNetd(3);
+    },
+  },
+  {
+    name: "two hosts have one identity",
+    members: 1,
+    async happen() {
+      const settings = readFileSync(lab.path(1, "state", "overlay", "host.json"), "utf8");
+      const clone = lab.path(3, "state", "overlay", "host.json");
+      const before = readFileSync(clone, "utf8");
+      writeFileSync(clone, settings);
+      await lab.until("the second one is refused", () =>
+        lab.log(3).includes("Another machine uses the host id"),
+      );
+      writeFileSync(clone, before);
+    },
+  },
+  {
+    name: "the underlay's MTU is lowered",
+    members: 1,
+    async happen() {
+      lab.host(2).run("ip link set up0 mtu 1400");
+      await lab.until("all hosts give the network less", () =>
+        hosts.every((host) =>
+          readFileSync(lab.path(host, "state", "overlay", "networks", "web.json"), "utf8").includes(
+            '"mtu":1350',
+          ),
+        ),
+      );
+    },
+  },
+  {
+    name: "one packet of a hundred is lost",
+    members: 1,
+    mayLose: (sent) => sent * 0.1,
+    happen: () => loss(1),
+  },
+  { name: "one packet of ten is lost", members: 1, mayLose: (sent) => sent * 0.5, happen: () => loss(10) },
+];
+
+describe("an overlay network, with packets flowing", () => {
+  for (const fault of faults.filter(({ isShort }) => runsAll || isShort)) {
+    testWith(["vxlan"], fault.name, async () => {
+      lab = await ClusterLab.start(service, 3, [], fault.members);
+      await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "-o", "names=host", "web");
+      const addresses: string[] = [];
+      for (const host of hosts) {
+        await lab.until(`h${host} has the network`, async () =>
+          (await lab.netctl(host, "network", "ls", "--json")).includes('"web"'),
+        );
+        addresses.push(await lab.sandbox(host, `s${host}`, "web"));
+      }
+      await untilSettled();
+      await lab.untilPings(1, "s1", addresses[1] ?? "");
+      const pings = new Pings(1, "s1", addresses[1] ?? "");
+      await fault.happen();
+      await untilSettled();
+      const { sent, lost } = await pings.stop();
+      if (runsAll) process.stdout.write(`  ${fault.name}: ${lost} of ${sent} pings lost\n`);
+      expect(sent).toBeGreaterThan(0);
+      expect(lost, `of ${sent}`).toBeLessThanOrEqual(fault.mayLose?.(sent) ?? 1);
+      for (const [index, address] of addresses.entries())
+        await lab.untilPings(((index + 1) % 3) + 1, `s${((index + 1) % 3) + 1}`, address);
+    });
+  }
+});
