@@ -41,8 +41,8 @@ export class ResolverService implements NameService {
   readonly #byNamespace = new Map<string, Map<string, NameEntry>>();
   /** Why an attachment is not served, by `keyText`. */
   readonly #problems = new Map<string, string>();
-  /** Names on other hosts, by `keyText`: the thread is told them again whenever it starts. */
-  readonly #foreign = new Map<string, NamedAttachment>();
+  /** All names on other hosts: the thread is told them whenever it starts. */
+  #foreign: () => readonly NamedAttachment[] = () => [];
   readonly #listeners = new Set<(network: string) => void>();
   /** Files that this process has written or removed, whose notices are no news. */
   readonly #own = new Map<string, number>();
@@ -113,13 +113,16 @@ export class ResolverService implements NameService {
     return () => this.#listeners.delete(listener);
   }
 
+  /** @param all what `changeForeign` has told so far: asked for when the thread starts anew */
+  setForeign(all: () => readonly NamedAttachment[]): void {
+    this.#foreign = all;
+  }
+
   /**
    * Takes in names of containers that are on other hosts, and lets go of others. Their keys are never those of a
    * container of this one. Answered by as soon as the thread has read it.
    */
   changeForeign(put: readonly NamedAttachment[], gone: readonly NameKey[]): void {
-    for (const key of gone) this.#foreign.delete(keyText(key));
-    for (const entry of put) this.#foreign.set(keyText(entry), entry);
     // One that ends meanwhile is told all of them when it is started again.
     void this.#thread?.give({ op: "foreign", put, gone }).catch(() => undefined);
   }
@@ -229,8 +232,9 @@ export class ResolverService implements NameService {
     this.#thread = thread;
     void thread.ended.then(() => this.#revive());
     void thread.give({ op: "hostServers", addresses: this.#hostServers }).catch(() => undefined);
-    if (this.#foreign.size > 0)
-      void thread.give({ op: "foreign", put: [...this.#foreign.values()], gone: [] }).catch(() => undefined);
+    const foreign = this.#foreign();
+    if (foreign.length > 0)
+      void thread.give({ op: "foreign", put: foreign, gone: [] }).catch(() => undefined);
     return thread;
   }
 

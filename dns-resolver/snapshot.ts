@@ -2,15 +2,26 @@ import { type Cidr, containsIp, networkOf, parseCidr } from "#net/cidr.ts";
 import { formatIp, type IpAddress, ipToBytes } from "#net/ip.ts";
 import { keyText, type NamedAttachment, type NameKey } from "./registry.ts";
 
-/** An attachment that answers to a name. */
-export interface Host {
-  readonly key: string;
+/** An attachment that answers to a name. Of tens of thousands few are asked for: what can be made is not kept. */
+export class Host {
   readonly entry: NamedAttachment;
-  readonly network: string;
-  readonly addresses: readonly IpAddress[];
+
+  constructor(entry: NamedAttachment) {
+    this.entry = entry;
+  }
+
+  get network(): string {
+    return this.entry.network;
+  }
+
+  get addresses(): readonly IpAddress[] {
+    return this.entry.addresses.map((text) => parseCidr(text).address);
+  }
+
   /** Records' data, in the order of `addresses`. */
-  readonly data4: readonly Uint8Array[];
-  readonly data6: readonly Uint8Array[];
+  data(family: 4 | 6): readonly Uint8Array[] {
+    return this.addresses.filter((each) => each.family === family).map(ipToBytes);
+  }
 }
 
 /** One network as its members see it. */
@@ -21,7 +32,7 @@ export interface Network {
   /** Besides: as its members were told. */
   readonly domains: ReadonlyMap<string, number>;
   readonly members: ReadonlyMap<string, Host>;
-  readonly byName: ReadonlyMap<string, ReadonlySet<Host>>;
+  readonly byName: ReadonlyMap<string, readonly Host[]>;
   /** By `formatIp`. */
   readonly byAddress: ReadonlyMap<string, Host>;
   /** With how many members each has. */
@@ -31,7 +42,7 @@ export interface Network {
 interface MutableNetwork extends Network {
   readonly domains: Map<string, number>;
   readonly members: Map<string, Host>;
-  readonly byName: Map<string, Set<Host>>;
+  readonly byName: Map<string, Host[]>;
   readonly byAddress: Map<string, Host>;
   readonly subnets: Map<string, { cidr: Cidr; members: number }>;
 }
@@ -53,16 +64,14 @@ export class Snapshot {
     const key = keyText(entry);
     const network = this.#ensure(entry.network);
     const cidrs = entry.addresses.map(parseCidr);
-    const addresses = cidrs.map(({ address }) => address);
-    const dataOf = (family: 4 | 6) => addresses.filter((each) => each.family === family).map(ipToBytes);
-    const host: Host = { key, entry, network: entry.network, addresses, data4: dataOf(4), data6: dataOf(6) };
+    const host = new Host(entry);
     network.members.set(key, host);
-    for (const name of entry.names) {
+    for (const name of new Set(entry.names)) {
       const hosts = network.byName.get(name);
-      if (hosts) hosts.add(host);
-      else network.byName.set(name, new Set([host]));
+      if (hosts) hosts.push(host);
+      else network.byName.set(name, [host]);
     }
-    for (const address of addresses) network.byAddress.set(formatIp(address), host);
+    for (const { address } of cidrs) network.byAddress.set(formatIp(address), host);
     for (const cidr of cidrs) {
       const subnet = networkOf(cidr);
       const text = subnetText(subnet);
@@ -79,11 +88,12 @@ export class Snapshot {
     const network = this.#networks.get(key.network);
     const host = network?.members.get(keyText(key));
     if (!network || !host) return;
-    network.members.delete(host.key);
-    for (const name of host.entry.names) {
-      const hosts = network.byName.get(name);
-      hosts?.delete(host);
-      if (hosts?.size === 0) network.byName.delete(name);
+    network.members.delete(keyText(key));
+    for (const name of new Set(host.entry.names)) {
+      const hosts = network.byName.get(name) ?? [];
+      const index = hosts.indexOf(host);
+      if (index >= 0) hosts.splice(index, 1);
+      if (hosts.length === 0) network.byName.delete(name);
     }
     for (const address of host.addresses) {
       const text = formatIp(address);

@@ -11,7 +11,7 @@ import { makeDirectory } from "#machine/make-directory.ts";
 import { replaceFile } from "#machine/replace-file.ts";
 import { OverlayAgent } from "#overlay/agent.ts";
 import { type HostSettings, overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
-import type { ForeignName, NameExchange } from "#overlay/name-exchange.ts";
+import type { ContainerNames, ForeignName, NameExchange } from "#overlay/name-exchange.ts";
 import { openEngine } from "#overlay/open-engine.ts";
 import { overlayStatusPath } from "#overlay/status-file.ts";
 import type { PluginHost } from "#plugins/context.ts";
@@ -170,13 +170,14 @@ function borrowed(engine: Engine): Engine {
 function exchangeWith(resolver: ResolverService): NameExchange {
   // Its host's id is in it, so that it is none of a container here.
   const keyOf = ({ network, id }: ForeignName): NameKey => ({ network, containerId: id, ifName: "" });
+  const named = ({ id, ...names }: ForeignName & ContainerNames) => ({
+    ...names,
+    ...keyOf({ id, network: names.network }),
+  });
   return {
+    begin: (all) => resolver.setForeign(() => all().map(named)),
     local: (network) => resolver.inNetwork(network).filter(({ netns }) => isThere(netns)),
-    change: (put, gone) =>
-      resolver.changeForeign(
-        put.map(({ id, ...names }) => ({ ...names, ...keyOf({ id, network: names.network }) })),
-        gone.map(keyOf),
-      ),
+    change: (put, gone) => resolver.changeForeign(put.map(named), gone.map(keyOf)),
     onChange: (listener) => resolver.onChange(listener),
   };
 }

@@ -23,6 +23,8 @@ export interface ForeignName {
 export interface NameExchange {
   /** Of containers that there are: one whose namespace has gone is not among them. */
   local(network: string): readonly LocalNames[];
+  /** @param all what `change` has told so far, for a resolver that starts anew */
+  begin(all: () => readonly (ForeignName & ContainerNames)[]): void;
   change(put: readonly (ForeignName & ContainerNames)[], gone: readonly ForeignName[]): void;
   /** @returns ends it */
   onChange(listener: () => void): () => void;

@@ -32,8 +32,8 @@ export interface NameKeeperOptions {
 export class NameKeeper {
   readonly #options: NameKeeperOptions;
   readonly #publishing: Recurrent;
-  /** What the resolver was told, by key: the text of the record. */
-  readonly #told = new Map<string, { readonly name: ForeignName; readonly value: string }>();
+  /** What the resolver was told, by key: the text of the record, which the view has as well. */
+  readonly #told = new Map<string, string>();
   readonly #unsubscribe: () => void;
 
   constructor(options: NameKeeperOptions) {
@@ -48,6 +48,12 @@ export class NameKeeper {
       await sleep(commitPauseMs);
     });
     this.#unsubscribe = options.exchange.onChange(() => this.publish());
+    options.exchange.begin(() =>
+      [...this.#told].flatMap(([key, value]) => {
+        const names = tryRead(key, value);
+        return names ? [{ ...nameIn(key), ...names }] : [];
+      }),
+    );
   }
 
   /** Brings what the engine has of this host's names to what they are. */
@@ -65,26 +71,25 @@ export class NameKeeper {
       for (const [key, { value }] of view.namesOf(record.name)) {
         if (key.startsWith(own)) continue;
         present.add(key);
-        if (this.#told.get(key)?.value === value) continue;
-        const name = { network: record.name, id: idIn(key) };
+        if (this.#told.get(key) === value) continue;
         const names = tryRead(key, value);
         if (!names) continue;
-        this.#told.set(key, { name, value });
-        put.push({ ...name, ...names });
+        this.#told.set(key, value);
+        put.push({ ...nameIn(key), ...names });
       }
     }
     const gone: ForeignName[] = [];
-    for (const [key, { name }] of this.#told) {
+    for (const key of this.#told.keys()) {
       if (present.has(key)) continue;
       this.#told.delete(key);
-      gone.push(name);
+      gone.push(nameIn(key));
     }
     if (put.length + gone.length > 0) exchange.change(put, gone);
   }
 
   /** For a host that leaves: nobody asks it for the others' names any more. */
   forget(): void {
-    const gone = [...this.#told.values()].map(({ name }) => name);
+    const gone = [...this.#told.keys()].map(nameIn);
     this.#told.clear();
     if (gone.length > 0) this.#options.exchange.change([], gone);
   }
@@ -122,9 +127,10 @@ function idOf({ containerId, ifName }: LocalNames): string {
   return sha256Hex(`${containerId}\0${ifName}`).slice(0, 26);
 }
 
-/** HOST:ATTACHMENT */
-function idIn(key: string): string {
-  return key.split("/").slice(-2).join(":");
+/** Of a key `…/name/NETWORK/HOST/ATTACHMENT`. */
+function nameIn(key: string): ForeignName {
+  const [network = "", host = "", attachment = ""] = key.split("/").slice(-3);
+  return { network, id: `${host}:${attachment}` };
 }
 
 function textOf({ names, addresses, domain }: LocalNames): string {

@@ -109,8 +109,9 @@ export function ours(answers: readonly OutRecord[], additional: readonly OutReco
 
 function addressRecords(host: Host, family: 4 | 6, owner?: Uint8Array): readonly OutRecord[] {
   const type = family === 4 ? RecordType.A : RecordType.AAAA;
-  const all = family === 4 ? host.data4 : host.data6;
-  return all.map((data) => ({ ...(owner ? { owner } : {}), type, ttlSeconds: ourTtlSeconds, data }));
+  return host
+    .data(family)
+    .map((data) => ({ ...(owner ? { owner } : {}), type, ttlSeconds: ourTtlSeconds, data }));
 }
 
 function shuffled<Item>(items: readonly Item[]): readonly Item[] {
