@@ -1,10 +1,12 @@
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { formatIp, type IpAddress } from "#net/ip.ts";
 import { Nftables } from "#nftables/nftables.ts";
+import type { ClusterView } from "#overlay/view.ts";
 import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
 import { type Flow, type Hop, pass, stop } from "./trace/hop.ts";
+import { readKnownCluster } from "./trace/overlay.ts";
 import { findPath } from "./trace/path.ts";
 import { findPlace, findTarget, type Place } from "./trace/place.ts";
 import { type ProbeResult, probe } from "./trace/probe.ts";
@@ -53,7 +55,7 @@ async function trace(fromText: string, toText: string, flags: TraceFlags, world:
   if (netns === undefined) throw new Failure(`${fromText} has no namespace here`);
   const address = chooseAddress(from, to);
   const { namespace } = world.kernel;
-  const path = await follow({ ...from, netns }, to, address, flow, namespace);
+  const path = await follow({ ...from, netns }, to, address, flow, namespace, readKnownCluster(world));
   // What is unknown by looking, the probe says.
   const hops =
     flags.probe === true
@@ -106,10 +108,11 @@ async function follow(
   address: IpAddress,
   flow: Flow,
   host: NetworkNamespace,
+  cluster: ClusterView | undefined,
 ): Promise<readonly Hop[]> {
   const nftables = new Nftables();
   try {
-    return await findPath({ host, nftables, from, to, address, flow });
+    return await findPath({ host, nftables, from, to, address, flow, ...(cluster && { cluster }) });
   } finally {
     nftables.close();
   }

@@ -255,6 +255,24 @@ describe("whatever fails", () => {
     expect(lab.host(1).run(`bridge fdb show dev ${name}; ip neigh show dev ${name}`)).toMatch(
       /02:00:00:00:00:99[^]*10\.250\.0\.1/,
     );
+    // Who asks is told the way, and without netd what of it is missing.
+    const traced = await lab.netctl(1, "trace", "s1", there);
+    expect(traced).toMatch(/VXLAN \d+ of network web to h2 at 203\.0\.113\.2/);
+    await lab.until("its name is told too", async () =>
+      (await lab.netctl(1, "trace", "s1", there)).includes("is called s2"),
+    );
+    await expect(lab.netctl(1, "doctor", "overlay")).resolves.toContain("0 errors");
+    await lab.killNetd(1);
+    lab.host(1).run(`ip neigh flush dev ${name} nud permanent`);
+    await expect(lab.netctl(1, "trace", "s1", there)).rejects.toMatchObject({
+      stdout: expect.stringContaining("to h2: missing neighbour") as string,
+    });
+    lab.host(1).run(`touch -d "1 minute ago" ${lab.path(1, "run", "overlay", "status.json")}`);
+    await expect(lab.netctl(1, "doctor", "overlay")).rejects.toMatchObject({
+      stdout: expect.stringContaining("overlay-agent") as string,
+    });
+    lab.startNetd(1);
+    await lab.untilPings(1, "s1", there);
     // The kernel tells of each loss: nobody has to wait until the agent looks by itself.
     expect(lab.log(1)).not.toContain("looking at it often");
     await lab.until("the rules are back", () => lab.host(1).run("nft list ruleset").includes("203.0.113.2"));

@@ -8,6 +8,7 @@ import { foreignFirewall } from "./foreign-firewall.ts";
 import { forwarding } from "./forwarding.ts";
 import { neighbours } from "./neighbours.ts";
 import { netd } from "./netd.ts";
+import { overlay } from "./overlay.ts";
 import { ownRules } from "./own-rules.ts";
 import { reversePath } from "./reverse-path.ts";
 import { staleLeases } from "./stale-leases.ts";
@@ -28,4 +29,5 @@ export const checks: readonly Check[] = [
   confOrder,
   encryption,
   netd,
+  overlay,
 ];

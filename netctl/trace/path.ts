@@ -5,7 +5,9 @@ import { findRoute, type Route, RouteType } from "#kernel/route.ts";
 import { readSysctl } from "#kernel/sysctl.ts";
 import { equalIp, formatIp, type IpAddress, isUnspecified } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
+import type { ClusterView } from "#overlay/view.ts";
 import { type Flow, type Hop, pass, stop } from "./hop.ts";
+import { crossOverlay } from "./overlay.ts";
 import type { Place } from "./place.ts";
 import { findPublished } from "./published.ts";
 
@@ -16,6 +18,8 @@ export interface PathQuestion {
   readonly to: Place;
   readonly address: IpAddress;
   readonly flow: Flow;
+  /** What is known of this host's cluster, where it is in one. */
+  readonly cluster?: ClusterView;
 }
 
 /**
@@ -175,7 +179,11 @@ async function throughHost(
         verdict: "unknown",
       });
   }
-  arrive(to, destination, port, flow, hops);
+  const across = question.cluster
+    ? crossOverlay(host, question.cluster, { route: answer.route, out, address: destination })
+    : [];
+  hops.push(...across);
+  if (across.length === 0) arrive(to, destination, port, flow, hops);
   return hops;
 }
 

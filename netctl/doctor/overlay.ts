@@ -1,0 +1,61 @@
+import { listLinks } from "#kernel/link.ts";
+import { overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
+import { readOverlayStatus } from "#overlay/status-file.ts";
+import type { Check, Finding } from "./finding.ts";
+
+/** The agent says every second how it is. */
+const silentAfterMs = 10_000;
+const awayAfterMs = 5000;
+/** What VXLAN over IPv4 adds, the least of all. */
+const overheadBytes = 50;
+
+/** Networks over several hosts: the agent, the engine, and what the underlay leaves. */
+export const overlay: Check = {
+  id: "overlay",
+  summary: "networks over several hosts: the agent, its engine, what it could not do, MTUs",
+  run({ world, host }) {
+    if (!readHostSettings(overlayDirectory(world.directories.state))) return [];
+    const agent = readOverlayStatus(world.directories.run);
+    if (!agent || agent.ageMs > silentAfterMs)
+      return [
+        {
+          id: "overlay-agent",
+          severity: "error",
+          subject: "netd",
+          evidence:
+            "this host is a member of a cluster, and netd's agent does not run: nothing follows the cluster",
+          remedy: "start netd: docs/netd.md",
+        },
+      ];
+    const findings: Finding[] = [];
+    if (!agent.connected && agent.awayMs > awayAfterMs)
+      findings.push({
+        id: "overlay-engine",
+        severity: "warning",
+        subject: "",
+        evidence: `the engine has been away for ${Math.round(agent.awayMs / 1000)} s: what is forwarded stays, and no more addresses come`,
+        remedy: "netctl cluster status names the endpoints that do not answer",
+      });
+    for (const evidence of agent.problems)
+      findings.push({
+        id: "overlay-problem",
+        severity: "warning",
+        subject: "",
+        evidence,
+        remedy: "netctl cluster status, and docs/overlay.md",
+      });
+    const links = listLinks(host);
+    for (const { name, mtu, tunnels } of agent.networks) {
+      const widest = Math.max(0, ...links.filter((link) => link.kind !== "vxlan").map((link) => link.mtu));
+      if (tunnels.length > 0 && mtu + overheadBytes > widest)
+        findings.push({
+          id: "overlay-mtu",
+          severity: "error",
+          subject: name,
+          evidence: `containers of network ${name} send up to ${mtu} bytes, and no device of this host takes the ${mtu + overheadBytes} that come of it`,
+          remedy: "raise the underlay's MTU, or create the network with -o mtu=N",
+        });
+    }
+    return findings;
+  },
+};
