@@ -137,3 +137,16 @@ describe("completion", () => {
     expect(netctl("completion", "tcsh")).toMatchObject({ exitCode: 2 });
   });
 });
+
+test("manual pages: one for each command, with its flags, exit codes and examples", () => {
+  const written = netctl("man", at("man"));
+  expect(written).toMatchObject({ exitCode: 0, stderr: "" });
+  const pages = readdirSync(at("man/man1"));
+  expect(pages).toEqual(expect.arrayContaining(["netctl.1", "netctl-network-create.1", "netctl-lint.1"]));
+  expect(pages).not.toContain("netctl-complete.1");
+  const create = text("man/man1/netctl-network-create.1");
+  expect(create).toContain(".B netctl network create [options] <name>\n");
+  expect(create).toContain("\n.B \\-\\-subnet <cidr>\n");
+  expect(create).toMatch(/\n\.SH EXIT STATUS\n[\s\S]*\n\.SH EXAMPLES\n\.nf\n {2}netctl network create web\n/);
+  for (const page of pages) expect(text("man/man1", page)).toMatch(/^\.TH "NETCTL/);
+});

@@ -28,6 +28,7 @@ import { registerIpamLs } from "./ipam-ls.ts";
 import { registerIpamRelease } from "./ipam-release.ts";
 import { registerIpamShow } from "./ipam-show.ts";
 import { registerLint } from "./lint.ts";
+import { registerMan } from "./man.ts";
 import { registerMetrics } from "./metrics.ts";
 import { registerNetworkConnect } from "./network-connect.ts";
 import { registerNetworkCreate } from "./network-create.ts";
@@ -111,6 +112,7 @@ const single: readonly Register[] = [
   registerInstall,
   registerUninstall,
   registerVersion,
+  registerMan,
 ];
 
 const directoryFlags = [
