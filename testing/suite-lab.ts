@@ -97,13 +97,25 @@ export class SuiteLab {
 
   /** Starts netctl in the host; the caller waits for its end. */
   start(...words: readonly string[]) {
+    return this.#startWith({}, words);
+  }
+
+  #startWith(more: Readonly<Record<string, string>>, words: readonly string[]) {
     const args = [`--net=${this.host.path}`, process.execPath, this.#suite.netctl, ...words];
-    return spawn("nsenter", args, { env: { ...this.environment }, stdio: ["ignore", "pipe", "pipe"] });
+    return spawn("nsenter", args, {
+      env: { ...this.environment, ...more },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
   }
 
   /** Runs netctl to its end, whatever that is. */
   async netctl(...words: readonly string[]): Promise<Ended> {
-    const child = this.start(...words);
+    return await this.netctlWith({}, ...words);
+  }
+
+  /** The same with further variables. */
+  async netctlWith(more: Readonly<Record<string, string>>, ...words: readonly string[]): Promise<Ended> {
+    const child = this.#startWith(more, words);
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));

@@ -6,6 +6,8 @@ import { encryption } from "./encryption.ts";
 import type { Check } from "./finding.ts";
 import { foreignFirewall } from "./foreign-firewall.ts";
 import { forwarding } from "./forwarding.ts";
+import { mtu } from "./mtu.ts";
+import { names } from "./names.ts";
 import { neighbours } from "./neighbours.ts";
 import { netd } from "./netd.ts";
 import { overlay } from "./overlay.ts";
@@ -24,6 +26,8 @@ export const checks: readonly Check[] = [
   bridgePorts,
   conntrack,
   neighbours,
+  names,
+  mtu,
   staleRecords,
   staleLeases,
   confOrder,
