@@ -119,7 +119,8 @@ describe("netctl ui", () => {
     expect(exitCode).toBe(1);
   });
 
-  describe.skipIf(!hasChromium)(`in a browser${lacking}`, () => {
+  // One page for all, one view after the other.
+  describe.skipIf(!hasChromium)(`in a browser${lacking}`, { shuffle: false }, () => {
     let browser: Browser;
     let server: ChildProcess;
     let page: Page;
@@ -156,10 +157,10 @@ describe("netctl ui", () => {
       await page.locator(`::-p-xpath(//nav/button[text()='${view}'])`).click();
     };
     const waitForText = (text: string, within = page) =>
-      within.waitForSelector(`::-p-text(${text})`, { timeout: 30_000 });
+      within.waitForSelector(`::-p-text(${text})`, { timeout: 120_000 });
 
     test("draws the map, and tells more of what is clicked", async () => {
-      await page.waitForSelector('[data-box="postgres"]', { timeout: 30_000 });
+      await page.waitForSelector('[data-box="postgres"]', { timeout: 120_000 });
       expect(
         await page.$$eval("[data-box]", (all) =>
           all.map((each) => each.getAttribute("data-box") ?? "").sort((a, b) => (a < b ? -1 : 1)),
@@ -174,7 +175,7 @@ describe("netctl ui", () => {
 
     test("marks what is broken, within a few looks", async () => {
       lab.namespace(lab.path("run/netns/postgres")).run("ip link set eth0 down");
-      await page.waitForSelector('[data-box="postgres"].warned', { timeout: 30_000 });
+      await page.waitForSelector('[data-box="postgres"].warned', { timeout: 120_000 });
       await picture("ui-broken");
       lab.namespace(lab.path("run/netns/postgres")).run("ip link set eth0 up");
     });
