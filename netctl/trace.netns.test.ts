@@ -72,6 +72,14 @@ describe("netctl trace", () => {
     expect(exitCode).toBe(0);
   });
 
+  test("starts at a namespace that nobody has a record of, by the name of its file", async () => {
+    const { exitCode, stdout } = await lab.netctl("trace", lan.name, "203.0.113.1");
+    expect(stdout).toContain(`✓ ${lan.name}: route to 203.0.113.1: through eth0`);
+    expect(exitCode).toBe(0);
+    const { stderr } = await lab.netctl("trace", "nobody", "203.0.113.1");
+    expect(stderr).toBe('netctl: No sandbox, container, process or namespace "nobody"\n');
+  });
+
   test("names a port on which nobody listens", async () => {
     const { exitCode, stdout } = await lab.netctl("trace", "bob", "alice:81");
     expect(stdout).toContain("✗ alice: nobody listens on tcp port 81");

@@ -24,7 +24,10 @@ export const registerTrace: Register = (parent, invoke) => {
     .description(
       "Follow a packet from one place to another: route, link, bridge, published port, listener. What stops it is named, with what helps. With --probe one packet is sent, and the kernel says which rules of the host it meets.",
     )
-    .argument("<from>", "sandbox, container id, process id, path of a namespace, or host")
+    .argument(
+      "<from>",
+      "sandbox, container or pod of any runtime by name or id, process id, path of a namespace, or host",
+    )
     .argument(
       "<to>",
       "the same, or an address; with :PORT or :PORT/udp, [ADDRESS]:PORT for IPv6. Without a port: a ping",

@@ -3,6 +3,9 @@ import { NetworkNamespace } from "#kernel/namespace.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { type IpAddress, isLinkLocal, isLoopback, tryParseIp } from "#net/ip.ts";
 import { Failure } from "#netctl/failure.ts";
+import { collectTopology } from "#netctl/topology/collect.ts";
+import { namespaceId } from "#netctl/topology/namespace-table.ts";
+import { selectNamespaces } from "#netctl/topology/select.ts";
 import type { World } from "#netctl/world.ts";
 
 /** Where a packet begins, or is to arrive. */
@@ -16,7 +19,8 @@ export interface Place {
 }
 
 /**
- * A sandbox, a container id or its beginning, a process id, a namespace's path, or `host`.
+ * A sandbox, a container of any runtime by its name, its id or the beginning of it, a pod, a process id, a namespace's
+ * path or the name of its file, or `host`.
  * @throws {Failure}
  */
 export async function findPlace(world: World, text: string): Promise<Place> {
@@ -37,11 +41,24 @@ export async function findPlace(world: World, text: string): Promise<Place> {
       ),
   ].filter(({ containerId }) => containerId.startsWith(text));
   const [first] = known;
-  if (!first) throw new Failure(`No sandbox, container, process or namespace "${text}"`);
+  if (!first) return await findElsewhere(world, text);
   const ids = new Set(known.map(({ containerId }) => containerId));
   if (ids.size > 1)
     throw new Failure(`"${text}" is the beginning of ${ids.size} container ids; give more of it`);
   return placeAt(text, first.netns);
+}
+
+/** What no record of this suite names: containers and pods of other runtimes, mounted namespaces. @throws {Failure} */
+async function findElsewhere(world: World, text: string): Promise<Place> {
+  const topology = await collectTopology(world);
+  const found = selectNamespaces(topology, text, namespaceId(world.kernel.namespace)).filter(
+    ({ kind }) => kind !== "host",
+  );
+  const [only] = found;
+  if (only === undefined) throw new Failure(`No sandbox, container, process or namespace "${text}"`);
+  if (found.length > 1)
+    throw new Failure(`"${text}" is the name of ${found.length} namespaces; give an id, or a process of it`);
+  return placeAt(text, only.paths[0] ?? `/proc/${only.processes[0]?.pid}/ns/net`);
 }
 
 /** The same, or an address of anybody's. @throws {Failure} */
