@@ -196,6 +196,23 @@ export const bandwidthCases: readonly Case[] = [
     },
   },
   {
+    title: "subnets of the configuration hold for the rates of runtimeConfig.bandwidth",
+    source: `${bandwidthReadme}; CONVENTIONS: bandwidth`,
+    reference: "knows no subnets",
+    needs: ["htb"],
+    async run(lab) {
+      const { previous } = await limited(lab, {
+        capabilities: { bandwidth: true },
+        runtimeConfig: { bandwidth: { ingressRate: 8_000_000, ingressBurst: 800_000 } },
+        unshapedSubnets: ["192.0.2.0/24"],
+      });
+      const host = previous.hostSide().name;
+      const shown = await lab.host.shell(`tc class show dev ${host}; tc -p filter show dev ${host}`);
+      expect(/class htb .* rate 8Mbit /.test(shown), `classes of ${host}: ${shown}`);
+      expect(/match IP src 192\.0\.2\.0\/24/.test(shown), `filters of ${host}: ${shown}`);
+    },
+  },
+  {
     title: "CHECK is silent after ADD, and fails when the limit was changed",
     source: "SPEC 1.1.0, CHECK",
     needs: ["ifb"],

@@ -42,6 +42,18 @@ test("subnets are exempt, or alone count", () => {
   expect(parse({ ...rates, shapedSubnets: ["fd00::/8"] })).toMatchObject({ mode: "only" });
 });
 
+test("the configuration's subnets hold for the runtime's rates", () => {
+  const bandwidth = { ingressRate: 80, ingressBurst: 80, shapedSubnets: ["192.0.2.0/24"] };
+  const runtimeConfig = { bandwidth };
+  expect(parse({ runtimeConfig, unshapedSubnets: ["10.0.0.0/8"] })).toMatchObject({
+    ingress: { bytesPerSecond: 10n },
+    mode: "all-but",
+    subnets: [parseCidr("10.0.0.0/8")],
+  });
+  expect(parse({ runtimeConfig })).toMatchObject({ mode: "only", subnets: [parseCidr("192.0.2.0/24")] });
+  expect(parse({ runtimeConfig, ...rates }).subnets).toEqual([]);
+});
+
 test.each([
   [{ ingressRate: 8000 }, /"ingressRate" 8000: if rate is set, burst must also be set/],
   [{ egressBurst: 8000 }, /"egressBurst" 8000: if burst is set, rate must also be set/],

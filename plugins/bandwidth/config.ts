@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { CniError, ErrorCode } from "#cni/error.ts";
-import { field, type JsonObject } from "#cni/json.ts";
+import { field } from "#cni/json.ts";
 import type { NetworkConfig } from "#cni/plugin.ts";
 import { goObject, parseConfig } from "#cni/schema.ts";
 import { cidr } from "#cni/schema-values.ts";
@@ -28,30 +28,33 @@ const bits = v.custom<number>(
   "must be a number of bits, 0 or more",
 );
 
-const fields = {
+const rateFields = {
   ingressRate: v.optional(bits, 0),
   ingressBurst: v.optional(bits, 0),
   egressRate: v.optional(bits, 0),
   egressBurst: v.optional(bits, 0),
+};
+const subnetFields = {
   unshapedSubnets: v.optional(v.array(cidr), []),
   shapedSubnets: v.optional(v.array(cidr), []),
 };
 
 /** The fields of its configuration, for who looks for others. */
-export const schema = goObject(fields);
-const fieldNames = Object.keys(fields);
+export const schema = goObject({ ...rateFields, ...subnetFields });
+const subnetSchema = goObject(subnetFields);
 
 /**
- * What stands in the configuration itself counts before the runtime's, all of it.
+ * Rates that stand in the configuration itself count before the runtime's, all of them; so do subnets. Subnets alone are
+ * the operator's, for whatever rates the runtime gives.
  * @throws {CniError} 7 with the field and its value
  */
 export function parseBandwidthConfig({ json, runtimeConfig }: NetworkConfig): BandwidthConfig {
-  const isStatic = fieldNames.some((name) => field(json, name) !== undefined);
-  const given = isStatic ? json : (field(runtimeConfig, "bandwidth") ?? {});
-  const raw = parseConfig(schema, given as JsonObject, {
-    what: isStatic ? "bandwidth configuration" : "runtimeConfig.bandwidth",
-  });
-  const { unshapedSubnets, shapedSubnets } = raw;
+  const isIn = (fields: object) => Object.keys(fields).some((name) => field(json, name) !== undefined);
+  const own = { what: "bandwidth configuration" };
+  const raw = isIn(rateFields)
+    ? parseConfig(schema, json, own)
+    : parseConfig(schema, field(runtimeConfig, "bandwidth") ?? {}, { what: "runtimeConfig.bandwidth" });
+  const { unshapedSubnets, shapedSubnets } = isIn(subnetFields) ? parseConfig(subnetSchema, json, own) : raw;
   if (unshapedSubnets.length > 0 && shapedSubnets.length > 0) {
     throw invalid(
       "unshapedSubnets and shapedSubnets cannot be both specified, one of them should be discarded",
