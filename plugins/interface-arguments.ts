@@ -69,11 +69,6 @@ export function requestedMac(
   return effective;
 }
 
-/** For a plugin that takes no MAC address: refuses what nobody knows in CNI_ARGS. @throws {CniError} 4 */
-export function refuseUnknownArgs(args: CniArgs): void {
-  selectCniArgs(args, knownArgs);
-}
-
 function parseMacArgument(text: string): MacAddress {
   try {
     return parseMac(text);

@@ -66,6 +66,17 @@ export const hostDeviceCases: readonly Case[] = [
     },
   },
   {
+    title: "CNI_ARGS that are another plugin's refuse nothing",
+    source: "plugins host-device: reads no CNI_ARGS",
+    async run(lab) {
+      await withDevice(lab);
+      const config = plainConfig("host-device", { device: "nic0" });
+      const attachment = await lab.attach(config, await lab.container(), { args: "COLOUR=blue" });
+      (await attachment.delWithResult({ args: "COLOUR=blue" })).expectSilence();
+      await expectHome(lab);
+    },
+  },
+  {
     title: "an IPAM plugin that fails leaves the device on the host",
     source: "SPEC 1.1.0, ADD: error",
     reference: "leaves the device in the container",

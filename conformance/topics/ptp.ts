@@ -186,6 +186,19 @@ export const ptpCases: readonly Case[] = [
     },
   },
   {
+    title: "CNI_ARGS that are another plugin's are passed on to the IPAM plugin, and refuse nothing",
+    source: "plugins ptp: reads no CNI_ARGS; cni types, CommonArgs",
+    async run(lab) {
+      const ipam = await lab.ipam();
+      const address = { address: "10.77.0.9/24", gateway: gateway4 };
+      await ipam.answer("ADD", { cniVersion: "1.0.0", ips: [address] });
+      const config = ptpConfig(lab, { ipam: { type: ipam.type } });
+      await lab.attach(config, await lab.container(), { args: "COLOUR=blue" });
+      const calls = await ipam.calls();
+      expectEqual(calls.at(-1)?.environment["CNI_ARGS"], "COLOUR=blue", "CNI_ARGS of the IPAM plugin");
+    },
+  },
+  {
     title: "GC removes stale attachments and keeps valid ones; STATUS is silent",
     source: "SPEC 1.1.0, GC and STATUS",
     reference: "GC does nothing",

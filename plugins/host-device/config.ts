@@ -1,12 +1,11 @@
 import * as v from "valibot";
-import type { CniArgs } from "#cni/cni-args.ts";
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { NetworkConfig } from "#cni/plugin.ts";
 import type { CniDns } from "#cni/result.ts";
 import { goObject, parseConfig } from "#cni/schema.ts";
 import { emptyAsAbsent, mac } from "#cni/schema-values.ts";
 import type { MacAddress } from "#net/mac.ts";
-import { dnsField, ipamField, overridesIpam, refuseUnknownArgs } from "#plugins/interface-arguments.ts";
+import { dnsField, ipamField, overridesIpam } from "#plugins/interface-arguments.ts";
 
 /** By what the device is known. */
 export type DeviceSelector =
@@ -66,9 +65,8 @@ export const schema = goObject({
 
 const runtimeSchema = goObject({ deviceID: emptyAsAbsent(busName) });
 
-/** @throws {CniError} 7 with the field and its value; 4 for CNI_ARGS */
-export function parseHostDeviceConfig(network: NetworkConfig, args: CniArgs = []): HostDeviceConfig {
-  refuseUnknownArgs(args);
+/** @throws {CniError} 7 with the field and its value */
+export function parseHostDeviceConfig(network: NetworkConfig): HostDeviceConfig {
   const raw = parseConfig(schema, network.json, { what: "host-device configuration" });
   const { deviceID } = parseConfig(runtimeSchema, network.runtimeConfig, { what: "runtimeConfig" });
   const device = selectorOf(raw, deviceID);

@@ -44,7 +44,9 @@ export function parsePtpConfig(network: NetworkConfig, args: CniArgs = []): PtpC
   if (raw.ipMasq && raw.insistOnBackend && raw.ipMasqBackend === undefined) {
     throw invalid('"insistOnBackend" true: needs "ipMasqBackend" to say which one');
   }
-  const mac = requestedMac(network, args, { what });
+  // The reference reads no CNI_ARGS here, and so refuses none: what else stands there is the IPAM plugin's.
+  const ownArgs = args.filter(([key]) => key === "MAC");
+  const mac = requestedMac(network, ownArgs, { what });
   return {
     ...(raw.ipMasq
       ? { masquerade: raw.insistOnBackend && raw.ipMasqBackend === "iptables" ? "iptables" : "nftables" }
