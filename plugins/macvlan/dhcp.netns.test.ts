@@ -4,6 +4,7 @@ import { dhcp } from "#plugins/dhcp/main.ts";
 import { DhcpServer } from "#testing/dhcp-server.ts";
 import { LanRig } from "#testing/lan-rig.ts";
 import { patience } from "#testing/patience.ts";
+import { WireCapture } from "#testing/wire-capture.ts";
 import { macvlan } from "./main.ts";
 
 let rig: LanRig;
@@ -21,6 +22,14 @@ afterEach(async () => {
   await server.stop();
   await rig.close();
 });
+
+/** How often the wire was asked for another owner of an address: by who has none yet (RFC 4862 section 5.4.2). */
+async function timesLookedFor(address: string, wire: WireCapture): Promise<number> {
+  const captured = await wire.stop();
+  const asked = captured.matching("icmp6 and src ::").filter((line) => line.includes(`who has ${address},`));
+  captured.remove();
+  return asked.length;
+}
 
 test("the wire's DHCP server gives address, router and domain, and hears goodbye when the container goes", async () => {
   const { container, containerId, config, result } = await rig.attach({
@@ -48,10 +57,12 @@ test("both families: the default route of IPv6 comes from the wire's router, whi
     "--enable-ra",
     "--dhcp-option=option6:dns-server,[fd00:1::53]",
   ]);
+  const wire = await WireCapture.start(rig.lan, "lan0");
   const ipam = { type: "dhcp", families: ["ipv4", "ipv6"] };
   const { container, containerId, config, result } = await rig.attach({ master: "up0", ipam });
   const [, address = ""] = result.ips.map((ip) => ip.address);
   expect(address).toMatch(/^fd00:1::5[0-9a-f]\/128$/);
+  expect(await timesLookedFor(address.replace("/128", ""), wire), "once by dhcp, once by macvlan").toBe(2);
   expect(rig.addresses("eth0", container)).toContain(address);
   expect(result.dns).toMatchObject({ nameservers: ["fd00:1::53"] });
   await waitUntil(
@@ -70,11 +81,15 @@ test("without router advertisements the configuration names prefix and gateway",
   await server.stop();
   server = await DhcpServer.start(rig.lan, "lan0", ["--dhcp-range=fd00:1::50,fd00:1::5f,64,2m"]);
   const ipv6 = { prefixLength: 64, gateway: "fd00:1::1" };
+  const wire = await WireCapture.start(rig.lan, "lan0");
   const { container, result } = await rig.attach({
     master: "up0",
+    enabledad: false,
     ipam: { type: "dhcp", families: ["ipv6"], ipv6 },
   });
   expect(result.ips).toMatchObject([{ gateway: "fd00:1::1" }]);
+  const address = result.ips[0]?.address.replace("/64", "") ?? "";
+  expect(await timesLookedFor(address, wire), "by dhcp, not by macvlan").toBe(1);
   expect(container.run("ip -6 route show default")).toContain("via fd00:1::1");
   expect(rig.reaches(container, "fd00:1::1")).toBe(true);
 });
