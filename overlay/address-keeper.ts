@@ -50,31 +50,55 @@ export class AddressKeeper {
   /**
    * One look at one network.
    * @param isWanted an ADD waits for an address
+   * @returns false if addresses were to be claimed and could not be
    * @throws {EngineError}
    */
-  async keep(network: KnownNetwork, fence: Step, isWanted: boolean): Promise<void> {
+  async keep(network: KnownNetwork, fence: Step, isWanted: boolean): Promise<boolean> {
     const { name, subnets, state } = network.record;
     const blocks = this.blocksOf(name);
     const cidrs = blocks.map(({ record }) => record.cidr);
     const { counts, strays } = this.#options.networks.usage(name, cidrs);
+    this.#forgetQuarantine(network, strays.map(parseIp));
     for (const stray of strays) await this.#recover(network, fence, parseIp(stray));
     const counted = blocks.map((block, index) => ({ block, used: counts[index] ?? 0 }));
     if (state === "deleting") {
       for (const { block, used } of counted) if (used === 0) await this.#release(block.entry, fence);
-      return;
+      return true;
     }
+    let isWell = true;
     for (const subnet of subnets) {
       const { family } = subnet.cidr.address;
       const own = counted.filter(({ block }) => block.record.cidr.address.family === family);
       const free = freeIn(own, subnet);
       const isLow = free < lowCount || free < own.length * sizeOf(subnet) * lowShare;
       // A wish may be older than the last claim: it counts only where there is no room indeed.
-      if (isLow && (own.length > 0 || isWanted)) await this.#claim(network, subnet, fence);
-      else await this.#releaseIdle(own, subnet, fence);
+      if (!isLow) await this.#releaseIdle(own, subnet, fence);
+      else if (own.length > 0 || isWanted) isWell = (await this.#claim(network, subnet, fence)) && isWell;
+    }
+    return isWell;
+  }
+
+  /** What an operator was told of networks that are no more, and need not know any longer. */
+  forgetOthers(networks: ReadonlyMap<string, unknown>): void {
+    for (const topic of this.#options.problems.keys()) {
+      const [kind, name = ""] = topic.split("/", 2);
+      if ((kind === "claim" || kind === "quarantine") && !networks.has(name))
+        this.#options.problems.delete(topic);
     }
   }
 
-  async #claim(network: KnownNetwork, subnet: Subnet, fence: Step): Promise<void> {
+  /** Whose containers have gone. */
+  #forgetQuarantine({ record: { name, subnets } }: KnownNetwork, strays: readonly IpAddress[]): void {
+    const prefix = `quarantine/${name}/`;
+    const present = strays.flatMap((ip) => {
+      const subnet = subnets.find(({ cidr }) => cidr.address.family === ip.family);
+      return subnet ? [prefix + formatCidr(blockAround(ip, subnet.blockLength))] : [];
+    });
+    for (const topic of this.#options.problems.keys())
+      if (topic.startsWith(prefix) && !present.includes(topic)) this.#options.problems.delete(topic);
+  }
+
+  async #claim(network: KnownNetwork, subnet: Subnet, fence: Step): Promise<boolean> {
     const { engine, keys, hostId, view, problems, log, changed } = this.#options;
     const { name } = network.record;
     const topic = `claim/${name}`;
@@ -85,11 +109,13 @@ export class AddressKeeper {
       problems.delete(topic);
       log.info("claimed addresses", { network: name, block: formatCidr(record.cidr) });
       changed();
+      return true;
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (problems.get(topic) !== message)
         log.warn("cannot claim addresses", { network: name, error: message });
       problems.set(topic, message);
+      return false;
     }
   }
 

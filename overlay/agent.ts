@@ -414,9 +414,14 @@ export class OverlayAgent {
       const { name, state } = network.record;
       // Whoever sees that nobody has addresses any more takes it away.
       if (state === "deleting" && this.#view.holdersOf(name).length === 0) await this.#dropNetwork(name);
-      else await this.#keeper.keep(network, fence, wanted.has(name));
+      // A claim is refused while this host registers anew, say: whoever waits need not ask again.
+      else if (!(await this.#keeper.keep(network, fence, wanted.has(name)))) {
+        this.#networks.forgetOldWish(name);
+        continue;
+      }
       this.#networks.satisfied(name);
     }
+    this.#keeper.forgetOthers(this.#view.networks);
     await this.#endpoints.publish(this.#networks.told());
     this.#problems.delete("addresses");
     this.#save(() => this.#saveNames(false));

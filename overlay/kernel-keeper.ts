@@ -5,6 +5,7 @@ import type { IpAddress } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
 import { applyOverlayRules } from "#nftables/overlay-rules.ts";
 import type { AddressKeeper } from "./address-keeper.ts";
+import { removeStaleGateways } from "./bridge-gateways.ts";
 import { keepConflists } from "./conflist-files.ts";
 import { reconcile, removeStaleBridges } from "./dataplane.ts";
 import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
@@ -81,6 +82,7 @@ export class KernelKeeper {
       this.#failures = failures;
       this.#guard(view.cluster.udpPort, tunnels);
       this.#writeNetworks(self, tunnels);
+      if (wasHeard) this.#dropGateways();
       if (isConnected) this.#keepNetworks();
     } catch (error) {
       this.#failures = [messageOf(error)];
@@ -156,6 +158,22 @@ export class KernelKeeper {
       };
     });
     networks.replace(this.#networks);
+  }
+
+  /** Of blocks that were given back: the routes that came with them would lead to nobody here. */
+  #dropGateways(): void {
+    const { namespace, view, keeper, networks, log } = this.#options;
+    for (const { record } of view.networks.values()) {
+      if (record.mode !== "l3") continue;
+      const own = keeper.blocksOf(record.name).map(({ record: block }) => block.cidr);
+      const changes = removeStaleGateways(
+        namespace,
+        record,
+        own,
+        () => networks.usage(record.name, own).strays,
+      );
+      if (changes.length > 0) log.info("changed the kernel", { changes, count: changes.length });
+    }
   }
 
   /** For runtimes: a conflist for each network. And no bridge of one that has gone. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { errorCode, IoError } from "#machine/io-error.ts";
@@ -32,6 +32,9 @@ export type LocalNetwork = v.InferOutput<typeof schema>;
 
 /** No network's name begins with a dot. */
 const toldPrefix = ".told-";
+
+/** Longer than any ADD waits. */
+const wishMs = 20_000;
 
 /** The files by which agent and plugin talk. */
 export class LocalNetworks {
@@ -120,6 +123,12 @@ export class LocalNetworks {
     // Before anybody looks: what is told meanwhile is told anew.
     for (const file of files) this.satisfied(file);
     return files.map((file) => file.slice(toldPrefix.length));
+  }
+
+  /** Takes the wish for addresses away if nobody can be waiting for them any more. */
+  forgetOldWish(name: string): void {
+    const changed = statSync(join(this.#wanted, name), { throwIfNoEntry: false })?.mtimeMs;
+    if (changed !== undefined && Date.now() - changed > wishMs) this.satisfied(name);
   }
 
   satisfied(name: string): void {

@@ -292,9 +292,11 @@ test("dns of the config replaces IPAM's as a whole", () => {
 test("contradicting() finds any other IPv4 address and overlapping IPv6 ones", () => {
   const present = ["10.1.0.1/24", "10.9.0.1/24", "fd00:1::7/64", "fd00:2::1/64", "fe80::1/64"].map(parseCidr);
   const wanted = ["10.1.0.1/24", "fd00:1::1/64"].map(parseCidr);
-  expect(contradicting(present, wanted).map(formatCidr)).toEqual(["10.9.0.1/24", "fd00:1::7/64"]);
-  expect(contradicting(present, [parseCidr("fd00:3::1/64")])).toEqual([]);
-  expect(contradicting([parseCidr("10.1.0.1/16")], [parseCidr("10.1.0.1/24")]).map(formatCidr)).toEqual([
-    "10.1.0.1/16",
-  ]);
+  expect(contradicting(present, wanted, false).map(formatCidr)).toEqual(["10.9.0.1/24", "fd00:1::7/64"]);
+  expect(contradicting(present, [parseCidr("fd00:3::1/64")], false)).toEqual([]);
+  for (const several of [false, true])
+    expect(
+      contradicting([parseCidr("10.1.0.1/16")], [parseCidr("10.1.0.1/24")], several).map(formatCidr),
+    ).toEqual(["10.1.0.1/16"]);
+  expect(contradicting(present, wanted, true).map(formatCidr)).toEqual(["fd00:1::7/64"]);
 });

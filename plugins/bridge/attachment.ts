@@ -71,6 +71,8 @@ export interface GatewaySpec {
   readonly addresses: readonly Cidr[];
   /** Replace an address of the host that contradicts one of `addresses`, instead of refusing. */
   readonly replace: boolean;
+  /** Addresses of other subnets contradict nothing, in IPv4 either. */
+  readonly severalSubnets: boolean;
   readonly vlan?: VlanGatewaySpec;
 }
 
@@ -280,6 +282,7 @@ function describeGateway(ips: readonly CniIp[], config: BridgeConfig): GatewaySp
   return {
     addresses,
     replace: config.forceAddress,
+    severalSubnets: config.severalSubnets,
     ...(config.vlan === undefined
       ? {}
       : {
@@ -293,10 +296,14 @@ function describeGateway(ips: readonly CniIp[], config: BridgeConfig): GatewaySp
 }
 
 /**
- * Which addresses of an interface keep it from being the gateway: any other IPv4 address, and IPv6 addresses
- * whose subnet overlaps. Other IPv6 addresses may stand beside ours. Link-local ones never matter.
+ * Which addresses of an interface keep it from being the gateway: any other IPv4 address, unless there are several
+ * subnets, and those whose subnet overlaps. Other IPv6 addresses may stand beside ours. Link-local ones never matter.
  */
-export function contradicting(present: readonly Cidr[], wanted: readonly Cidr[]): readonly Cidr[] {
+export function contradicting(
+  present: readonly Cidr[],
+  wanted: readonly Cidr[],
+  severalSubnets: boolean,
+): readonly Cidr[] {
   const wantedText = new Set(wanted.map(formatCidr));
   return present.filter(
     (address) =>
@@ -304,7 +311,7 @@ export function contradicting(present: readonly Cidr[], wanted: readonly Cidr[])
       wanted.some(
         (gateway) =>
           gateway.address.family === address.address.family &&
-          (gateway.address.family === 4 || overlaps(gateway, address)),
+          ((gateway.address.family === 4 && !severalSubnets) || overlaps(gateway, address)),
       ),
   );
 }

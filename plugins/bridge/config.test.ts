@@ -33,6 +33,7 @@ test("defaults are those of the reference plugin", () => {
     isGateway: false,
     isDefaultGateway: false,
     forceAddress: false,
+    severalSubnets: false,
     hairpin: false,
     promiscuous: false,
     vlanTrunk: [],

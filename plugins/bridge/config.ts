@@ -19,6 +19,8 @@ export interface BridgeConfig {
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
   readonly forceAddress: boolean;
+  /** Other IPv4 addresses of the bridge may stand beside, as IPv6 ones may, where their subnets do not overlap. */
+  readonly severalSubnets: boolean;
   /** Undefined: no masquerading. The suite serves both names by nftables, unless `insistOnBackend` is set. */
   readonly masquerade?: "nftables" | "iptables";
   /** Undefined: the kernel's default. */
@@ -54,6 +56,7 @@ export const schema = goObject({
   isGateway: flag,
   isDefaultGateway: flag,
   forceAddress: flag,
+  severalSubnets: flag,
   ipMasq: flag,
   ipMasqBackend: emptyAsAbsent(oneOf(["iptables", "nftables"])),
   insistOnBackend: flag,
@@ -118,6 +121,7 @@ export function parseBridgeConfig(network: NetworkConfig, args: CniArgs = []): B
     isGateway,
     isDefaultGateway: raw.isDefaultGateway,
     forceAddress: raw.forceAddress,
+    severalSubnets: raw.severalSubnets,
     ...(raw.ipMasq ? { masquerade } : {}),
     ...(raw.mtu === 0 ? {} : { mtu: raw.mtu }),
     hairpin: raw.hairpinMode,

@@ -64,7 +64,7 @@ function presentAddresses(namespace: NetworkNamespace, link: Link): readonly Cid
 
 /** @returns those to be replaced @throws {CniError} 7 where they are not to be replaced */
 function contradictingAddresses(link: Link, present: readonly Cidr[], gateway: GatewaySpec): readonly Cidr[] {
-  const inTheWay = contradicting(present, gateway.addresses);
+  const inTheWay = contradicting(present, gateway.addresses, gateway.severalSubnets);
   if (inTheWay.length > 0 && !gateway.replace) throw differentAddress(link, gateway.addresses, inTheWay);
   return inTheWay;
 }

@@ -29,6 +29,8 @@ function bridgeFields(network: LocalNetwork): JsonObject {
     bridge: overlayBridgeName(network.vni),
     mtu: network.mtu,
     isGateway: true,
+    // The gateways of this host's other blocks.
+    severalSubnets: true,
     ipMasq: !network.internal,
     hairpinMode: true,
     internal: network.internal,
