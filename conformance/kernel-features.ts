@@ -18,6 +18,8 @@ const probes = {
   "8021q": "ip link add p9 type veth peer name p10; ip link add link p9 name p11 type vlan id 5",
   ipvlan: "ip link add p12 type veth peer name p13; ip link add link p12 name p14 type ipvlan",
   dummy: "ip link add p15 type dummy",
+  vxlan: "ip link add p16 type vxlan id 9 dstport 4789 local 127.0.0.1",
+  wireguard: "ip link add p17 type wireguard || command -v wireguard-go",
   IPv6: "ip link set lo up && ip -6 addr add 2001:db8::1/128 dev lo",
   "tap device": "ip tuntap add mode tap probe",
   tmpfs: "unshare --mount sh -c 'mount -t tmpfs -o size=64k conformance /mnt'",

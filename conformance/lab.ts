@@ -75,6 +75,7 @@ export class Lab {
   readonly #namespaces: Namespace[] = [];
   readonly #attachments: Attachment[] = [];
   readonly #processes: ChildProcess[] = [];
+  readonly #besides: Lab[] = [];
   #baseline: Promise<Footprint> | undefined;
 
   private constructor(bench: Bench, label: string, host: Namespace) {
@@ -132,6 +133,16 @@ export class Lab {
     return sibling;
   }
 
+  /** Another host, with directories of its own; settled and closed with this one. */
+  async beside(): Promise<Lab> {
+    const lab = await Lab.open(
+      this.bench,
+      `${this.#label}-${String.fromCharCode(98 + this.#besides.length)}`,
+    );
+    this.#besides.push(lab);
+    return lab;
+  }
+
   /** Another namespace that is no container. */
   async namespace(label: string): Promise<Namespace> {
     const namespace = await Namespace.create(`${this.#label}-${label}`, this.bench.patience);
@@ -168,6 +179,15 @@ export class Lab {
     this.#processes.push(await startServer(namespace, port));
   }
 
+  /** A process of the case's own, inside; it ends with the case. */
+  run(namespace: Namespace, command: string, args: readonly string[]): ChildProcess {
+    const child = spawn("/usr/bin/nsenter", [`--net=${namespace.path}`, command, ...args], {
+      stdio: "ignore",
+    });
+    this.#processes.push(child);
+    return child;
+  }
+
   /** Keeps a process in the namespace until the case ends. @returns its path, /proc/PID/ns/net */
   async holdOpen(namespace: Namespace): Promise<string> {
     const holder = spawn(
@@ -187,6 +207,17 @@ export class Lab {
     return RecordingIpam.install(type, binDirectory, `${this.directory}/records`);
   }
 
+  /** What every executable finds in its environment. */
+  get environment(): Readonly<Record<string, string>> {
+    return {
+      PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+      NETCTL_STATE_DIR: this.stateDir,
+      NETCTL_RUN_DIR: this.runDir,
+      NETCTL_CONF_DIR: this.confDir,
+      ...this.bench.environment,
+    };
+  }
+
   /** Calls an executable: environment and stdin in, exit code and stdout out. */
   async call(verb: string, config: JsonObject | string, options: Partial<CallOptions> = {}): Promise<Reply> {
     // Calls at the same time share the footprint that the first of them took.
@@ -198,11 +229,7 @@ export class Lab {
     this.requires(plugin);
     const netns = options.netns ?? options.container?.namespace.path;
     const wanted: Record<string, string | undefined> = {
-      PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-      NETCTL_STATE_DIR: this.stateDir,
-      NETCTL_RUN_DIR: this.runDir,
-      NETCTL_CONF_DIR: this.confDir,
-      ...this.bench.environment,
+      ...this.environment,
       CNI_COMMAND: verb,
       CNI_PATH: `${this.ownBin}:${this.bench.bin}`,
       CNI_CONTAINERID: options.container?.id,
@@ -321,10 +348,12 @@ export class Lab {
       if (links.some((link) => link.name === ifName)) found.push(`${ifName} in the container`);
     }
     if (found.length > 0) throw new Failure(`left behind after DEL: ${[...new Set(found)].join("; ")}`);
+    for (const lab of this.#besides) await lab.settle();
   }
 
   /** Removes everything that the lab made, and ends what the executables started in its namespaces. */
   async close(): Promise<void> {
+    for (const lab of this.#besides) await lab.close();
     for (const process of this.#processes) process.kill("SIGKILL");
     for (const namespace of this.#namespaces) await namespace.endProcesses();
     for (const namespace of this.#namespaces.toReversed()) await namespace.remove();

@@ -23,6 +23,8 @@ import { loopbackCases } from "./topics/loopback.ts";
 import { macvlanCases } from "./topics/macvlan.ts";
 import { nameCases } from "./topics/names.ts";
 import { noneCases } from "./topics/none.ts";
+import { overlayCases } from "./topics/overlay.ts";
+import { clusterCases } from "./topics/overlay-cluster.ts";
 import { passThroughCases, reachCases } from "./topics/portmap-reach.ts";
 import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts";
 import { environmentCases } from "./topics/protocol-environment.ts";
@@ -82,6 +84,7 @@ export const topics: readonly Topic[] = [
   { name: "ipvlan", executables: ["ipvlan", "host-local", "static"], cases: ipvlanCases },
   { name: "vlan", executables: ["vlan", "host-local", "static"], cases: vlanCases },
   { name: "dummy", executables: ["dummy", "host-local"], cases: dummyCases },
+  { name: "overlay", executables: ["overlay-vxlan"], cases: [...clusterCases, ...overlayCases] },
   { name: "host-device", executables: ["host-device", "host-local"], cases: hostDeviceCases },
   { name: "host", executables: ["host"], cases: hostCases },
   { name: "none", executables: ["none"], cases: noneCases },
