@@ -23,6 +23,9 @@ const probes = {
   wireguard: "ip link add probe type wireguard",
   "wireguard-go": "command -v wireguard-go",
   ufw: 'command -v ufw || test -x "$NETCTL_UFW_ROOT/usr/sbin/ufw"',
+  // podman 5 has no CNI any more.
+  podman:
+    "podman --version | grep -q ' 4[.]' && command -v conmon && command -v runc && test -x /bin/busybox",
   multipath: "ip link set up0 up && ip route add 10.9.0.0/16 nexthop dev up0 nexthop dev down0",
 } as const;
 
