@@ -14,6 +14,7 @@ import {
   checkNetworkList,
   delNetworkList,
   gcNetworkList,
+  statusNetworkList,
 } from "#runtime/chain.ts";
 import type { AttachmentTarget } from "#runtime/plugin-call.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
@@ -69,6 +70,15 @@ export class ChainRunner {
 
   async gc(bin: Folders, list: NetworkList, valid: readonly AttachmentTarget[]): Promise<void> {
     await gcNetworkList(list, valid, this.#host(bin));
+  }
+
+  async status(bin: Folders, list: NetworkList): Promise<void> {
+    await statusNetworkList(list, this.#host(bin));
+  }
+
+  /** What a runtime that lost its disk knows of its containers: nothing. */
+  forgetResults(): void {
+    rmSync(this.path("results"), { recursive: true, force: true });
   }
 
   /** Everything on the host that has a name or an address of `marks` in it: rules, leases, records. */

@@ -61,6 +61,9 @@ async function load(file: string): Promise<NetworkList> {
 }
 
 const has = (list: NetworkList, type: string) => list.plugins.some((plugin) => plugin.type === type);
+const isForeign = (type: string) => (foreignTypes as readonly string[]).includes(type);
+/** As a runtime of today may run it: with STATUS and GC. */
+const newest = (list: NetworkList): NetworkList => ({ ...list, cniVersion: "1.1.0" });
 
 function ownAddresses({ interfaces, ips }: CniResult): readonly string[] {
   const index = interfaces.findIndex(({ name, sandbox }) => name === "eth0" && sandbox);
@@ -73,9 +76,7 @@ describe.each(files)("%s", (file) => {
   test("names no plugin that is neither ours nor the project's own", async () => {
     const list = await load(file);
     const ours = new Set(readdirSync(ourBin));
-    const unknown = list.plugins.filter(
-      ({ type }) => !ours.has(type) && !(foreignTypes as readonly string[]).includes(type),
-    );
+    const unknown = list.plugins.filter(({ type }) => !ours.has(type) && !isForeign(type));
     expect(unknown.map(({ type }) => type)).toEqual([]);
   });
 
@@ -83,6 +84,7 @@ describe.each(files)("%s", (file) => {
     const list = await load(file);
     const bins = [writeStandIns(host.directory), ourBin];
     const [one, two] = [host.container(), host.container()];
+    await host.status(bins, newest(list));
     const targets = [targetOf(one, capabilities), targetOf(two)];
     const results: CniResult[] = [];
     for (const target of targets) results.push(await host.add(bins, list, target));
@@ -110,5 +112,23 @@ describe.each(files)("%s", (file) => {
     }
     expect(host.traces([one.name, two.name, ...first, ...second])).toEqual([]);
     for (const container of [one, two]) expect(container.run("ip -o link")).not.toContain("eth0");
+  });
+
+  test("GC takes what its runtime knows of no more, and leaves the others as they are", async () => {
+    const list = await load(file);
+    const bins = [writeStandIns(host.directory), ourBin];
+    const [lost, kept] = [host.container(), host.container()];
+    await host.add(bins, list, targetOf(lost, capabilities));
+    const stays = ownAddresses(await host.add(bins, list, targetOf(kept)));
+    // Ours needs no more than the list of those that are alive; the projects' own have nothing but the runtime's notes.
+    const needsNotes = list.plugins.some(({ type }) => isForeign(type));
+    if (!needsNotes) host.forgetResults();
+    await host.gc(bins, needsNotes ? list : newest(list), [targetOf(kept)]);
+    expect(host.traces([lost.name])).toEqual([]);
+    expect(lost.run("ip -o link")).not.toContain("eth0");
+    const from = has(list, "macvlan") ? outside : host.host;
+    for (const address of stays) expect(isAnswered(from, address), address).toBe(true);
+    await host.del(bins, list, targetOf(kept));
+    expect(host.traces([kept.name, ...stays])).toEqual([]);
   });
 });

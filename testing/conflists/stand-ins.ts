@@ -10,6 +10,8 @@ const { spawnSync } = require("node:child_process");
 const config = JSON.parse(readFileSync(0, "utf8") || "{}");
 const type = basename(process.argv[1]);
 const { name, cniVersion, prevResult, delegate } = config;
+// As Go plugins that know neither of them answer.
+if (["GC", "STATUS"].includes(process.env.CNI_COMMAND)) process.exit(0);
 const routes = [{ dst: "0.0.0.0/0" }];
 if (type === "egress-cni") {
   if (process.env.CNI_COMMAND === "ADD") process.stdout.write(JSON.stringify(prevResult));
