@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import type { ResolverReport } from "./messages.ts";
 import { ResolverThread } from "./thread.ts";
@@ -9,7 +9,7 @@ let namespace: TestNamespace;
 let thread: ResolverThread;
 beforeEach(() => {
   namespace = TestNamespace.create("thread");
-  thread = new ResolverThread(lineLog("silent", () => {}));
+  thread = new ResolverThread(silentLog);
 });
 afterEach(async () => {
   await thread.stop();

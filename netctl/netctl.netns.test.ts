@@ -33,7 +33,10 @@ const links = () => JSON.parse(lab.host.run("ip -j link")) as { readonly ifname:
 async function files(): Promise<readonly string[]> {
   const entries = await readdir(lab.directory, { recursive: true, withFileTypes: true });
   return entries
-    .filter((entry) => entry.isFile() && !/lock|last_reserved/.test(`${entry.parentPath}/${entry.name}`))
+    .filter(
+      (entry) =>
+        entry.isFile() && !/lock|last_reserved|state\/log\//.test(`${entry.parentPath}/${entry.name}`),
+    )
     .map((entry) => `${entry.parentPath}/${entry.name}`.slice(lab.directory.length + 1))
     .sort();
 }

@@ -13,7 +13,7 @@ import {
   parseNetworkDefinition,
   predefinedNames,
 } from "./network-definition.ts";
-import { listNetworks, type Network } from "./network-listing.ts";
+import { listNetworks, type Network, reportNetwork } from "./network-listing.ts";
 import { isWireDriver, requireParent } from "./network-wire.ts";
 import { createOverlayNetwork } from "./overlay-network.ts";
 import { chooseSubnets } from "./subnet-choice.ts";
@@ -92,6 +92,7 @@ export async function networkCreate(
         "Cannot use --dry-run with driver overlay-vxlan: the cluster chooses the subnet",
       );
     const record = await createOverlayNetwork(name, flags, world);
+    reportNetwork("create", { name, driver: flags.driver }, world);
     if (flags.json === true) writeJson(world.io, JSON.parse(formatRecord(record)));
     else world.io.stdout(`${name}\n`);
     return ExitCode.Ok;
@@ -181,6 +182,7 @@ async function writeNetwork(definition: NetworkDefinition, world: World) {
       },
     );
   }
+  reportNetwork("create", { name, driver: definition.driver }, world);
   return conflist;
 }
 

@@ -90,6 +90,15 @@ export async function findNetwork(world: World, nameOrId: string): Promise<Netwo
   throw new UnknownNetwork(nameOrId, world.directories.conf, problems);
 }
 
+/** Notes for `netctl events` that a network has been created or destroyed. */
+export function reportNetwork(
+  action: "create" | "destroy",
+  { name, driver }: Pick<Network, "name" | "driver">,
+  { log }: World,
+): void {
+  log.event({ type: "network", action, attributes: { driver } }, { network: name });
+}
+
 /** Who is attached to a network, according to the plugins' journal and the runtime's cache. */
 export async function attachmentsOf(world: World, network: string): Promise<readonly KnownAttachment[]> {
   return await listAttachments(world.journal, world.chain.cache, network);

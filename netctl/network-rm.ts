@@ -6,7 +6,7 @@ import { describeError, ExitCode, Failure } from "./failure.ts";
 import { removeOwnBridge } from "./host-networks.ts";
 import { writeJson } from "./io.ts";
 import { predefinedNames } from "./network-definition.ts";
-import { attachmentsOf, findNetwork } from "./network-listing.ts";
+import { attachmentsOf, findNetwork, reportNetwork } from "./network-listing.ts";
 import { removeOverlayNetwork } from "./overlay-network.ts";
 import type { World } from "./world.ts";
 
@@ -89,9 +89,11 @@ export async function removeNetwork(
       throw new Failure(
         `network ${name} is in use on ${holders.join(", ")}: it goes when the last container there has gone`,
       );
+    reportNetwork("destroy", network, world);
     return name;
   }
   await world.networks.remove(configured);
+  reportNetwork("destroy", network, world);
   return name;
 }
 

@@ -18,6 +18,7 @@ import { registerDnsLog } from "./dns-log.ts";
 import { registerDnsLs } from "./dns-ls.ts";
 import { registerDnsQuery } from "./dns-query.ts";
 import { registerDoctor } from "./doctor.ts";
+import { registerEvents } from "./events.ts";
 import { describeError, ExitCode, Failure, Interruption } from "./failure.ts";
 import { registerGc } from "./gc.ts";
 import { registerInspect } from "./inspect.ts";
@@ -28,6 +29,7 @@ import { registerIpamLs } from "./ipam-ls.ts";
 import { registerIpamRelease } from "./ipam-release.ts";
 import { registerIpamShow } from "./ipam-show.ts";
 import { registerLint } from "./lint.ts";
+import { registerLogs } from "./logs.ts";
 import { registerMan } from "./man.ts";
 import { registerMetrics } from "./metrics.ts";
 import { registerNetworkConnect } from "./network-connect.ts";
@@ -100,6 +102,8 @@ const single: readonly Register[] = [
   registerTrace,
   registerCapture,
   registerTop,
+  registerEvents,
+  registerLogs,
   registerUi,
   registerMetrics,
   registerLint,

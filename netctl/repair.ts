@@ -28,6 +28,9 @@ export async function repair({ dryRun = false, json }: RepairFlags, world: World
   const { host } = suite;
   try {
     const found = await suite.repair(host, { dryRun });
+    if (!dryRun && suite.foundAnything(found)) {
+      host.log.event({ type: "rules", action: "repair", attributes: suite.repairAttributes(found) });
+    }
     const links = await suite.findLinkProblems(host);
     if (json === true) writeJson(world.io, describe(found, links, dryRun));
     else world.io.stdout(render(found, links, dryRun));

@@ -1,4 +1,5 @@
 import { lineLog } from "#machine/log.ts";
+import { LogFile, logFilePath } from "#machine/log-file.ts";
 import type { World } from "./world.ts";
 
 /**
@@ -6,12 +7,14 @@ import type { World } from "./world.ts";
  * The caller closes it.
  */
 export async function openSuite(world: World) {
-  const [{ openHost }, { repair, foundAnything }, { findLinkProblems }] = await Promise.all([
-    import("#suite/host.ts"),
-    import("#suite/repair.ts"),
-    import("#suite/link-problems.ts"),
+  const [{ openHost }, { repair, foundAnything, repairAttributes }, { findLinkProblems }] = await Promise.all(
+    [import("#suite/host.ts"), import("#suite/repair.ts"), import("#suite/link-problems.ts")],
+  );
+  const file = new LogFile(logFilePath(world.environment));
+  const log = lineLog([
+    { level: "warn", write: (line) => world.io.stderr(line) },
+    { level: "info", events: true, write: (line) => file.append(line) },
   ]);
-  const log = lineLog("warn", (line) => world.io.stderr(line));
   const host = openHost(world.environment, log, world.directories);
-  return { host, repair, foundAnything, findLinkProblems };
+  return { host, repair, foundAnything, repairAttributes, findLinkProblems };
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { splitPath } from "#cni/environment.ts";
 import { ExecRunner } from "#cni/invoke.ts";
@@ -6,6 +7,9 @@ import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { type Directories, type DirectoryOverrides, resolveDirectories } from "#machine/directories.ts";
+import { type Log, lineLog } from "#machine/log.ts";
+import { LogFile, logFilePath } from "#machine/log-file.ts";
+import { traceFields } from "#machine/trace-context.ts";
 import { NetdChains } from "#netd/chain-client.ts";
 import { ResultCache } from "#runtime/cache.ts";
 import type { ChainHost } from "#runtime/chain.ts";
@@ -26,6 +30,8 @@ export interface World {
   readonly journal: Journal;
   /** What the operator has set for this host; read when a command asks for it, once. @throws {Failure} */
   settings(): Promise<Settings>;
+  /** What netctl does by itself, beside the lines of the plugins: networks and containers made and removed. */
+  readonly log: Log;
   /** For reading: what netctl changes, it changes through plugins, but for the routes of sandboxes. */
   readonly kernel: HostKernel;
 }
@@ -59,7 +65,9 @@ export function openWorld(
     ...given("NETCTL_BIN_DIR", asked.bin),
     ...given("NETCTL_STATE_DIR", asked.state),
     ...given("NETCTL_RUN_DIR", asked.run),
+    ...traceOf(environment),
   };
+  const log = commandLog(forPlugins);
   const networks = new ConfDirectory(directories.conf);
   const chain: ChainHost = {
     runner: new ExecRunner(),
@@ -79,10 +87,25 @@ export function openWorld(
     directories,
     networks,
     chain,
-    sandboxes: new Sandboxes(directories, networks, chain, sandboxRouting(kernel)),
+    sandboxes: new Sandboxes(directories, networks, chain, sandboxRouting(kernel), log),
     journal: new Journal({ directory: `${directories.state}/journal`, bootId: readBootId() }),
+    log,
     kernel,
   };
+}
+
+/** To the file alone: on the terminal is what a command prints. */
+function commandLog(environment: Environment): Log {
+  const file = new LogFile(logFilePath(environment));
+  const sink = { level: "info", events: true, write: (line: string) => file.append(line) } as const;
+  return lineLog([sink], { pid: process.pid, ...traceFields(environment) });
+}
+
+/** All that one command has done hangs together, also where its caller has no trace: one of its own, that nobody records. */
+function traceOf(environment: Environment): Environment {
+  if (traceFields(environment) !== undefined) return {};
+  const hex = (bytes: number) => randomBytes(bytes).toString("hex");
+  return { TRACEPARENT: `00-${hex(16)}-${hex(8)}-00`, TRACESTATE: undefined };
 }
 
 function given(name: string, value: string | undefined): Environment {

@@ -3,6 +3,7 @@ import { ExecRunner } from "#cni/invoke.ts";
 import type { Call, Outcome } from "#cni/plugin.ts";
 import type { PluginRunner } from "#cni/plugin-runner.ts";
 import { emptyResult } from "#cni/result.ts";
+import type { Log } from "#machine/log.ts";
 import {
   attachByPlugins,
   type ChainOutcome,
@@ -13,6 +14,7 @@ import {
   statusByPlugins,
 } from "#runtime/chain-plugins.ts";
 import { type ChainCall, decodeChainCall, encodeChainOutcome } from "#runtime/chain-service.ts";
+import { callFields, withOutcomeLogged } from "#suite/verb-log.ts";
 import type { Request } from "./protocol.ts";
 import type { Caller } from "./server.ts";
 import type { TurnRequest, Turns } from "./turns.ts";
@@ -21,6 +23,7 @@ import type { TurnRequest, Turns } from "./turns.ts";
 export interface ChainWork {
   /** Turns of whole chains. Each plugin takes one of its own besides, as others may call plugins one by one. */
   readonly turns: Turns;
+  readonly log: Log;
   /** Runs a plugin of the suite, if the name stands for one; undefined for somebody else's, which is executed. */
   readonly runOwn: (type: string, call: Call, caller: Caller) => Promise<Outcome | undefined>;
 }
@@ -87,6 +90,10 @@ class ChainRunner implements PluginRunner {
   }
 
   async run(type: string, call: Call): Promise<Outcome> {
-    return (await this.#work.runOwn(type, call, this.#caller)) ?? (await this.#exec.run(type, call));
+    const own = await this.#work.runOwn(type, call, this.#caller);
+    if (own) return own;
+    // Somebody else's says nothing of itself.
+    const log = this.#work.log.with(callFields(type, call));
+    return await withOutcomeLogged(log, call, () => this.#exec.run(type, call));
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import type { Repair } from "#suite/repair.ts";
 import { Keeper } from "./keeper.ts";
@@ -28,7 +28,7 @@ function hostWithout(state: { generation: number; hasTable: boolean }) {
       generation: () => state.generation,
       hasSkeleton: () => state.hasTable,
     },
-    log: lineLog("silent", () => {}),
+    log: silentLog,
   } as unknown as PluginHost;
 }
 

@@ -1,7 +1,7 @@
 import type { Log } from "#machine/log.ts";
 import { RulesetWatch } from "#nftables/ruleset-watch.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { foundAnything, type Repair, repair } from "#suite/repair.ts";
+import { foundAnything, type Repair, repair, repairAttributes } from "#suite/repair.ts";
 
 /** A firewall's reload is several commits: to let it come to its end. */
 const settleMs = 100;
@@ -15,6 +15,9 @@ const longestRetryMs = 60_000;
 /** Where the kernel tells nothing: how much longer than a look the pause between two is. */
 const pauseFactor = 20;
 const shortestPauseMs = 1000;
+
+/** Attachments that have a line of their own, after a repair. */
+const maxNamed = 200;
 
 /** What the keeper works with; parts are replaced in tests. */
 export interface KeeperOptions {
@@ -176,6 +179,10 @@ function report(found: Repair, log: Log, tookMs: number): void {
     looked,
     tookMs: Math.round(tookMs),
   });
+  for (const { key, plugin, elements: ofThis, rules: others } of attachments.slice(0, maxNamed)) {
+    log.info("rules put back", { ...key, plugin, elements: ofThis.length, rules: others.length });
+  }
+  log.event({ type: "rules", action: "repair", attributes: repairAttributes(found) });
   for (const { key, plugin, reason } of failed) log.error("cannot put back", { ...key, plugin, reason });
 }
 

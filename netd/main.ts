@@ -182,6 +182,7 @@ async function main(): Promise<void> {
   });
   server = requests;
   lock.markReady(pid);
+  log.event({ type: "netd", action: "start" });
   log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
 
   const keeper = new Keeper({ host, onRepair: (found) => metrics.countRepair(found) });
@@ -196,6 +197,7 @@ async function main(): Promise<void> {
     if (stopping) return;
     stopping = true;
     log.info("stopping", { reason, served: requests.served });
+    log.event({ type: "netd", action: "stop", attributes: { reason } });
     file?.remove();
     // One that never ends would keep it for ever; its caller has given up by then.
     await Promise.race([

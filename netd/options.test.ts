@@ -7,6 +7,8 @@ describe("readOptions()", () => {
       runDirectory: "/run/netctl",
       idleExitMs: 0,
       logLevel: "info",
+      logFile: "/var/log/netctl/netctl.log",
+      logsToStderr: true,
       resolvConf: "/etc/resolv.conf",
     });
   });
@@ -28,6 +30,7 @@ describe("readOptions()", () => {
       idleExitMs: 7000,
       logLevel: "debug",
       logFile: "/l",
+      logsToStderr: false,
       lockFd: 3,
       cgroup: "none",
       resolvConf: "/rc",

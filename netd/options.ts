@@ -1,4 +1,5 @@
 import { resolveDirectories } from "#machine/directories.ts";
+import { logFilePath } from "#machine/log-file.ts";
 import { listenFd } from "./listen-fds.ts";
 
 export interface NetdOptions {
@@ -7,8 +8,10 @@ export interface NetdOptions {
   readonly idleExitMs: number;
   /** pino's levels. NETCTL_LOG_LEVEL, default info. */
   readonly logLevel: string;
-  /** NETCTL_LOG_FILE: where a netd without a terminal or service manager writes; default stderr. */
-  readonly logFile?: string;
+  /** Where lines are kept: NETCTL_LOG_FILE (machine/log-file.ts). */
+  readonly logFile: string;
+  /** Whether they go to stderr as well: where NETCTL_LOG_FILE is not set. */
+  readonly logsToStderr: boolean;
   /** An inherited descriptor that holds the lock already: the launcher took it. NETCTL_NETD_LOCK_FD */
   readonly lockFd?: number;
   /** The host's name servers: resolv.conf(5). NETCTL_RESOLV_CONF, default /etc/resolv.conf. */
@@ -30,15 +33,15 @@ export function readOptions(environment: Environment, pid: number): NetdOptions 
   if (!levels.includes(logLevel)) {
     throw new RangeError(`Cannot use NETCTL_LOG_LEVEL "${logLevel}": expected ${levels.join(", ")}`);
   }
-  const logFile = environment["NETCTL_LOG_FILE"];
   const cgroup = environment["NETCTL_NETD_CGROUP"];
   const socket = listenFd(environment, pid);
   return {
     runDirectory: resolveDirectories(environment).run,
     idleExitMs: (wholeNumber(environment, "NETCTL_IDLE_EXIT_SECONDS") ?? 0) * 1000,
     logLevel,
+    logFile: logFilePath(environment),
+    logsToStderr: !environment["NETCTL_LOG_FILE"],
     resolvConf: environment["NETCTL_RESOLV_CONF"] || "/etc/resolv.conf",
-    ...(logFile ? { logFile } : {}),
     ...(lockFd === undefined ? {} : { lockFd }),
     ...(socket === undefined ? {} : { listenFd: socket }),
     ...(cgroup ? { cgroup } : {}),

@@ -42,7 +42,7 @@ async function start(options: Partial<ServerOptions> = {}): Promise<void> {
         unanswered.push(answer);
         onCall();
       }),
-    log: lineLog("debug", (line) => logged.push(line)),
+    log: lineLog([{ level: "debug", write: (line) => logged.push(line) }]),
     ...options,
   });
   await server.listen({ path });

@@ -5,8 +5,10 @@ import type { ResolverService } from "#dns-resolver/service.ts";
 import type { Engine } from "#engine/engine.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import type { SuiteHost } from "#suite/host.ts";
 import { isAttaching } from "#suite/plugins.ts";
 import { runPlugin, subjectOf } from "#suite/run-plugin.ts";
+import { callFields, withOutcomeLogged } from "#suite/verb-log.ts";
 import { serveChain } from "./chain.ts";
 import type { Metrics } from "./metrics.ts";
 import { serveNamesRequest } from "./names-request.ts";
@@ -23,7 +25,7 @@ import { type TurnRequest, Turns } from "./turns.ts";
 
 /** Carries requests out, each when its turn comes. */
 export class Service {
-  readonly #host: PluginHost;
+  readonly #host: SuiteHost;
   readonly #plugins: ReadonlyMap<string, Plugin<PluginHost>>;
   readonly #resolver: ResolverService;
   readonly #engine: () => Promise<Engine>;
@@ -36,7 +38,7 @@ export class Service {
    * @param engine opens the embedded one
    */
   constructor(
-    host: PluginHost,
+    host: SuiteHost,
     plugins: ReadonlyMap<string, Plugin<PluginHost>>,
     resolver: ResolverService,
     engine: () => Promise<Engine>,
@@ -66,7 +68,7 @@ export class Service {
       return { exitCode: 0, stdout: await this.#metrics.text(), stderr: "" };
     if (request.name === chainRequestName) {
       const runOwn = (type: string, call: Call, by: Caller) => this.#runOwn(type, call, by);
-      return await serveChain(request, caller, { turns: this.#chains, runOwn });
+      return await serveChain(request, caller, { turns: this.#chains, runOwn, log: this.#host.log });
     }
     const plugin = this.#plugins.get(request.name);
     if (!plugin) {
@@ -85,13 +87,20 @@ export class Service {
 
   /** @param call without a signal for what is carried out whether or not anybody waits for it */
   async #runInTurn(plugin: Plugin<PluginHost>, call: Call, caller: Caller): Promise<Outcome> {
-    return await this.#metrics.time(plugin.name, call, () => this.#takeTurn(plugin, call, caller));
+    const log = this.#host.log.with(callFields(plugin.name, call));
+    const run = () => this.#takeTurn(plugin, call, caller, this.#host.withLog(log));
+    return await this.#metrics.time(plugin.name, call, () => withOutcomeLogged(log, call, run));
   }
 
-  async #takeTurn(plugin: Plugin<PluginHost>, call: Call, caller: Caller): Promise<Outcome> {
+  async #takeTurn(
+    plugin: Plugin<PluginHost>,
+    call: Call,
+    caller: Caller,
+    host: PluginHost,
+  ): Promise<Outcome> {
     const { signal } = call;
     const isWanted = () => signal === undefined || caller.isWaiting();
-    const run = () => runPlugin(plugin, call, this.#host, { isWanted });
+    const run = () => runPlugin(plugin, call, host, { isWanted });
     // An IPAM plugin is called within the turn of another request, if a foreign plugin delegates to it.
     const subject = isAttaching(plugin) ? subjectOf(call) : undefined;
     if (!subject) return await run();

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { LocalEngine } from "#engine/local.ts";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import { parseCidr } from "#net/cidr.ts";
 import { parseIp } from "#net/ip.ts";
 import { AddressKeeper } from "./address-keeper.ts";
@@ -65,7 +65,7 @@ beforeEach(async () => {
     view,
     networks,
     problems,
-    log: lineLog("error", () => undefined),
+    log: silentLog,
     changed: () => undefined,
   });
 });

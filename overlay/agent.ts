@@ -325,7 +325,10 @@ export class OverlayAgent {
     this.#wasHeard = true;
     // After a gap the session may be gone, or be in an engine that has lost it.
     this.#presence.poke();
-    if (!this.#connected) log.info("connected to the engine", { revision: snapshot.revision });
+    if (!this.#connected) {
+      log.info("connected to the engine", { revision: snapshot.revision });
+      log.event({ type: "engine", action: "connect" });
+    }
     this.#connected = true;
     this.#changed();
   }
@@ -355,6 +358,11 @@ export class OverlayAgent {
       this.#options.log.warn("lost the engine; what is forwarded stays as it is", {
         error: messageOf(error),
       });
+      this.#options.log.event({
+        type: "engine",
+        action: "disconnect",
+        attributes: { error: messageOf(error) },
+      });
     }
     this.#connected = false;
   }
@@ -365,6 +373,7 @@ export class OverlayAgent {
     if (this.#connected || !this.#wasHeard || this.#distrust !== undefined) return;
     this.#connected = true;
     this.#options.log.info("the engine is back");
+    this.#options.log.event({ type: "engine", action: "connect" });
     this.#changed();
   }
 

@@ -17,6 +17,7 @@ import { refuseLayer2InOldVersion } from "./interface-arguments.ts";
 import type { Addition, InterfaceConfig, InterfaceDriver, Making } from "./interface-driver.ts";
 import { checkedInterface } from "./interface-problems.ts";
 import { asksThroughInterface } from "./ip-configuration.ts";
+import { reportConnected, reportDisconnected } from "./network-events.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "./repeated-add.ts";
 import type { SuitePlugin } from "./upkeep.ts";
 
@@ -135,6 +136,7 @@ async function attach<Config extends InterfaceConfig, Made>(
     const result = await driver.configure(making, answer);
     request.signal.throwIfAborted();
     entry.complete(encodeResult(result, newestVersion));
+    reportConnected(key, result, host);
     return result;
   });
 }
@@ -210,6 +212,8 @@ async function remove<Config extends InterfaceConfig, Made>(
   crashPoint("interface-and-addresses-removed");
   if (attempts.errors.length === 0) await attempts.attempt(() => host.journal.remove(key, driver.name));
   attempts.throwIfAny(key);
+  // One that is gone already, or never came to be, can't leave.
+  if (record !== undefined && record.phase !== "intent") reportDisconnected(key, host);
 }
 
 function typeOf(release: DelRequest): string | undefined {

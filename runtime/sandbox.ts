@@ -1,8 +1,10 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf } from "#cni/error-causes.ts";
 import type { NamespaceIdentity } from "#cni/plugin.ts";
 import type { CniResult } from "#cni/result.ts";
 import type { Directories } from "#machine/directories.ts";
+import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { native } from "#native/addon.ts";
@@ -71,8 +73,17 @@ const loopbackAttachment: SandboxAttachment = {
 export class Sandboxes {
   readonly #parts: SandboxParts;
   readonly #changes: SandboxChanges;
+  readonly #log: Log;
 
-  constructor(directories: Directories, networks: ConfDirectory, host: ChainHost, routing: SandboxRouting) {
+  /** @param log gets the events: a container that has come, or gone */
+  constructor(
+    directories: Directories,
+    networks: ConfDirectory,
+    host: ChainHost,
+    routing: SandboxRouting,
+    log: Log,
+  ) {
+    this.#log = log;
     this.#parts = new SandboxParts(directories, networks, host, routing);
     this.#changes = new SandboxChanges(this.#parts);
   }
@@ -109,6 +120,7 @@ export class Sandboxes {
         settings,
       };
       await this.#claim(record);
+      this.#log.info("creating a sandbox", { containerId: record.containerId, name });
       const made: SandboxAttachment[] = [];
       try {
         await this.#makeNamespace(record);
@@ -131,11 +143,17 @@ export class Sandboxes {
         if (!isOnHost) await this.#parts.writeFiles(record, results);
         const ready: SandboxRecord = { ...record, phase: "ready", ports: settled.ports };
         await records.update(ready);
+        this.#report("create", ready);
         return { ...ready, state: "ready", results, unpublished: settled.unpublished };
       } catch (error) {
         // A failed ADD has taken itself back. Where it could not, the record stays for another try.
         const isLeft = error instanceof ChainFailure && error.errors.length > 1;
         const left = await this.#takeBack(record, made, isLeft);
+        this.#log.warn("cannot create a sandbox", {
+          containerId: record.containerId,
+          name,
+          error: messageOf(error),
+        });
         if (left.length === 0) throw error;
         throw new ChainFailure(`Cannot create sandbox "${name}"`, [error, ...left], error);
       }
@@ -201,6 +219,7 @@ export class Sandboxes {
       const made = isOnHost ? record.attachments : [loopbackAttachment, ...record.attachments];
       const left = await this.#takeBack(record, made, false);
       if (left.length > 0) throw new ChainFailure(`Cannot remove sandbox "${name}" wholly`, left);
+      this.#report("destroy", record);
     });
   }
 
@@ -233,6 +252,10 @@ export class Sandboxes {
   /** Folder with the `hosts` and, if a network named servers, `resolv.conf` that a sandbox's commands see. */
   filesDirectory(name: string): string {
     return this.#parts.filesDirectory(name);
+  }
+
+  #report(action: string, { name, containerId }: SandboxRecord): void {
+    this.#log.event({ type: "container", action, attributes: { name } }, { containerId });
   }
 
   async #describe(name: string): Promise<Sandbox> {

@@ -18,6 +18,8 @@ import { loadPlugin } from "./plugins.ts";
 import { RemoteNames } from "./remote-names.ts";
 
 export interface SuiteHost extends PluginHost {
+  /** The same host for one request, whose lines go to this log. */
+  withLog(log: Log): PluginHost;
   /** Finishes what goes on in the background, and closes every handle. */
   close(): Promise<void>;
 }
@@ -54,7 +56,7 @@ export function openHost(
   const hostNamespace: NamespaceIdentity = { dev: ownNamespace.dev, ino: ownNamespace.ino };
   const journal = new Journal({ directory: join(directories.state, "journal"), bootId, hostNamespace });
 
-  const host: SuiteHost = {
+  const shared = {
     names:
       parts.names ??
       new RemoteNames({ registry: openRegistry(environment), runDirectory: directories.run, environment }),
@@ -65,29 +67,39 @@ export function openHost(
     journal,
     directories,
     bootId,
-    log,
-    afterwards(what, task) {
-      const run = () => {
-        try {
-          task();
-        } catch (error) {
-          log.debug(`cannot ${what}`, { error: error instanceof Error ? error.message : String(error) });
-        }
-      };
-      if (parts.afterwards) parts.afterwards(run);
-      else run();
-    },
-    runner: new InProcessRunner<PluginHost>({
-      load: loadPlugin,
-      host: () => host,
-      isOurs: (file, stats) => own.matches(file, stats),
-      fallback: new ExecRunner(),
-    }),
+  };
+  const withLog = (requestLog: Log): PluginHost => {
+    const host: PluginHost = {
+      ...shared,
+      log: requestLog,
+      afterwards(what, task) {
+        const run = () => {
+          try {
+            task();
+          } catch (error) {
+            const reason = error instanceof Error ? error.message : String(error);
+            requestLog.debug(`cannot ${what}`, { error: reason });
+          }
+        };
+        if (parts.afterwards) parts.afterwards(run);
+        else run();
+      },
+      runner: new InProcessRunner<PluginHost>({
+        load: loadPlugin,
+        host: () => host,
+        isOurs: (file, stats) => own.matches(file, stats),
+        fallback: new ExecRunner(),
+      }),
+    };
+    return host;
+  };
+  return {
+    ...withLog(log),
+    withLog,
     async close() {
       await emptyTrash();
       nftables.close();
       kernel.close();
     },
   };
-  return host;
 }

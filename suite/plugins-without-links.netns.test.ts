@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Outcome } from "#cni/plugin.ts";
 import { runVerb } from "#cni/skel.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { TestNamespace } from "#testing/test-namespace.ts";
 import { openHost } from "./host.ts";
@@ -36,10 +36,7 @@ async function call(
   netns = container.path,
 ): Promise<Outcome> {
   const environment = { NETCTL_STATE_DIR: scratch, NETCTL_RUN_DIR: scratch };
-  const real = openHost(
-    environment,
-    lineLog("silent", () => undefined),
-  );
+  const real = openHost(environment, silentLog);
   const kernel = HostKernel.open({ namespacePath: hostNamespace.path });
   const identity = identifyNamespace(hostNamespace.path);
   const plugin = await loadPlugin(type);

@@ -122,7 +122,7 @@ export class RemoteNames implements NameService {
       stdio: ["pipe", "ignore", "ignore"],
     });
     launcher.stdin.on("error", () => {});
-    launcher.stdin.end("{}");
+    launcher.stdin.end('{"cniVersion":"1.1.0","name":"netd","type":"loopback"}');
     await new Promise<void>((resolve, reject) => {
       launcher.once("error", (cause) =>
         reject(new NameServiceError(`Cannot start netd: ${cause.message}`, { cause })),

@@ -36,6 +36,20 @@ export interface Repair {
   readonly unsettled: boolean;
 }
 
+/** What the event of a repair says. */
+export function repairAttributes(found: Repair): Readonly<Record<string, string>> {
+  const { tables, shared, attachments, failed } = found;
+  const elements = attachments.reduce((sum, each) => sum + each.elements.length, shared.length);
+  const rules = attachments.reduce((sum, each) => sum + each.rules.length, 0);
+  return {
+    tables: String(tables.length),
+    attachments: String(attachments.length),
+    elements: String(elements),
+    rules: String(rules),
+    failed: String(failed.length),
+  };
+}
+
 export interface RepairOptions {
   /** Only look. */
   readonly dryRun?: boolean;

@@ -7,11 +7,13 @@ import type { Outcome } from "#cni/plugin.ts";
 import { fail } from "#cni/skel.ts";
 import { crashPoint, withCrashPoints } from "#machine/crash-point.ts";
 import { errorCode } from "#machine/io-error.ts";
-import { type LogLevel, lineLog } from "#machine/log.ts";
+import { type LineSink, type LogLevel, lineLog } from "#machine/log.ts";
+import { LogFile, logFilePath } from "#machine/log-file.ts";
 import { native } from "#native/addon.ts";
 import { openHost } from "./host.ts";
 import { loadPlugin, pluginNames } from "./plugins.ts";
 import { runPlugin } from "./run-plugin.ts";
+import { callFields, withOutcomeLogged } from "./verb-log.ts";
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"];
 
@@ -99,11 +101,13 @@ async function main(): Promise<Outcome> {
   }
   const environment = process.env;
   const verb = environment["CNI_COMMAND"];
-  const level = levels.find((each) => each === environment["NETCTL_LOG_LEVEL"]) ?? "warn";
-  const host = openHost(
-    environment,
-    lineLog(level, (line) => writeAll(2, line)),
-  );
+  const level = levels.find((each) => each === environment["NETCTL_LOG_LEVEL"]);
+  const file = new LogFile(logFilePath(environment));
+  const fileSink: LineSink = { level: level ?? "info", events: true, write: (line) => file.append(line) };
+  // What the runtime shows with a failure; the outcome of the call it has already.
+  const stderrSink: LineSink = { level: level ?? "warn", write: (line) => writeAll(2, line) };
+  const bindings = { pid: process.pid };
+  const host = openHost(environment, lineLog([stderrSink, fileSink], bindings));
   // The answer need not wait for what the kernel does after a link is gone.
   if (verb === "ADD" || verb === "DEL" || verb === "GC") native().deleteLinksByChild(true);
   const needsInput = verb !== undefined && verb !== "" && verb !== "VERSION";
@@ -111,7 +115,10 @@ async function main(): Promise<Outcome> {
     const stdin = needsInput ? await readInput() : "";
     return await withCrashPoints("standalone", environment, async () => {
       const call = { environment: { ...environment }, stdin, signal: abortOnSignal() };
-      const outcome = await runPlugin(plugin, call, host);
+      const fields = callFields(name, call);
+      const outcome = await withOutcomeLogged(lineLog([fileSink], { ...bindings, ...fields }), call, () =>
+        runPlugin(plugin, call, host.withLog(host.log.with(fields))),
+      );
       crashPoint("before-print");
       return outcome;
     });

@@ -1,7 +1,7 @@
 import type { Environment, Outcome, Plugin, VerbHost } from "#cni/plugin.ts";
 import { runVerb } from "#cni/skel.ts";
 import { resolveDirectories } from "#machine/directories.ts";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { hostLocal } from "#plugins/host-local/main.ts";
 import { staticIpam } from "#plugins/static/main.ts";
@@ -13,7 +13,7 @@ export function ipamHost(stateDirectory: string, bootId = "00000000-0000-0000-00
     identifyNamespace,
     directories: resolveDirectories({}, { state: stateDirectory, run: `${stateDirectory}/run` }),
     bootId,
-    log: lineLog("silent", () => {}),
+    log: silentLog,
   };
 }
 

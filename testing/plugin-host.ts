@@ -10,7 +10,7 @@ import { NameRegistry, registryDirectory } from "#dns-resolver/registry.ts";
 import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
-import { lineLog } from "#machine/log.ts";
+import { silentLog } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { emptyTrash } from "#machine/trash.ts";
 import { Nftables } from "#nftables/nftables.ts";
@@ -92,7 +92,7 @@ export class TestHost {
         results: join(state, "results"),
       },
       bootId,
-      log: lineLog("silent", () => {}),
+      log: silentLog,
     };
   }
 

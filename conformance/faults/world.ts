@@ -514,7 +514,7 @@ async function linksIn(namespace: Namespace): Promise<readonly string[]> {
 async function leftovers(directory: string): Promise<readonly string[]> {
   const found = await readdir(directory, { withFileTypes: true, recursive: true });
   return found
-    .filter((entry) => !entry.isDirectory() && !/^(lock|last_reserved_ip\.\d+)$/.test(entry.name))
+    .filter((entry) => !entry.isDirectory() && !/^(lock|last_reserved_ip\.\d+|netctl\.log)$/.test(entry.name))
     .map((entry) => `${entry.parentPath}/${entry.name}`.slice(directory.length))
     .sort();
 }

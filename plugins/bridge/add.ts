@@ -21,6 +21,7 @@ import { hostVethName } from "#plugins/host-veth.ts";
 import { refuseLayer2InOldVersion } from "#plugins/interface-arguments.ts";
 import { asksThroughInterface } from "#plugins/ip-configuration.ts";
 import { iptablesOf, releaseSubnets } from "#plugins/masquerade.ts";
+import { reportConnected } from "#plugins/network-events.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "#plugins/repeated-add.ts";
 import { type AttachmentInput, describeAttachment } from "./attachment.ts";
 import { check } from "./check.ts";
@@ -65,6 +66,7 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
       request,
       host,
     });
+    reportConnected(key, result, host);
     isAttached = result.ips.length > 0;
     if (isAttached) announceSoon(container, links.container, host);
     return result;

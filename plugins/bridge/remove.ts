@@ -13,6 +13,7 @@ import { hostVethName } from "#plugins/host-veth.ts";
 import { parsedMac } from "#plugins/interface-problems.ts";
 import { asksThroughInterface } from "#plugins/ip-configuration.ts";
 import { iptablesOf, removeAllElements } from "#plugins/masquerade.ts";
+import { reportDisconnected } from "#plugins/network-events.ts";
 import { removeReferenceRules } from "#plugins/reference-rules.ts";
 import { deviceOf } from "./attachment.ts";
 import { parseBridgeConfig } from "./config.ts";
@@ -62,6 +63,9 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   if (vlanGateway) await attempts.attempt(() => removeUnusedVlanGateway(host, vlanGateway, hostVeth));
   if (attempts.errors.length === 0) await attempts.attempt(() => host.journal.remove(key, "bridge"));
   attempts.throwIfAny(key);
+  // One that is gone already, or never came to be, can't leave.
+  const { record } = departing;
+  if (record !== undefined && record.phase !== "intent") reportDisconnected(key, host);
 }
 
 /** For a torn record: what carries the attachment's name, and what holds for a network that it may have been the last of. */

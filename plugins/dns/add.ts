@@ -5,6 +5,7 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { crashPoint } from "#machine/crash-point.ts";
 import { addResolverRedirect } from "#nftables/resolver-redirect.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { reportNames } from "#plugins/network-events.ts";
 import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { parseDnsConfig } from "./config.ts";
@@ -22,6 +23,7 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   try {
     const result = { ...prevResult, dns: attachment.dns };
     await attach(attachment, { request, namespace, host, result });
+    reportNames("publish", key, attachment.entry.names, host);
     return result;
   } finally {
     namespace.close();

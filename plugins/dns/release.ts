@@ -6,6 +6,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import { isSameNamespace } from "#machine/namespace-identity.ts";
 import { removeResolverRedirect } from "#nftables/resolver-redirect.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { reportNames } from "#plugins/network-events.ts";
 
 /** The container's other attachments that have names: all of them share the resolver's port. */
 export function sharing(key: AttachmentKey, namespace: NamespaceId, host: PluginHost): readonly NameEntry[] {
@@ -30,7 +31,9 @@ export async function releaseAttachment(
   const target = namespaceOf(record, host, netns);
   if (target && record) removeRedirect(key, target, host);
   crashPoint("redirect-removed");
-  if (record) host.journal.remove(key, "dns");
+  if (!record) return;
+  host.journal.remove(key, "dns");
+  if (record.phase !== "intent") reportNames("withdraw", key, [], host);
 }
 
 /** That of the record, if it is there still; else the one that was given, if that is where the record says. */

@@ -87,6 +87,8 @@ export class ChainRunner {
     const files = (readdirSync(this.directory, { recursive: true, withFileTypes: true }) ?? [])
       .filter((entry) => entry.isFile() && !/^last_reserved_ip|^lock$/.test(entry.name))
       .filter((entry) => !entry.parentPath.includes("/.") && !entry.name.startsWith("."))
+      // What has been done stays in the log.
+      .filter((entry) => !entry.name.endsWith(".log"))
       .map((entry) => join(entry.parentPath, entry.name))
       .map((path) => `${path.slice(this.directory.length)}: ${readFileSync(path, "utf8")}`);
     const escaped = marks.map((mark) => mark.replaceAll(".", "\\."));
