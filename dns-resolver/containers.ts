@@ -1,5 +1,5 @@
 import { type Cidr, containsIp, parseCidr } from "#net/cidr.ts";
-import { formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
+import { type IpAddress, tryParseIp } from "#net/ip.ts";
 import { AnswerTable } from "./answer-table.ts";
 import type { Asker, AskerLoad } from "./asker.ts";
 import type { Handler } from "./chain.ts";
@@ -12,7 +12,7 @@ import { keyText, type NamedAttachment, type NameEntry, type NameKey } from "./r
 import type { Snapshot } from "./snapshot.ts";
 import { openGroup, type UpstreamGroup } from "./upstream/group.ts";
 import type { ResponseCache } from "./upstream/response-cache.ts";
-import { closeGroup, closeIdle } from "./upstream/socket.ts";
+import { closeGroup, closeIdle, drainGroup } from "./upstream/socket.ts";
 
 /** Each namespace is looked at this often; a few at a time, so that no query waits for it. */
 const sweepMs = 1000;
@@ -119,7 +119,7 @@ export class Containers {
     this.#hostGroup = group;
     for (const container of this.#containers.values()) this.#update(container);
     this.#options.responses.dropGroup(before.key);
-    closeGroup(before);
+    drainGroup(before);
   }
 
   /** Looks at every namespace now. */
@@ -221,6 +221,9 @@ export class Containers {
     container.state = "lost";
     container.endpoint?.close();
     delete container.endpoint;
+    const { upstreams } = container.asker;
+    // Sockets to servers of its own would keep the namespace.
+    if (upstreams?.netns) this.#dropGroup(upstreams.key, upstreams);
     for (const entry of container.entries.values()) {
       this.#options.snapshot.remove(entry);
       this.#networkChanged(entry.network);
@@ -291,16 +294,21 @@ export class Containers {
     const [first] = entries;
     if (own.length === 0 || !first) return isInternal ? undefined : this.#hostGroup;
     if (allowed.length === 0) return undefined;
-    const key = `${first.netns.dev}:${first.netns.ino} ${[...new Set(allowed.map(formatIp))].slice(0, 3).join()}`;
-    const known = this.#groups.get(key);
-    if (known) return known;
     const group = openGroup(first.netns, allowed);
+    const known = this.#groups.get(group.key);
+    if (known) return known;
     this.#groups.set(group.key, group);
     return group;
   }
 
   #networkChanged(network: string): void {
     for (const { table, networks } of this.#tables.values()) if (networks.includes(network)) table.clear();
+  }
+
+  #dropGroup(key: string, group: UpstreamGroup): void {
+    this.#groups.delete(key);
+    closeGroup(group);
+    this.#options.responses.dropGroup(group.key);
   }
 
   /** Lets go of tables and groups that no container has any more. */
@@ -315,9 +323,7 @@ export class Containers {
     for (const [key, { table }] of this.#tables) if (!tables.has(table)) this.#tables.delete(key);
     for (const [key, group] of this.#groups) {
       if (groups.has(group)) continue;
-      this.#groups.delete(key);
-      this.#options.responses.dropGroup(group.key);
-      closeGroup(group);
+      this.#dropGroup(key, group);
     }
   }
 }

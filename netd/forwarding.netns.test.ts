@@ -170,6 +170,23 @@ test("servers of a container's own are asked from where it is, and by it alone",
   });
 });
 
+test("what is asked of a container's own servers ends with the container, and opens nothing more there", async () => {
+  // Nobody listens at the first, and nobody has the second.
+  const options = { asked: { servers: ["127.0.0.1", "10.1.1.250"] } };
+  const leaving = await rig.container("leaving", options);
+  const ask = (letter: string) => {
+    const query = String.raw`\0\1\1\0\0\1\0\0\0\0\0\0\1${letter}\4test\0\0\1\0\1`;
+    leaving.namespace.run(`bash -c "printf '${query}' > /dev/udp/127.0.0.11/53"`);
+  };
+  const sockets = () => leaving.namespace.run("ss -Huna dport = 53");
+  ask("q");
+  while (!sockets().includes("10.1.1.250"));
+  // One of which the first, which comes last now, has not heard yet.
+  ask("r");
+  await rig.detach(leaving);
+  expect(sockets()).toBe("");
+});
+
 test("a server that asks us back for what we ask of it makes no loop", async () => {
   const looping = await rig.container("looping", { asked: { servers: ["127.0.0.11", "127.0.0.1"] } });
   // dnsmasq would do; a relay of ten lines does as well.

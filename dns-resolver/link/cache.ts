@@ -16,7 +16,15 @@ export function cache(responses: ResponseCache, loop: EventLoop): Link {
         return;
       }
       const ageSeconds = Math.floor((loop.nowMs - found.bornMs) / 1000);
-      reply(fromCached(query, found, loop.nowMs, { kind: "cache", server: found.server, ageSeconds }));
+      const source = { kind: "cache", server: found.server, ageSeconds } as const;
+      const outcome = fromCached(query, found, loop.nowMs, source);
+      const { message } = outcome;
+      const { response, untilMs, bornMs } = found;
+      // One that was cut to fit has no records of which the TTL could run.
+      const isWhole = message.length >= response.bytes.length;
+      const ttlOffsets = isWhole ? response.ttlOffsets : [];
+      const keep = { untilMs, variants: [message], ttlOffsets, bornMs: bornMs + ageSeconds * 1000 };
+      reply({ ...outcome, keep });
     };
 }
 
@@ -24,16 +32,9 @@ export function cacheKey(groupKey: string, query: Query): string {
   return `${groupKey}\n${questionKey(query)}`;
 }
 
-/** The answer for one client. */
+/** The answer for one client. Not one to be given again without looking: only who asks twice may ask often. */
 export function fromCached(query: Query, cached: Cached, nowMs: number, source: Source): Outcome {
-  const { response, bornMs, untilMs } = cached;
+  const { response, bornMs } = cached;
   const ageSeconds = Math.floor((nowMs - bornMs) / 1000);
-  const message = answerFrom(response, query, ageSeconds);
-  const { rcode } = response;
-  if (untilMs <= nowMs) return { message, rcode, source };
-  // One that was cut to fit has no records of which the TTL could run.
-  const isWhole = message.length >= response.bytes.length;
-  const ttlOffsets = isWhole ? response.ttlOffsets : [];
-  const keptBornMs = bornMs + ageSeconds * 1000;
-  return { message, rcode, source, keep: { untilMs, variants: [message], ttlOffsets, bornMs: keptBornMs } };
+  return { message: answerFrom(response, query, ageSeconds), rcode: response.rcode, source };
 }

@@ -8,7 +8,7 @@ import {
   type Question,
   questionOf,
 } from "#dns-resolver/upstream/exchange.ts";
-import type { UpstreamGroup } from "#dns-resolver/upstream/group.ts";
+import type { Abandonable, UpstreamGroup } from "#dns-resolver/upstream/group.ts";
 import type { Cached, ResponseCache } from "#dns-resolver/upstream/response-cache.ts";
 import type { UpstreamServer } from "#dns-resolver/upstream/server.ts";
 import { type Expecting, pickSocket } from "#dns-resolver/upstream/socket.ts";
@@ -31,6 +31,8 @@ const maxNegativeTtlSeconds = 3600;
 /** Failures are kept so long, so that a server which is in trouble is not asked by everybody in turn. */
 const failureTtlMs = 1000;
 const maxTries = 9;
+/** No server is asked in the last moments: its answer would come too late. */
+const lastTryMs = totalMs - 200;
 
 /** Questions of one container that may be under way at once: what is lost of them is asked for again, by all servers. */
 const maxForwardedPerAsker = 256;
@@ -39,6 +41,26 @@ const maxForwarded = 16_384;
 const fewForwarded = 64;
 /** Clients that wait for one and the same answer. */
 const maxWaiters = 512;
+
+/**
+ * When servers are asked again, in milliseconds since the first was asked: each in turn, so many there are. The last
+ * entry is when nobody waits any more.
+ */
+function timetable(servers: number): readonly number[] {
+  const times: number[] = [];
+  let at = 0;
+  let pause = againMs;
+  for (let index = 1; index < maxTries; index++) {
+    const isNextRound = index % servers === 0;
+    if (isNextRound && index > servers) pause *= 2;
+    at += isNextRound ? pause : hedgeMs;
+    if (at >= lastTryMs) break;
+    times.push(at);
+  }
+  return [...times, totalMs];
+}
+
+const timetables = [1, 2, 3].map(timetable);
 
 export interface ForwardOptions {
   readonly loop: EventLoop;
@@ -95,7 +117,7 @@ interface Waiter {
 }
 
 /** One question to the servers, and all who wait for the answer. */
-class Pending {
+class Pending implements Abandonable {
   readonly #options: ForwardOptions;
   readonly #key: string;
   readonly #group: UpstreamGroup;
@@ -106,7 +128,9 @@ class Pending {
   readonly #open = new Set<Attempt>();
   readonly #order: readonly UpstreamServer[];
   readonly #startedMs: number;
-  #timers: Timer[] = [];
+  #timer: Timer | undefined;
+  /** What comes in the next round, where the first server has failed in this one. */
+  #soon: Timer | undefined;
   #tries = 0;
   #isOver = false;
   #isBeginning = false;
@@ -120,6 +144,7 @@ class Pending {
     this.#question = questionOf(query);
     this.#name = query.name;
     this.#onEnd = onEnd;
+    group.pending.add(this);
     const now = options.loop.nowMs;
     this.#startedMs = now;
     // In the order in which they were given, as resolv.conf(5) promises; those in trouble last.
@@ -138,22 +163,27 @@ class Pending {
   }
 
   begin(): void {
-    const { loop } = this.#options;
-    this.#timers.push(loop.after(totalMs, () => this.#giveUp("no server has answered in time")));
-    let at = 0;
-    let pause = hedgeMs;
-    for (let index = 1; index < maxTries; index++) {
-      const isNextRound = index % this.#order.length === 0;
-      if (isNextRound) pause = index === this.#order.length ? againMs : pause * 2;
-      at += isNextRound ? pause : hedgeMs;
-      if (at >= totalMs - 200) break;
-      const server = this.#order[index % this.#order.length];
-      if (server) this.#timers.push(loop.after(at, () => this.#try(server)));
-    }
     const [first] = this.#order;
+    this.#plan(0);
     this.#isBeginning = true;
     if (first) this.#try(first);
     this.#isBeginning = false;
+  }
+
+  /** One timer at a time: most answers come before the first, and what is cancelled stays in the heap until it is due. */
+  #plan(index: number): void {
+    const { loop } = this.#options;
+    const times = timetables[this.#order.length - 1] ?? [];
+    const at = times[index] ?? totalMs;
+    this.#timer = loop.after(this.#startedMs + at - loop.nowMs, () => {
+      if (index >= times.length - 1) {
+        this.#giveUp("no server has answered in time");
+        return;
+      }
+      this.#plan(index + 1);
+      const server = this.#order[(index + 1) % this.#order.length];
+      if (server) this.#try(server);
+    });
   }
 
   #try(server: UpstreamServer): void {
@@ -223,7 +253,7 @@ class Pending {
     const { server } = attempt;
     this.#open.delete(attempt);
     attempt.end();
-    if (reason !== "closed") server.failed(loop.nowMs);
+    server.failed(loop.nowMs);
     onTrouble("server failed", { server: server.text, name: this.#name, reason });
     if (this.#open.size > 0) return;
     // Nobody is left to wait for: the next at once, and after the last the answer.
@@ -232,8 +262,12 @@ class Pending {
       if (next) this.#try(next);
       else this.#giveUp(reason);
     };
-    if (this.#isBeginning) this.#timers.push(loop.after(0, again));
+    if (this.#isBeginning) this.#soon = loop.after(0, again);
     else again();
+  }
+
+  abandon(): void {
+    this.#giveUp("its servers are asked no more");
   }
 
   #end(attempt: Attempt, response: Response): void {
@@ -270,10 +304,11 @@ class Pending {
 
   #finish(outcomeFor: (query: Query) => Outcome): void {
     this.#isOver = true;
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers = [];
+    this.#timer?.cancel();
+    this.#soon?.cancel();
     for (const attempt of this.#open) attempt.end();
     this.#open.clear();
+    this.#group.pending.delete(this);
     this.#onEnd();
     for (const { query, reply } of this.#waiters.splice(0)) reply(outcomeFor(query));
   }
@@ -318,6 +353,8 @@ class Attempt implements Expecting {
     }
     const socket = pickSocket(this.#loop, this.#group, this.server);
     const id = socket.send(this.#message, this);
+    // Of a group that is not asked any more it is closed with this question.
+    if (this.#group.isClosed) socket.retire();
     if (id < 0) throw new Error("too many questions under way");
     this.#stop = () => socket.forget(id);
   }

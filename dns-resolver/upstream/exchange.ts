@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { copyBytes } from "#dns-resolver/wire/copy.ts";
 import { ednsUdpBytes, Flag, headerBytes, RecordType } from "#dns-resolver/wire/numbers.ts";
 import type { Query } from "#dns-resolver/wire/query.ts";
+import { randomByte } from "./dice.ts";
 
 /** What is asked of servers on behalf of all clients that ask the same. */
 export interface Question {
@@ -49,12 +49,15 @@ export function encodeQuestion(
   message[3] = flags & 0xff;
   message[5] = 1;
   message.set(bytes, headerBytes);
-  const dice = options.withCase ? randomBytes(Math.ceil(bytes.length / 8)) : noDice;
-  for (let index = 0; index < bytes.length - 4; index++) {
+  let dice = 1;
+  for (let index = 0; options.withCase && index < bytes.length - 4; index++) {
     const byte = bytes[index] as number;
     const isLetter = byte >= 0x61 && byte <= 0x7a;
-    const isUpper = ((dice[index >> 3] ?? 0) >> (index & 7)) & 1;
-    if (isLetter && isUpper) message[headerBytes + index] = byte - 0x20;
+    if (!isLetter) continue;
+    // Eight at a time; the one above them tells when they are used up.
+    if (dice === 1) dice = 0x100 | randomByte();
+    if (dice & 1) message[headerBytes + index] = byte - 0x20;
+    dice >>= 1;
   }
   if (options.withEdns) {
     const at = headerBytes + bytes.length;
@@ -66,8 +69,6 @@ export function encodeQuestion(
   }
   return message;
 }
-
-const noDice = new Uint8Array(0);
 
 /** Whether an answer repeats our question: in the very same letters, in others, or not at all. */
 export function compareQuestion(

@@ -9,6 +9,15 @@ export interface UpstreamGroup {
   /** Where they are asked from; undefined: from the host. */
   readonly netns: NameEntry["netns"] | undefined;
   readonly servers: readonly UpstreamServer[];
+  /** Questions to them that are under way. */
+  readonly pending: Set<Abandonable>;
+  /** Nobody asks them any more: what is opened for questions that are under way ends with them. */
+  isClosed: boolean;
+}
+
+/** A question that can be given up before its time. */
+export interface Abandonable {
+  abandon(): void;
 }
 
 const nameServerPort = 53;
@@ -32,6 +41,8 @@ export function openGroup(
     key: `${where} ${chosen.map(formatIp).join()}`,
     netns,
     servers: chosen.map((ip) => new UpstreamServer(ip, nameServerPort)),
+    pending: new Set(),
+    isClosed: false,
   };
 }
 

@@ -1,10 +1,9 @@
-import { randomInt } from "node:crypto";
 import { closeSync } from "node:fs";
 import type { EventLoop, Watched } from "#dns-resolver/event-loop.ts";
 import { openNamespace } from "#dns-resolver/namespace.ts";
-import { copyBytes } from "#dns-resolver/wire/copy.ts";
 import { addressFamily, encodeSocketAddress } from "#machine/socket-address.ts";
 import { native } from "#native/addon.ts";
+import { randomByte, randomId } from "./dice.ts";
 import type { UpstreamGroup } from "./group.ts";
 import type { UpstreamServer } from "./server.ts";
 
@@ -41,7 +40,7 @@ export class UpstreamSocket {
         if (length >= 0 && length < 12) return;
         // What did not fit into a slot is asked for again over TCP, as if the server had said so.
         const end = length < 0 ? 12 : length;
-        const message = copyBytes(buffer, start, start + end);
+        const message = buffer.subarray(start, start + end);
         if (length < 0) message[2] = (message[2] ?? 0) | 0x02;
         const id = ((message[0] ?? 0) << 8) | (message[1] ?? 0);
         this.waiting.get(id)?.answered(message);
@@ -60,7 +59,7 @@ export class UpstreamSocket {
   /** @returns the id, or -1 where nothing can be sent */
   send(message: Uint8Array, expecting: Expecting): number {
     for (let tries = 0; tries < 16; tries++) {
-      const id = randomInt(0x10000);
+      const id = randomId();
       if (this.waiting.has(id)) continue;
       this.waiting.set(id, expecting);
       this.#sent += 1;
@@ -102,42 +101,45 @@ export function openSocket(group: UpstreamGroup, server: UpstreamServer, isTcp: 
   }
 }
 
-/** One of the server's sockets, any of them; a new one where there are few, or theirs have been used enough. */
+/**
+ * One of the server's sockets, any of them; a new one where there are few, or theirs have been used enough.
+ * @throws Node's error; NamespaceGone
+ */
 export function pickSocket(loop: EventLoop, group: UpstreamGroup, server: UpstreamServer): UpstreamSocket {
   const { sockets } = server;
+  retireWorn(sockets);
+  const most = group.netns ? socketsPerServer.container : socketsPerServer.host;
+  if (sockets.length < most || group.isClosed) {
+    const socket = new UpstreamSocket(loop, openSocket(group, server, false));
+    if (!group.isClosed) sockets.push(socket);
+    return socket;
+  }
+  // Two or eight, by which 256 can be divided: none is chosen more often.
+  return sockets[randomByte() % sockets.length] as UpstreamSocket;
+}
+
+function retireWorn(sockets: UpstreamSocket[]): void {
   for (let index = sockets.length - 1; index >= 0; index--) {
     const socket = sockets[index];
     if (!socket || socket.isUsable) continue;
     sockets.splice(index, 1);
     socket.retire();
   }
-  const most = group.netns ? socketsPerServer.container : socketsPerServer.host;
-  if (sockets.length < most) {
-    const socket = new UpstreamSocket(loop, openSocket(group, server, false));
-    sockets.push(socket);
-    return socket;
-  }
-  return sockets[randomInt(sockets.length)] as UpstreamSocket;
 }
 
-/** Lets go of all that a group has open: nothing more is asked through it. */
+/** Nothing new is asked through it; what is under way may still be answered. */
+export function drainGroup(group: UpstreamGroup): void {
+  group.isClosed = true;
+  for (const { sockets } of group.servers) for (const socket of sockets.splice(0)) socket.retire();
+}
+
+/** Lets go at once of all that it has open: its namespace may be about to go. */
 export function closeGroup(group: UpstreamGroup): void {
-  for (const { sockets } of group.servers) {
-    for (const socket of sockets.splice(0)) {
-      Array.from(socket.waiting.values()).forEach((each) => each.failed("closed"));
-      socket.retire();
-    }
-  }
+  for (const each of Array.from(group.pending)) each.abandon();
+  drainGroup(group);
 }
 
 /** Closes sockets that nobody has used for a while. */
 export function closeIdle(group: UpstreamGroup): void {
-  for (const { sockets } of group.servers) {
-    for (let index = sockets.length - 1; index >= 0; index--) {
-      const socket = sockets[index];
-      if (!socket || socket.isUsable) continue;
-      sockets.splice(index, 1);
-      socket.retire();
-    }
-  }
+  for (const { sockets } of group.servers) retireWorn(sockets);
 }
