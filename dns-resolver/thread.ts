@@ -1,5 +1,6 @@
 import { closeSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { Log } from "#machine/log.ts";
 import { native } from "#native/addon.ts";
@@ -34,6 +35,9 @@ export class ResolverThread {
     this.#wakeFd = native().eventFd();
     const { port1, port2 } = new MessageChannel();
     const data: ResolverData = { port: port2, wakeFd: this.#wakeFd };
+    // It keeps netd's own heap small (native/launcher.c); a thread that allocates something for each question that it
+    // forwards would do little but collect. Heaps that there are keep their size.
+    setFlagsFromString("--no-optimize-for-size");
     this.#worker = new Worker(join(libDirectory(), "resolver.cjs"), {
       workerData: data,
       transferList: [port2],

@@ -52,8 +52,8 @@ async function bundle({ entry, file, format, constants: own = {}, plugins = [] }
 const put = (file) => renameSync(`${out}/${file}.new`, `${out}/${file}`);
 
 /** The program, its code cache, and what starts it with that. */
-async function bundleProgram({ name, entry, alone = [] }) {
-  await compileProgram({ name, entry });
+async function bundleProgram({ name, entry, alone = [], flags = {} }) {
+  await compileProgram({ name, entry, flags });
   for (const each of alone)
     await compileProgram({ name: `${name}-${each}`, entry, plugins: [onlyPlugin(each)] });
   const constants = { NETCTL_PROGRAM: JSON.stringify(name), NETCTL_ALONE: JSON.stringify(alone) };
@@ -62,10 +62,16 @@ async function bundleProgram({ name, entry, alone = [] }) {
   put(start);
 }
 
-async function compileProgram({ name, entry, plugins }) {
+async function compileProgram({ name, entry, plugins, flags: { started = [], later = [] } = {} }) {
   const [source, cache] = [`lib/${name}.js`, `lib/${name}.cache`];
   await bundle({ entry, file: source, format: "cjs", plugins });
-  const compiler = ["scripts/code-cache.mjs", `${out}/${source}.new`, `${out}/${source}`];
+  const compiler = [
+    ...started,
+    "scripts/code-cache.mjs",
+    `${out}/${source}.new`,
+    `${out}/${source}`,
+    ...later,
+  ];
   const { status } = spawnSync(process.execPath, compiler, { stdio: "inherit" });
   if (status !== 0) throw new Error(`Cannot compile ${source}`);
   for (const file of [source, cache]) put(file);

@@ -52,6 +52,30 @@ test("the code cache is one that this Node takes", () => {
   expect(new Script(readFileSync(at("hello.js"), "latin1"), { cachedData }).cachedDataRejected).toBe(false);
 });
 
+test("the code cache is one that netd and its resolver take, whose flags of V8 are others", () => {
+  const load = `
+    const { readFileSync } = require("node:fs");
+    const [file, cache, ...later] = process.argv.slice(1);
+    for (const flag of later) require("node:v8").setFlagsFromString(flag);
+    const cachedData = readFileSync(cache).subarray(16);
+    console.log(new (require("node:vm").Script)(readFileSync(file, "latin1"), { cachedData }).cachedDataRejected);`;
+  const isRejected = (started: readonly string[], later: readonly string[]) =>
+    execFileSync(process.execPath, [...started, "-e", load, at("hello.js"), at("hello.cache"), ...later], {
+      encoding: "utf8",
+    });
+  const small = "--optimize-for-size";
+  for (const { started, later } of [
+    { started: [small], later: [] },
+    { started: [small], later: ["--no-optimize-for-size"] },
+  ]) {
+    writeFileSync(at("hello.js"), program);
+    const compiler = [join(root, "scripts/code-cache.mjs"), at("hello.js"), at("hello.js")];
+    execFileSync(process.execPath, [...started, ...compiler, ...later]);
+    expect(isRejected(started, later)).toBe("false\n");
+    expect(isRejected([], [])).toBe("true\n");
+  }
+});
+
 test("does without a cache that is missing, damaged or another program's of the same length", () => {
   copyFileSync(at("hello.cache"), at("other.cache"));
   compile('console.log("servus", process.argv[2]);'.padEnd(program.length));
