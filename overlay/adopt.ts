@@ -61,6 +61,7 @@ function differences(keys: Keys, known: readonly Entry[], present: ReadonlyMap<s
     !key.startsWith(keys.names) &&
     !key.startsWith(keys.endpoints) &&
     !key.startsWith(keys.lives) &&
+    !key.startsWith(keys.bulks) &&
     key !== keys.cluster;
   // What a host has written of itself since is newer than what is known of it.
   const isOfHost = (key: string) => key.startsWith(keys.hosts) || key.startsWith(keys.vteps);

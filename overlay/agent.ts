@@ -4,10 +4,13 @@ import type { Change, Changes, Engine } from "#engine/engine.ts";
 import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
+import { formatIp } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
 import { AddressKeeper } from "./address-keeper.ts";
+import { BulkSender } from "./bulk-sender.ts";
 import { Cluster } from "./cluster.ts";
 import { keepConflists } from "./conflist-files.ts";
+import { desiredTunnels } from "./desired.ts";
 import { Encryption } from "./encryption/encryption.ts";
 import { EndpointKeeper, type LocalEndpoint } from "./endpoint-keeper.ts";
 import { OverlayError } from "./error.ts";
@@ -92,6 +95,7 @@ export class OverlayAgent {
   readonly #known: KnownFile;
   readonly #knownNames: KnownFile;
   readonly #presence: Presence;
+  readonly #bulk: BulkSender;
   #connected = false;
   #lostAt = performance.now();
   /** Why the engine's list was not believed. */
@@ -122,6 +126,7 @@ export class OverlayAgent {
       log: options.log,
       changed: () => this.#pass(),
     });
+    this.#bulk = new BulkSender(options.engine, options.log);
     this.#endpoints = new EndpointKeeper({
       engine: options.engine,
       keys: this.#keys,
@@ -258,6 +263,7 @@ export class OverlayAgent {
 
   async #settle(): Promise<void> {
     this.#watch.close();
+    this.#bulk.close();
     await Promise.all(this.#tasks);
     await this.#upkeeping.close();
     await this.#names.close();
@@ -337,10 +343,24 @@ export class OverlayAgent {
     this.#view.apply(changes);
     this.#connected = true;
     this.#queueLearn();
+    this.#answerTests(changes);
     // Names move neither packets nor addresses, and there are many of them.
     const keyOf = (change: Change) => (change.kind === "put" ? change.entry.key : change.key);
     if (!changes.changes.every((change) => networkOfName(keyOf(change), this.#keys) !== undefined))
       this.#changed();
+  }
+
+  /** Other hosts try the way between them and this one. */
+  #answerTests({ changes }: Changes): void {
+    const { hostId } = this.#options.settings;
+    const asked = this.#keys.bulkAskedOf(hostId);
+    for (const change of changes) {
+      if (change.kind !== "put" || !change.entry.key.startsWith(asked)) continue;
+      const self = this.#presence.self;
+      const tunnels = self ? desiredTunnels(this.#view, self, this.#encryption.ends).tunnels : [];
+      const own = tunnels.flatMap(({ addresses }) => addresses.map(({ address }) => formatIp(address)));
+      this.#bulk.offer(change.entry, new Set(own));
+    }
   }
 
   #queueLearn(): void {

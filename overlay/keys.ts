@@ -16,6 +16,8 @@ import { type IpAddress, ipToBytes } from "#net/ip.ts";
  *     name/NAME/HOST/ATTACHMENT            what a container is called, in a network whose names reach over all hosts;
  *                                          its host alone, and only while its session holds
  *     ep/NAME/HOST/ATTACHMENT              where a container of a stretched network is: addresses, MAC; likewise
+ *     bulk/HOST/ID                         that host is asked to send something through a tunnel, for a test of the way;
+ *                                          goes within seconds, or with its lease
  */
 export class Keys {
   /** Ends with a slash. */
@@ -99,6 +101,15 @@ export class Keys {
 
   endpointsOn(network: string, host: string): string {
     return `${this.endpointsOf(network)}${host}/`;
+  }
+
+  get bulks(): string {
+    return `${this.prefix}bulk/`;
+  }
+
+  /** Of a host, by others. */
+  bulkAskedOf(host: string): string {
+    return `${this.bulks}${host}/`;
   }
 
   block(network: string, cidr: Cidr): string {

@@ -1,7 +1,9 @@
 import { listLinks } from "#kernel/link.ts";
+import { describeError } from "#netctl/failure.ts";
 import { overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
 import { readOverlayStatus } from "#overlay/status-file.ts";
 import type { Check, Finding } from "./finding.ts";
+import { tryWays } from "./overlay-ways.ts";
 
 /** The agent says every second how it is. */
 const silentAfterMs = 10_000;
@@ -12,8 +14,9 @@ const overheadBytes = 50;
 /** Networks over several hosts: the agent, the engine, and what the underlay leaves. */
 export const overlay: Check = {
   id: "overlay",
-  summary: "networks over several hosts: the agent, its engine, what it could not do, MTUs",
-  run({ world, host }) {
+  summary:
+    "networks over several hosts: agent, engine, MTUs, and the ways to the other hosts, by trying them",
+  async run({ world, host }) {
     if (!readHostSettings(overlayDirectory(world.directories.state))) return [];
     const agent = readOverlayStatus(world.directories.run);
     if (!agent || agent.ageMs > silentAfterMs)
@@ -56,6 +59,18 @@ export const overlay: Check = {
           remedy: "raise the underlay's MTU, or create the network with -o mtu=N",
         });
     }
+    if (agent.connected)
+      findings.push(
+        ...(await tryWays(world, host, agent).catch((error: unknown): Finding[] => [
+          {
+            id: "overlay-ways-untried",
+            severity: "warning",
+            subject: "",
+            evidence: `cannot try the ways to the other hosts: ${describeError(error)}`,
+            remedy: "run it as root, with ping installed, where the engine answers",
+          },
+        ])),
+      );
     return findings;
   },
 };

@@ -1,0 +1,109 @@
+import { createHash, randomBytes } from "node:crypto";
+import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as v from "valibot";
+import type { Engine } from "#engine/engine.ts";
+import { formatIp, type IpAddress } from "#net/ip.ts";
+import type { Keys } from "./keys.ts";
+
+/**
+ * What one host asks of another's agent by the engine: to send some megabytes through the tunnel, once. Short packets and
+ * single large ones arrive where a network card computes checksums of VXLAN or cuts its segments wrongly; these do not.
+ */
+const schema = v.looseObject({
+  v: v.literal(1),
+  /** Where to listen: an address of the asked host's tunnel. */
+  at: v.string(),
+  /** Who may connect: that of the asking host's. */
+  from: v.string(),
+  /** The asking host's: what is written goes with it. */
+  lease: v.object({ id: v.string(), ttlSeconds: v.number() }),
+  bytes: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(16 * 1024 * 1024)),
+  /** TCP; there as soon as the asked host listens. */
+  port: v.optional(v.number()),
+});
+export type BulkRecord = v.InferOutput<typeof schema>;
+
+/** @returns undefined for what is no such record */
+export function readBulkRecord(value: string): BulkRecord | undefined {
+  try {
+    return v.parse(schema, JSON.parse(value));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Behind the bytes: SHA-256 of them. */
+export const digestBytes = 32;
+
+/** How long the asked host may take to listen, nothing may come, and the whole of it may take to arrive. */
+const listenMs = 5000;
+const silenceMs = 4000;
+export const transferMs = 30_000;
+const leaseSeconds = 60;
+
+export type BulkOutcome =
+  | { readonly kind: "whole"; readonly bytes: number; readonly ms: number }
+  /** Its agent has not listened: nothing is known of the way. */
+  | { readonly kind: "unasked" }
+  | { readonly kind: "stalled"; readonly received: number }
+  | { readonly kind: "damaged" };
+
+export interface BulkAsk {
+  readonly engine: Engine;
+  readonly keys: Keys;
+  /** Id of the host that is to send. */
+  readonly host: string;
+  readonly at: IpAddress;
+  readonly from: IpAddress;
+  readonly bytes: number;
+}
+
+/** Asks, and takes what comes. Nothing of it stays in the engine. @throws {EngineError} */
+export async function takeBulk({ engine, keys, host, at, from, bytes }: BulkAsk): Promise<BulkOutcome> {
+  const lease = await engine.grantLease(leaseSeconds);
+  try {
+    const key = `${keys.bulkAskedOf(host)}${randomBytes(8).toString("hex")}`;
+    const record: BulkRecord = { v: 1, at: formatIp(at), from: formatIp(from), lease, bytes };
+    await engine.commit([{ kind: "create", key, value: JSON.stringify(record), lease }]);
+    const deadlineMs = performance.now() + listenMs;
+    while (performance.now() < deadlineMs) {
+      const entry = await engine.read(key);
+      const port = entry && readBulkRecord(entry.value)?.port;
+      if (port !== undefined) return await receive(at, port, from, bytes);
+      await sleep(100);
+    }
+    return { kind: "unasked" };
+  } finally {
+    await engine.revokeLease(lease).catch(() => undefined);
+  }
+}
+
+async function receive(at: IpAddress, port: number, from: IpAddress, bytes: number): Promise<BulkOutcome> {
+  const startMs = performance.now();
+  return await new Promise((resolve) => {
+    const pieces: Buffer[] = [];
+    let received = 0;
+    const socket = connect({ host: formatIp(at), port, localAddress: formatIp(from) });
+    const finish = () => {
+      clearTimeout(timer);
+      clearTimeout(silence);
+      socket.destroy();
+      if (received < bytes + digestBytes) return resolve({ kind: "stalled", received });
+      const all = Buffer.concat(pieces);
+      const digest = createHash("sha256").update(all.subarray(0, bytes)).digest();
+      if (digest.equals(all.subarray(bytes)))
+        resolve({ kind: "whole", bytes, ms: performance.now() - startMs });
+      else resolve({ kind: "damaged" });
+    };
+    const timer = setTimeout(finish, transferMs);
+    const silence = setTimeout(finish, silenceMs);
+    socket.on("data", (piece: Buffer) => {
+      silence.refresh();
+      pieces.push(piece);
+      received += piece.length;
+    });
+    socket.on("error", () => undefined);
+    socket.on("close", finish);
+  });
+}
