@@ -1,5 +1,5 @@
 /**
- * Rules that the Go reference plugins have made, for a DEL that comes to us instead of them: found by the names and the
+ * Rules that the Go reference plugins have made, for a DEL or CHECK that comes to us instead of them: found by the names and the
  * comments that they give them, which no one else's rules have.
  *
  * | plugin | iptables | nftables |
@@ -38,10 +38,19 @@ export class ReferenceRules {
   }
 
   /** What `ipMasq` has made. @throws {ProgramError} */
-  async removeMasquerade({ network, containerId, ifName }: ReferenceAttachment): Promise<void> {
+  async removeMasquerade(attachment: ReferenceAttachment): Promise<void> {
+    const { network, containerId } = attachment;
     await this.#removeChain(masqueradeChain(network, containerId), "POSTROUTING");
-    const mark = `${shortHash(network)}-${shortHash(`${ifName}:${containerId}`)}`;
-    await this.#removeRules("inet", "cni_plugins_masquerade", ({ comment }) => comment?.startsWith(mark));
+    await this.#removeRules("inet", "cni_plugins_masquerade", marksMasquerade(attachment));
+  }
+
+  /** Whether `ipMasq` has made any. @throws {ProgramError} */
+  async hasMasquerade(attachment: ReferenceAttachment): Promise<boolean> {
+    const { network, containerId } = attachment;
+    return (
+      (await this.#hasChain(masqueradeChain(network, containerId), "POSTROUTING")) ||
+      (await this.#hasRules("inet", "cni_plugins_masquerade", marksMasquerade(attachment)))
+    );
   }
 
   /** What portmap has made. Newer ones write the container's id alone on their rules. @throws {ProgramError} */
@@ -51,33 +60,75 @@ export class ReferenceRules {
       await this.#removeRules(family, "cni_hostport", ({ comment }) => comment === containerId);
   }
 
+  /** Whether portmap has made any. @throws {ProgramError} */
+  async hasPorts({ network, containerId }: ReferenceAttachment): Promise<boolean> {
+    if (await this.#hasChain(publishingChain(network, containerId), "CNI-HOSTPORT-DNAT")) return true;
+    const isOwn = ({ comment }: NftRule) => comment === containerId;
+    return (
+      (await this.#hasRules("ip", "cni_hostport", isOwn)) ||
+      (await this.#hasRules("ip6", "cni_hostport", isOwn))
+    );
+  }
+
   /**
    * What firewall has made: its rules name nobody, so only those that let exactly these addresses pass.
    * @param addresses that nobody else can have yet
    * @throws {ProgramError}
    */
   async removeForwarding(addresses: readonly IpAddress[]): Promise<void> {
-    const own = new Set(addresses.map((address) => formatCidr(hostCidr(address))));
-    for (const program of ["iptables", "ip6tables"]) {
+    const own = new Set(addresses.map(asSource));
+    for (const program of programs) {
       for (const rule of (await this.#rulesOf(program, "CNI-FORWARD", "filter")) ?? []) {
-        const isNamed = rule.includes("--comment");
-        const isAbout = ["-s", "-d"].some((option) => own.has(rule[rule.indexOf(option) + 1] ?? ""));
-        if (isAbout && !isNamed && rule.at(-1) === "ACCEPT")
-          await this.#run(program, ["-D", ...rule.slice(1)], "filter");
+        const isAbout = [sourceOf(rule), rule[rule.indexOf("-d") + 1]].some((address) =>
+          own.has(address ?? ""),
+        );
+        if (isAbout && admits(rule)) await this.#run(program, ["-D", ...rule.slice(1)], "filter");
       }
     }
   }
 
+  /** Whether firewall lets all of these addresses pass. @throws {ProgramError} */
+  async hasForwarding(addresses: readonly IpAddress[]): Promise<boolean> {
+    const admitted = new Set<string>();
+    for (const program of programs) {
+      for (const rule of (await this.#rulesOf(program, "CNI-FORWARD", "filter")) ?? [])
+        if (admits(rule)) admitted.add(sourceOf(rule));
+    }
+    return addresses.every((address) => admitted.has(asSource(address)));
+  }
+
   /** What `macspoofchk` has made. @throws {ProgramError} */
-  async removeSpoofCheck({ containerId, ifName }: ReferenceAttachment): Promise<void> {
-    const mark = `macspoofchk-${containerId}-${ifName}`;
-    const chains = [`cni-br-iface-${containerId}-${ifName}`, `cni-br-iface-${containerId}-${ifName}-mac`];
+  async removeSpoofCheck(attachment: ReferenceAttachment): Promise<void> {
+    const { chains, mark } = spoofCheckOf(attachment);
     const listing = await this.#listTable("bridge", "nat");
     if (!listing) return;
     const own = listing.chains.filter(({ name }) => chains.includes(name));
     const rules = listing.rules.filter(({ comment, chain }) => comment === mark || chains.includes(chain));
     const commands = [...rules.map(deleteRule), ...own.map(({ name }) => `delete chain bridge nat ${name}`)];
     if (commands.length > 0) await this.#nft.run(commands.join("\n"));
+  }
+
+  /** Whether `macspoofchk` has made any. @throws {ProgramError} */
+  async hasSpoofCheck(attachment: ReferenceAttachment): Promise<boolean> {
+    const { mark } = spoofCheckOf(attachment);
+    return await this.#hasRules("bridge", "nat", ({ comment }) => comment === mark);
+  }
+
+  async #hasRules(
+    family: string,
+    table: string,
+    isOwn: (rule: NftRule) => boolean | undefined,
+  ): Promise<boolean> {
+    return (await this.#listTable(family, table))?.rules.some(isOwn) ?? false;
+  }
+
+  /** Whether a chain of the table nat is led to from `entry`, in any family. */
+  async #hasChain(chain: string, entry: string): Promise<boolean> {
+    for (const program of programs) {
+      const jumps = ((await this.#rulesOf(program, entry)) ?? []).filter((rule) => leadsTo(rule, chain));
+      if (jumps.length > 0) return true;
+    }
+    return false;
   }
 
   async #removeRules(
@@ -100,10 +151,10 @@ export class ReferenceRules {
 
   /** A chain of the table nat, of both families, and every rule of `entry` that leads to it. */
   async #removeChain(chain: string, entry: string): Promise<void> {
-    for (const program of ["iptables", "ip6tables"]) {
+    for (const program of programs) {
       if ((await this.#rulesOf(program, chain)) === undefined) continue;
       for (const rule of (await this.#rulesOf(program, entry)) ?? []) {
-        if (rule.at(-2) === "-j" && rule.at(-1) === chain) await this.#run(program, ["-D", ...rule.slice(1)]);
+        if (leadsTo(rule, chain)) await this.#run(program, ["-D", ...rule.slice(1)]);
       }
       await this.#run(program, ["-F", chain]);
       await this.#run(program, ["-X", chain]);
@@ -131,6 +182,36 @@ export class ReferenceRules {
   async #run(program: string, args: readonly string[], table = "nat"): Promise<string> {
     return await runProgram(program, ["-w", "10", "-t", table, ...args], this.#options);
   }
+}
+
+const programs = ["iptables", "ip6tables"] as const;
+
+function leadsTo(rule: readonly string[], chain: string): boolean {
+  return rule.at(-2) === "-j" && rule.at(-1) === chain;
+}
+
+/** A rule of CNI-FORWARD that lets an address pass and says no more. */
+function admits(rule: readonly string[]): boolean {
+  return rule.at(-1) === "ACCEPT" && !rule.includes("--comment");
+}
+
+function sourceOf(rule: readonly string[]): string {
+  return rule[rule.indexOf("-s") + 1] ?? "";
+}
+
+/** As `iptables -S` prints it. */
+function asSource(address: IpAddress): string {
+  return formatCidr(hostCidr(address));
+}
+
+function marksMasquerade({ network, containerId, ifName }: ReferenceAttachment) {
+  const mark = `${shortHash(network)}-${shortHash(`${ifName}:${containerId}`)}`;
+  return ({ comment }: NftRule) => comment?.startsWith(mark);
+}
+
+function spoofCheckOf({ containerId, ifName }: ReferenceAttachment) {
+  const chain = `cni-br-iface-${containerId}-${ifName}`;
+  return { mark: `macspoofchk-${containerId}-${ifName}`, chains: [chain, `${chain}-mac`] };
 }
 
 /** The reference's utils.MustFormatHashWithPrefix(16, "", …) */

@@ -13,6 +13,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { hostVethName } from "#plugins/host-veth.ts";
 import { checkedInterface, interfaceProblems } from "#plugins/interface-problems.ts";
 import { iptablesOf } from "#plugins/masquerade.ts";
+import { referenceRules } from "#plugins/reference-rules.ts";
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { type BridgeConfig, parseBridgeConfig } from "./config.ts";
 import { attachmentElements } from "./elements.ts";
@@ -28,7 +29,9 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
     const problems = [
       ...hostProblems(attachment, made, container, host),
       ...containerProblems(attachment, inside, container),
-      ...(await elementProblems(request, { ...(made ?? madeOf(attachment)), ...policyOf(attachment) }, host)),
+      ...(made
+        ? await elementProblems(request, { ...made, ...policyOf(attachment) }, host)
+        : await unrecordedProblems(request, { ...madeOf(attachment), ...policyOf(attachment) }, host)),
     ];
     if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
   } finally {
@@ -142,6 +145,24 @@ function containerProblems(
 ): readonly string[] {
   const { mac } = expected ?? {};
   return interfaceProblems(container, { name, kind: "veth", up, mac, addresses, routes }).problems;
+}
+
+/** Of an attachment without a record: rules of ours, or those that the reference plugin has made for it. */
+async function unrecordedProblems(
+  request: CheckRequest,
+  wanted: Made,
+  host: PluginHost,
+): Promise<readonly string[]> {
+  const problems = await elementProblems(request, wanted, host);
+  if (problems.length === 0) return problems;
+  const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
+  const theirs = await referenceRules(host, request.environment);
+  const rest = {
+    ...wanted,
+    ...((await theirs.hasMasquerade(key)) ? { masquerade: [] } : {}),
+    ...((await theirs.hasSpoofCheck(key)) ? { macSpoofCheck: false } : {}),
+  };
+  return await elementProblems(request, rest, host);
 }
 
 async function elementProblems(

@@ -1,6 +1,7 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
 import type { CheckRequest } from "#cni/plugin.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { referenceRules } from "#plugins/reference-rules.ts";
 import { describeAttachment } from "./attachment.ts";
 import { parseFirewallConfig } from "./config.ts";
 import { isIsolated } from "./isolated-port.ts";
@@ -12,12 +13,18 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
   const config = parseFirewallConfig(request.config);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const made = madeOf(describeAttachment({ config, key, prevResult: request.prevResult }));
+  const record = host.journal.read(key, "firewall");
   const differences = await host.nftables.differences(elementsOf(made, key));
   const problems = [
     ...differences.map(({ message }) => `nftables: ${message}`),
     ...(await missingOwnRules({ key, made, environment: request.environment, host })),
   ];
-  const port = decodeMade(host.journal.read(key, "firewall"))?.isolatedPort;
+  // Without a record it may be the reference plugin's, with its rules.
+  if (!record && problems.length > 0) {
+    const theirs = await referenceRules(host, request.environment);
+    if (await theirs.hasForwarding(made.addresses)) return;
+  }
+  const port = decodeMade(record)?.isolatedPort;
   if (port && !isIsolated(port, host)) {
     problems.push(`bridge port ${JSON.stringify(port)} is not isolated`);
   }

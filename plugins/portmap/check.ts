@@ -3,6 +3,7 @@ import type { CheckRequest } from "#cni/plugin.ts";
 import { readLinkTowards, routesLocalnet } from "#kernel/localnet.ts";
 import { formatIp } from "#net/ip.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { referenceRules } from "#plugins/reference-rules.ts";
 import { describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
 import { decodeMade, type Made } from "./made.ts";
@@ -14,12 +15,17 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
   const config = parsePortmapConfig(request.config);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const { prevResult } = request;
-  const made = decodeMade(host.journal.read(key, "portmap"));
+  const record = host.journal.read(key, "portmap");
+  const made = decodeMade(record);
   const routedFamilies = made
     ? made.routed.map(({ container }) => container.family)
     : await readRoutedFamilies(prevResult, host);
   const attachment = describeAttachment({ config, key, prevResult, routedFamilies });
-  const problems = [...(await ruleProblems(attachment, key, host)), ...localnetProblems(attachment, host)];
+  const ofRules = await ruleProblems(attachment, key, host);
+  // Without a record it may be the reference plugin's, with its rules.
+  const isTheirs =
+    !record && ofRules.length > 0 && (await (await referenceRules(host, request.environment)).hasPorts(key));
+  const problems = [...(isTheirs ? [] : ofRules), ...localnetProblems(attachment, host)];
   if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
 }
 

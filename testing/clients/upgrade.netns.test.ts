@@ -56,17 +56,39 @@ const bandwidth = {
 };
 const tuning = { type: "tuning", sysctl: { "net.core.somaxconn": "500" } };
 
-const leases = () => (existsSync(host.path("leases/pods")) ? readdirSync(host.path("leases/pods")) : []);
+const leases = () =>
+  ["leases/pods", "leases/lan"].flatMap((name) =>
+    existsSync(host.path(name)) ? readdirSync(host.path(name)) : [],
+  );
 const veths = () =>
   host.host
     .json<{ ifname: string }>("ip -j link")
     .map(({ ifname }) => ifname)
     .filter((name) => /^(veth|bwp)/.test(name));
 
+/** The host's uplink, which the host has an address on. */
+function withUplink(): void {
+  host.host.run(`ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
+    ip addr add 192.0.2.1/24 dev up0; ip addr add fd00:2::1/64 dev up0 nodad`);
+}
+
+const tuned = () => ({
+  type: "tuning",
+  dataDir: host.path("tuning"),
+  mac: "02:00:00:00:00:0a",
+  mtu: 1400,
+  promisc: true,
+  allmulti: true,
+  sysctl: { "net.ipv4.conf.IFNAME.arp_filter": "1" },
+});
+
 describe.each([
   ["bridge, portmap, tuning", () => chain({ ...bridge, macspoofchk: true }, [portmap, tuning])],
-  ["ptp, portmap", () => chain({ type: "ptp" }, [portmap])],
   ["bridge, firewall, bandwidth", () => chain(bridge, [firewall, bandwidth, portmap])],
+  [
+    "ptp, bandwidth, tuning, firewall, portmap",
+    () => chain({ type: "ptp" }, [bandwidth, tuned(), firewall, portmap]),
+  ],
 ])("%s", (_title, list) => {
   test.each(["alive", "gone"])(
     "what the Go plugins made goes with our DEL, the namespace %s",
@@ -102,6 +124,8 @@ describe.each([
     expect(result.ips.map(({ address }) => address.address.value & 0xffn)).toEqual([3n, 3n]);
     expect(isAnswered(fresh, "10.4.0.2")).toBe(true);
     expect(isAnswered(old, "10.4.0.3")).toBe(true);
+    // As CRI-O asks for every pod that was there before it started.
+    await host.check(ourBin, network, targetOf(old, published));
     stops.push(await startServer(old, "old", [7000]));
     host.host.run(
       "ip link add up0 type dummy 2>/dev/null || ip link add up0 type bridge; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0",
@@ -112,8 +136,69 @@ describe.each([
     expect(await askOnce(host.host, question)).toMatch(/^old sees/);
     expect(leases()).toEqual(expect.arrayContaining(["10.4.0.2", "fd00:4::2"]));
     expect(leases()).not.toContain("10.4.0.3");
+    host.host.run("for each in iptables ip6tables; do $each -t nat -F; $each -F; done");
+    await expect(host.check(ourBin, network, targetOf(old, published))).rejects.toThrow(/is missing/);
     await host.del(ourBin, network, targetOf(old));
     expect(leases().filter((name) => /^10\.|^fd/.test(name))).toEqual([]);
+  });
+});
+
+describe("what the Go plugins made on the host's own links", () => {
+  const onWire = (rest: readonly JsonObject[] = []) =>
+    host.list({
+      cniVersion: "1.0.0",
+      name: "lan",
+      plugins: [{ type: "macvlan", master: "up0", mode: "bridge", ipam: ipam() }, ...rest],
+    });
+
+  test.each(["alive", "gone"])(
+    "macvlan with tuning and sbr goes with our DEL, the namespace %s",
+    async (netns) => {
+      withUplink();
+      const network = onWire([tuned(), { type: "sbr" }]);
+      const container = host.container();
+      const target = targetOf(container);
+      await host.add(goBin, network, target);
+      expect(container.run("ip rule")).toContain("from 10.4.0.2");
+      expect(readdirSync(host.path("tuning"))).toHaveLength(1);
+      if (netns === "gone") container.remove();
+      await host.del(ourBin, network, netns === "gone" ? { ...target, netns: "" } : target);
+      expect(host.traces([container.name, "10.4.0.2", "fd00:4::2"])).toEqual([]);
+      expect(readdirSync(host.path("tuning"))).toEqual([]);
+      if (netns === "alive") {
+        expect(container.run("ip -o link")).not.toContain("eth0");
+        expect(container.run("ip rule; ip -6 rule")).not.toContain("from 10.4.0.2");
+      }
+    },
+  );
+
+  test("a macvlan of theirs and one of ours reach each other, and CHECK by ours finds theirs in order", async () => {
+    withUplink();
+    const network = onWire();
+    const [old, fresh] = [host.container(), host.container()];
+    await host.add(goBin, network, targetOf(old));
+    await host.add(ourBin, network, targetOf(fresh));
+    expect(isAnswered(fresh, "10.4.0.2")).toBe(true);
+    await host.check(ourBin, network, targetOf(old));
+    await host.del(ourBin, network, targetOf(fresh));
+    expect(isAnswered(old, "10.4.0.2")).toBe(true);
+    expect(leases()).not.toContain("10.4.0.3");
+  });
+
+  test("a device that host-device lent comes home under its name", async () => {
+    withUplink();
+    const network = host.list({
+      cniVersion: "1.0.0",
+      name: "nic",
+      plugins: [{ type: "host-device", device: "up1", ipam: ipam() }],
+    });
+    const container = host.container();
+    await host.add(goBin, network, targetOf(container));
+    expect(host.host.run("ip -o link")).not.toContain("up1:");
+    await host.del(ourBin, network, targetOf(container));
+    expect(host.host.run("ip -o link")).toContain("up1@up0:");
+    expect(container.run("ip -o link")).not.toContain("eth0");
+    expect(host.traces([container.name, "10.4.0.2"])).toEqual([]);
   });
 });
 
