@@ -49,3 +49,18 @@ test("sweep() removes what a process that died has left", async () => {
   await emptyTrash();
   expect(readdirSync(join(directory, "trash"))).toEqual([]);
 });
+
+test("what is swept again before it is free is freed once", async () => {
+  const trash = new Trash(join(directory, "trash"));
+  trash.discard(file);
+  for (let each = 0; each < 20; each++) trash.sweep();
+  const before = requestsUnderWay();
+  const emptied = emptyTrash();
+  expect(requestsUnderWay() - before).toBe(1);
+  await emptied;
+  expect(readdirSync(join(directory, "trash"))).toEqual([]);
+});
+
+function requestsUnderWay(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === "FSReqCallback").length;
+}

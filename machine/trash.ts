@@ -59,27 +59,33 @@ export class Trash {
   }
 }
 
-/** What is buried and not free yet, of all of this process. */
-const graves: string[] = [];
+/** What is buried and not free yet, of all of this process, each once, however often a folder is swept. */
+const graves = new Set<string>();
 let timer: NodeJS.Timeout | undefined;
 let emptying: Promise<void> | undefined;
 
 /** Frees all that this process has buried, now. Never rejects: what can't be freed is swept another time. */
 export async function emptyTrash(): Promise<void> {
-  await Promise.all([emptying, ...graves.splice(0).map(free)]);
+  const all = [...graves];
+  graves.clear();
+  await Promise.all([emptying, ...all.map(free)]);
 }
 
 function freeLater(grave: string): void {
-  graves.push(grave);
+  graves.add(grave);
   if (emptying) return;
   clearTimeout(timer);
-  if (graves.length >= maxGraves) freeAll();
+  if (graves.size >= maxGraves) freeAll();
   else timer = setTimeout(freeAll, restMs).unref();
 }
 
 function freeAll(): void {
   const oneByOne = async () => {
-    for (let grave = graves.shift(); grave; grave = graves.shift()) await free(grave);
+    // Also visits those that are added meanwhile. One that is deleted only when it is free is not swept up again.
+    for (const grave of graves) {
+      await free(grave);
+      graves.delete(grave);
+    }
     emptying = undefined;
   };
   emptying ??= oneByOne();
