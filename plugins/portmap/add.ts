@@ -10,6 +10,7 @@ import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.t
 import { type Attachment, describeAttachment } from "./attachment.ts";
 import { parsePortmapConfig } from "./config.ts";
 import { forgetFlowsBefore } from "./flows.ts";
+import { removeHeir } from "./heirs.ts";
 import { refuseTakenByListeners } from "./listeners.ts";
 import { encodeMade } from "./made.ts";
 import { publishOrTakeOver } from "./publish.ts";
@@ -49,6 +50,7 @@ async function attach(attachment: Attachment, { request, prevResult, host }: Wor
   const intent = { plugin: "portmap", made: encodeMade(attachment), result: prevResult };
   await recordedWork(request, host, intent, async (undo) => {
     undo.push("published ports", () => removeRules(attachment, key, host));
+    undo.push("note of ports that another attachment has", () => removeHeir(key, host));
     await host.nftables.apply(sourceElements(attachment, key));
     crashPoint("hairpin-added");
     await publishOrTakeOver(mappedPorts(attachment), key, host);

@@ -5,6 +5,7 @@ import { PortTakenError, type PublishedPorts } from "#nftables/ports.ts";
 import { publishPorts } from "#nftables/publish.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { portAllocated } from "./error.ts";
+import { addHeir } from "./heirs.ts";
 import { releaseAttachment } from "./release.ts";
 import { ownerOf } from "./rules.ts";
 
@@ -21,6 +22,10 @@ export async function publishOrTakeOver(
   const publisher = { owner: ownerOf(key), containerId: key.containerId };
   for (const tried = new Set<string>(); ; ) {
     try {
+      const kept = await publishPorts(host.nftables, published, publisher);
+      if (kept.length === 0) return;
+      await addHeir(key, host);
+      // The other one may have gone before it could know of this one.
       await publishPorts(host.nftables, published, publisher);
       return;
     } catch (error) {

@@ -5,6 +5,7 @@ import { PortTakenError } from "#nftables/ports.ts";
 import { publishPorts } from "#nftables/publish.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { forgetFlowsAfter } from "./flows.ts";
+import { heirsOf, removeHeir } from "./heirs.ts";
 import { decodeMade, type Made } from "./made.ts";
 import { mappedPorts, ownerOf, removeRules } from "./rules.ts";
 
@@ -23,6 +24,7 @@ export async function releaseAttachment(key: AttachmentKey, host: PluginHost, gu
     await removeRules(made, key, host);
     await forgetFlowsAfter(made.published, host);
   }
+  await removeHeir(key, host);
   if (record) host.journal.remove(key, "portmap");
   if (record && made && mappedPorts(made).length > 0) await passOn(key, host);
 }
@@ -32,17 +34,17 @@ export async function releaseAttachment(key: AttachmentKey, host: PluginHost, gu
  * to the next.
  */
 async function passOn(key: AttachmentKey, host: PluginHost): Promise<void> {
-  for (const heir of host.journal.listOfContainer(key.containerId, "portmap")) {
+  for (const heir of heirsOf(key.containerId, host)) {
     const publish = async () => {
       // It may have gone while we waited.
-      const record = host.journal.read(heir.key, "portmap");
+      const record = host.journal.read(heir, "portmap");
       const made = record?.phase === "done" ? decodeMade(record) : undefined;
       if (!made) return;
-      const publisher = { owner: ownerOf(heir.key), containerId: key.containerId };
+      const publisher = { owner: ownerOf(heir), containerId: key.containerId };
       await publishPorts(host.nftables, mappedPorts(made), publisher);
     };
     try {
-      await withAttachmentLock(host.directories.run, heir.key, publish, { timeoutMs: heirTimeoutMs });
+      await withAttachmentLock(host.directories.run, heir, publish, { timeoutMs: heirTimeoutMs });
     } catch (error) {
       // Its own verb is under way and settles it; or somebody else was faster.
       if (!(error instanceof LockTimeoutError) && !(error instanceof PortTakenError)) throw error;

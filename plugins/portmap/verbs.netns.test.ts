@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ErrorCode } from "#cni/error.ts";
@@ -331,6 +331,8 @@ describe("a container that publishes its ports in two networks", () => {
     );
     await rig.forget("c1", "net2", "eth1");
     expect(rig.elements()).toEqual([]);
+    // No note of who waits for whose ports either.
+    expect(readdirSync(join(rig.host.directories.run, "shared"))).toEqual([]);
   });
 });
 
