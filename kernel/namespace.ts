@@ -74,6 +74,11 @@ export class NetworkNamespace {
     return this.#route().attempt(requests);
   }
 
+  /** The same on a thread of the pool, for what keeps the kernel busy. */
+  async attemptAsync(requests: readonly Request[]): Promise<Outcome[]> {
+    return await this.#route().attemptAsync(requests);
+  }
+
   /** All entries of a table, or those that the kernel's strict filter leaves. */
   dump(request: Request): Message[] {
     return this.#route().dump(request);

@@ -1,7 +1,7 @@
 // Main of netd, the warm service of one network namespace.
 
 import { statSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { LeaseKeeper } from "#dhcp/keeper.ts";
 import type { LeaseProtocol } from "#dhcp/lease-protocol.ts";
@@ -101,7 +101,7 @@ async function serve({ environment, options, log, network, uid }: Start) {
   await resolver.start();
   const host = openHost(environment, log, resolveDirectories(environment), {
     names: resolver,
-    afterwards: setImmediate,
+    afterwards: () => nextTurn(),
   });
   await cleanUp(host, environment, log);
   const overlay = new OverlayHost(host, resolver, log, options.cgroup);
@@ -151,6 +151,7 @@ async function main(): Promise<void> {
   // The space for new objects stays at 1 MiB: with what V8 takes by itself, a busy netd has 100 MiB instead of 75, and is
   // no faster. Set here, since with flags on the command line V8 would reject the code caches (suite/program.ts).
   setFlagsFromString("--semi-space-growth-factor=1");
+
   native().useOwnProc(true);
   const { pid } = process;
   const uid = process.getuid?.() ?? 0;

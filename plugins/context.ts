@@ -21,7 +21,7 @@ export interface PluginHost extends VerbHost {
   readonly log: Log;
   /**
    * Runs what nobody waits for, such as telling the neighbours: a service once the answer is on its way, a process of its
-   * own at once. Whatever it throws is logged and lost.
+   * own at once. Whatever it throws is logged and lost. The host is not closed before it has ended.
    */
-  readonly afterwards: (what: string, task: () => void) => void;
+  readonly afterwards: (what: string, task: () => Promise<void>) => void;
 }

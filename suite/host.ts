@@ -28,8 +28,8 @@ export interface SuiteHost extends PluginHost {
 export interface HostParts {
   /** Absent: netd's, which is started where there is none. */
   readonly names?: NameService;
-  /** Absent: at once. */
-  readonly afterwards?: (task: () => void) => void;
+  /** Settles when there is time for what nobody waits for. Absent: at once. */
+  readonly afterwards?: () => Promise<void>;
 }
 
 /** The names of the containers of this host's network namespace. */
@@ -56,6 +56,8 @@ export function openHost(
   const hostNamespace: NamespaceIdentity = { dev: ownNamespace.dev, ino: ownNamespace.ino };
   const journal = new Journal({ directory: join(directories.state, "journal"), bootId, hostNamespace });
 
+  const unfinished = new Set<Promise<void>>();
+
   const shared = {
     names:
       parts.names ??
@@ -73,16 +75,17 @@ export function openHost(
       ...shared,
       log: requestLog,
       afterwards(what, task) {
-        const run = () => {
+        const run = async () => {
           try {
-            task();
+            await task();
           } catch (error) {
             const reason = error instanceof Error ? error.message : String(error);
             requestLog.debug(`cannot ${what}`, { error: reason });
           }
         };
-        if (parts.afterwards) parts.afterwards(run);
-        else run();
+        const ended = (parts.afterwards?.() ?? Promise.resolve()).then(run);
+        unfinished.add(ended);
+        void ended.then(() => unfinished.delete(ended));
       },
       runner: new InProcessRunner<PluginHost>({
         load: loadPlugin,
@@ -97,7 +100,7 @@ export function openHost(
     ...withLog(log),
     withLog,
     async close() {
-      await emptyTrash();
+      await Promise.all([...unfinished, emptyTrash()]);
       nftables.close();
       kernel.close();
     },

@@ -53,6 +53,8 @@ export class TestHost {
   readonly directory: string;
   readonly #options: TestHostOptions;
   readonly #containers: TestNamespace[] = [];
+  /** What plugins do behind their answers: a call waits for it, so that tests find the same each time. */
+  readonly #unfinished: Promise<void>[] = [];
   #replaced: Partial<PluginHost> = {};
   #host: PluginHost;
 
@@ -76,7 +78,7 @@ export class TestHost {
       nftables: new Nftables({ namespacePath: path }),
       journal: new Journal({ directory: join(state, "journal"), bootId }),
       runner: this.#runner(),
-      afterwards: (_what, task) => task(),
+      afterwards: (_what, task) => void this.#unfinished.push(task().catch(() => undefined)),
       // No test that calls a plugin like this has a resolver: names have tests of their own, with netd.
       names: new RemoteNames({
         registry: new NameRegistry(registryDirectory(join(this.directory, "run"), identity)),
@@ -150,6 +152,7 @@ export class TestHost {
       },
       this.host,
     );
+    await Promise.all(this.#unfinished.splice(0));
     return {
       exitCode: outcome.exitCode,
       json: outcome.stdout === "" ? {} : (JSON.parse(outcome.stdout) as JsonObject),

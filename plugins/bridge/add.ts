@@ -7,7 +7,7 @@ import { IpamDelegate } from "#ipam/delegate.ts";
 import type { JournalEntry } from "#journal/journal.ts";
 import type { AttachmentKey, BeginOptions, Intent } from "#journal/record.ts";
 import { asBridge } from "#kernel/bridge.ts";
-import { announce } from "#kernel/interface.ts";
+import { announceAsync } from "#kernel/interface.ts";
 import { type Link, readEachLink, removeLink } from "#kernel/link.ts";
 import { LinkExistsError } from "#kernel/link-error.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
@@ -79,11 +79,11 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   }
 }
 
-/** On a bridge with a thousand ports each neighbour's copy takes a microsecond, which the container need not wait for. */
+/** On a bridge with a thousand ports each neighbour's copy takes two microseconds: nobody need wait for that. */
 function announceSoon(container: NetworkNamespace, link: Link, host: PluginHost): void {
-  host.afterwards(`announce link ${JSON.stringify(link.name)}`, () => {
+  host.afterwards(`announce link ${JSON.stringify(link.name)}`, async () => {
     try {
-      announce(container, link);
+      await announceAsync(container, link);
     } finally {
       container.close();
     }
