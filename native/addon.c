@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -1327,6 +1330,19 @@ static napi_value CreateTap(napi_env env, napi_callback_info info) {
   return error ? fail(env, failed, error) : NULL;
 }
 
+// keepMallocSmall()
+static napi_value KeepMallocSmall(napi_env env, napi_callback_info info) {
+  (void)env, (void)info;
+#ifdef __GLIBC__
+  // V8's compiler and collector take and free megabytes in short-lived threads: with an arena for each of them, and
+  // blocks of them in the middle of the heap, little of that ever goes back.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
+  mallopt(M_TRIM_THRESHOLD, 128 << 10);
+#endif
+  return NULL;
+}
+
 #include "poller.inc.c"
 
 NAPI_MODULE_INIT() {
@@ -1351,6 +1367,7 @@ NAPI_MODULE_INIT() {
       {"readFileIn", ReadFileIn},
       {"writeFilesIn", WriteFilesIn},
       {"useOwnProc", UseOwnProc},
+      {"keepMallocSmall", KeepMallocSmall},
       {"flock", Flock},
       {"lockFile", LockFile},
       {"modificationTime", ModificationTime},

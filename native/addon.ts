@@ -83,6 +83,11 @@ export interface Native {
    * were ever looked at. For a process that stays: to give it back takes an RCU grace period.
    */
   useOwnProc(whether: boolean): void;
+  /**
+   * From now on what malloc(3) gets back goes back to the kernel soon, and threads share one heap: see mallopt(3). For a
+   * process that stays. Does nothing where the C library is not glibc, whose defaults keep much.
+   */
+  keepMallocSmall(): void;
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
   flock(fd: number, operation: number): boolean;
   /**

@@ -152,6 +152,7 @@ async function main(): Promise<void> {
   // no faster. Set here, since with flags on the command line V8 would reject the code caches (suite/program.ts).
   setFlagsFromString("--semi-space-growth-factor=1");
 
+  native().keepMallocSmall();
   native().useOwnProc(true);
   const { pid } = process;
   const uid = process.getuid?.() ?? 0;
