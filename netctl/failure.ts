@@ -1,5 +1,8 @@
-/** Exit codes of netctl, for scripts: docs/netctl.md has the table. `sandbox exec` exits with its command's code. */
-export const ExitCode = { Ok: 0, Failure: 1, Usage: 2 } as const;
+/**
+ * Exit codes of netctl, for scripts: docs/netctl.md has the table. `sandbox exec` exits with its command's code, and
+ * what stands for `docker run` with 125 where nothing came to run, whatever the reason.
+ */
+export const ExitCode = { Ok: 0, Failure: 1, Usage: 2, NothingRan: 125 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
 /** The command line was understood, and what it asks for can't be had on this host now. Exit code 1. */

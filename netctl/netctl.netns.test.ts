@@ -437,7 +437,7 @@ describe("netctl", () => {
     expect(full.stderr).toMatch(/no IP addresses available in range set: 10\.1\.0\.8-10\.1\.0\.11/);
     for (const taken of ["10.1.0.3", "10.1.0.4", "10.1.0.1", "10.1.0.15"]) {
       expect((await lab.netctl("sandbox", "create", "g", "--network", "web", "--ip", taken)).exitCode).toBe(
-        1,
+        125,
       );
     }
     const { networks } = JSON.parse(await lab.ok("ipam", "ls", "--json")) as { networks: unknown };

@@ -119,6 +119,9 @@ const single: readonly Register[] = [
   registerMan,
 ];
 
+/** What Docker's users know as `docker run`. */
+const runShaped: readonly string[] = ["sandbox create"];
+
 const directoryFlags = [
   ["--conf-dir <dir>", "networks' configurations (NETCTL_CONF_DIR, default /etc/cni/net.d)"],
   ["--bin-dir <dir>", "plugins' executables (NETCTL_BIN_DIR, default /opt/cni/bin)"],
@@ -142,18 +145,27 @@ export async function runNetctl(
   const program = buildProgram(environment, io, signal, (code) => {
     exitCode = code;
   });
+  let isRunShaped = false;
+  const notice = (_: Command, sub: Command) => {
+    isRunShaped = runShaped.includes(`${sub.parent?.name()} ${sub.name()}`);
+  };
+  for (const each of [program, ...program.commands]) each.hook("preSubcommand", notice);
   try {
     await program.parseAsync([...words], { from: "user" });
     return exitCode;
   } catch (error) {
     // Help and version were printed; every other error of commander's own is one of usage, and printed as well.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return ExitCode.Ok;
+      return isRunShaped ? ExitCode.NothingRan : ExitCode.Usage;
+    }
     const interruption: unknown = signal?.aborted === true ? signal.reason : undefined;
     if (interruption instanceof Interruption) {
       io.stderr(`netctl: ${interruption.message}: ${describeError(error)}\n`);
       return interruption.exitCode;
     }
     io.stderr(`netctl: ${describeError(error)}\n`);
+    if (isRunShaped) return ExitCode.NothingRan;
     return error instanceof Failure ? error.exitCode : ExitCode.Failure;
   }
 }

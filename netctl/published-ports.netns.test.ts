@@ -119,7 +119,7 @@ describe("netctl sandbox create -p", () => {
     expect(taken(443)).toEqual([9000, 9001, 9002, 9003]);
     const before = await lab.ok("sandbox", "ls", "-q");
     const full = await lab.netctl("sandbox", "create", "e", "--network", "web", "-p", "80");
-    expect(full.exitCode).toBe(1);
+    expect(full.exitCode).toBe(125);
     expect(full.stderr).toMatch(/all ports are allocated/);
     expect(await lab.ok("sandbox", "ls", "-q")).toBe(before);
   });
@@ -130,7 +130,7 @@ describe("netctl sandbox create -p", () => {
     await lab.ok("sandbox", "create", "a", "--network", "web", "-p", "9000-9001:80");
     expect((await ports("a")).map(({ hostPort }) => hostPort)).toEqual([9001]);
     const refused = await lab.netctl("sandbox", "create", "b", "--network", "web", "-p", "8080:80");
-    expect(refused.exitCode).toBe(1);
+    expect(refused.exitCode).toBe(125);
     expect(refused.stderr).toMatch(/8080\/tcp: port is already allocated to process \d+/);
     expect(await lab.ok("sandbox", "ls", "-q")).toBe("a\n");
   });
@@ -161,11 +161,14 @@ describe("netctl sandbox create -p", () => {
     });
     const none = await lab.netctl("sandbox", "create", "b", "-p", "80");
     expect(none).toMatchObject({
-      exitCode: 2,
+      exitCode: 125,
       stderr: expect.stringContaining("without a network") as string,
     });
     const all = await lab.netctl("sandbox", "create", "b", "--network", "inner", "-P");
-    expect(all).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("without --expose") as string });
+    expect(all).toMatchObject({
+      exitCode: 125,
+      stderr: expect.stringContaining("without --expose") as string,
+    });
     // Kept, and published as soon as there is a way.
     await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/24");
     await lab.ok("network", "connect", "web", "a");

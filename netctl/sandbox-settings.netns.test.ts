@@ -58,13 +58,13 @@ it("takes all of it back where the kernel refuses a value, and refuses what woul
     "--sysctl",
     "net.ipv4.no_such=1",
   );
-  expect(refused.exitCode).toBe(1);
+  expect(refused.exitCode).toBe(125);
   expect(refused.stderr).toMatch(/^netctl: .*net\/ipv4\/no_such/);
   expect(await lab.ok("sandbox", "ls", "-q")).toBe("");
   expect(
     await lab.netctl("sandbox", "create", "a", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1"),
   ).toMatchObject({
-    exitCode: 2,
+    exitCode: 125,
     stderr:
       "netctl: Cannot use --sysctl net.ipv4.ip_forward=1 with --network host: it would be set for the host\n",
   });
