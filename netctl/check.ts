@@ -1,6 +1,7 @@
 import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";
 import { ChainFailure, checkNetworkList, targetOf } from "#runtime/chain.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
 import { PluginFailure } from "#runtime/plugin-call.ts";
 import type { Sandbox } from "#runtime/sandbox.ts";
 import type { Register } from "./command.ts";
@@ -83,7 +84,11 @@ function choose(
     ({ containerId }) => containerId === name || (isId && containerId.startsWith(name)),
   );
   if (found.length > 0) return found;
-  throw new Failure(`Cannot check ${name}: no such sandbox, network or container`);
+  const near = didYouMean(
+    name,
+    [...sandboxes, ...networks].map((each) => each.name),
+  );
+  throw new Failure(`Cannot check ${name}: no such sandbox, network or container${near}`);
 }
 
 async function checkOne(

@@ -1,6 +1,7 @@
 import { collectInspection } from "#netctl/inspect/collect.ts";
 import { type Inspection } from "#netctl/inspect/model.ts";
 import { renderInspection } from "#netctl/inspect/render.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
@@ -124,11 +125,19 @@ function select(whole: Inspection, topology: Topology, name: string, { kernel }:
   const namespaces = found.filter(({ kind }) => kind !== "sandbox");
   if (networks.length + sandboxes.length + namespaces.length === 0) {
     const known = [...whole.networks, ...whole.sandboxes, ...topology.namespaces].map((each) => each.name);
+    const near = didYouMean(name, known) || someOf([...new Set(known)].sort());
     throw new Failure(
-      `Cannot inspect ${name}: no such network, sandbox, container, process, namespace or link; there are ${[...new Set(known)].sort().join(", ")}`,
+      `Cannot inspect ${name}: no such network, sandbox, container, process, namespace or link${near}`,
     );
   }
   return { ...whole, networks, sandboxes, namespaces };
+}
+
+const maxNamed = 20;
+
+function someOf(names: readonly string[]): string {
+  const more = names.length > maxNamed ? ` and ${names.length - maxNamed} more` : "";
+  return `; there are ${names.slice(0, maxNamed).join(", ")}${more}`;
 }
 
 /** Container ids of everything that is shown, and ids of the namespaces. */

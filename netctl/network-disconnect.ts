@@ -1,9 +1,10 @@
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure } from "./failure.ts";
 import { forgetAttachment } from "./forget-attachment.ts";
 import { report } from "./network-connect.ts";
-import { attachmentsOf, findNetwork, type Network } from "./network-listing.ts";
+import { attachmentsOf, findNetwork, listAllNetworks, type Network } from "./network-listing.ts";
 import type { World } from "./world.ts";
 
 export interface NetworkDisconnectFlags {
@@ -48,7 +49,10 @@ export async function networkDisconnect(
     report(await world.sandboxes.disconnect(sandbox.name, network?.name ?? name), flags, world);
     return ExitCode.Ok;
   }
-  if (network === undefined) throw new Failure(`network ${name} not found`);
+  if (network === undefined) {
+    const names = (await listAllNetworks(world)).map((each) => each.name);
+    throw new Failure(`network ${name} not found${didYouMean(name, names)}`);
+  }
   await forget(network, container, flags, world);
   return ExitCode.Ok;
 }

@@ -87,7 +87,8 @@ export async function findNetwork(world: World, nameOrId: string): Promise<Netwo
     );
   }
   if (matches[0] !== undefined) return matches[0];
-  throw new UnknownNetwork(nameOrId, world.directories.conf, problems);
+  const names = [...all, ...builtinNetworks()].map(({ name }) => name);
+  throw new UnknownNetwork(nameOrId, world.directories.conf, problems, names);
 }
 
 /** Notes for `netctl events` that a network has been created or destroyed. */

@@ -1,3 +1,4 @@
+import { didYouMean } from "#runtime/nearest-word.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
@@ -75,6 +76,9 @@ async function findContainer(name: string, world: World): Promise<string> {
   if (known.has(name)) return name;
   const found = [...known].filter((id) => name !== "" && id.startsWith(name));
   if (found.length > 1) throw new Failure(`container ${name} is ambiguous: ${found.sort().join(", ")}`);
-  if (found[0] === undefined) throw new Failure(`No such container: ${name}`);
+  if (found[0] === undefined) {
+    const names = sandboxes.map((each) => each.name);
+    throw new Failure(`No such container: ${name}${didYouMean(name, names)}`);
+  }
   return found[0];
 }

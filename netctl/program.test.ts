@@ -48,6 +48,11 @@ describe("netctl", () => {
       'netctl: Cannot use driver "overlay": expected one of bridge, macvlan, ipvlan, host, none\n',
     ],
     [["sandbox", "exec", "a", "--"], "netctl: Cannot run a command in sandbox a: none was given after --\n"],
+  ])("exits with 2 for the wrong words %j, and says what is wrong", async (words, stderr) => {
+    expect(await netctl(...words)).toEqual({ exitCode: 2, stdout: "", stderr, ran: [] });
+  });
+
+  it.each([
     [
       ["sandbox", "create", "a", "--ip", "10.1.0.2"],
       "netctl: Cannot use --ip with 0 networks; write --network NAME:ip=…,mac=…,alias=…\n",
@@ -56,8 +61,18 @@ describe("netctl", () => {
       ["sandbox", "create", "a", "--network", "x:ipp=1"],
       'netctl: Cannot use --network x:ipp=1: "ipp=1" is none of ip=, ip6=, mac=, alias=, interface_name= and gw-priority=\n',
     ],
-  ])("exits with 2 for the wrong words %j, and says what is wrong", async (words, stderr) => {
-    expect(await netctl(...words)).toEqual({ exitCode: 2, stdout: "", stderr, ran: [] });
+    [["sandbox", "create"], "netctl: missing required argument 'name'\n"],
+    [
+      ["sandbox", "create", "a", "--netwrk", "x"],
+      "netctl: unknown option '--netwrk'\n(Did you mean --network?)\n",
+    ],
+    [["sandbox", "create", "a/b"], /^netctl: .*a\/b/],
+  ])("exits with 125 where nothing comes to run by %j, as docker run does", async (words, stderr) => {
+    const ended = await netctl(...words);
+    expect(ended).toMatchObject({ exitCode: 125, stdout: "" });
+    if (typeof stderr === "string") expect(ended.stderr).toBe(stderr);
+    else expect(ended.stderr).toMatch(stderr);
+    expect((await netctl("sandbox", "create", "--help")).exitCode).toBe(0);
   });
 
   it.each([
@@ -70,11 +85,15 @@ describe("netctl", () => {
   });
 
   it("names a network that is not there, and where it looked", async () => {
-    const { exitCode, stdout, stderr } = await netctl("network", "inspect", "gone");
+    const { exitCode, stdout, stderr } = await netctl("network", "inspect", "absent");
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "[]\n" });
-    expect(stderr).toBe(`netctl: network gone not found in ${directory}/conf\n`);
-    expect((await netctl("network", "rm", "gone")).exitCode).toBe(1);
-    expect((await netctl("network", "rm", "-f", "gone")).exitCode).toBe(0);
+    expect(stderr).toBe(`netctl: network absent not found in ${directory}/conf\n`);
+    await netctl("network", "create", "frontend", "--subnet", "10.1.0.0/24");
+    expect((await netctl("network", "inspect", "fronted")).stderr).toBe(
+      `netctl: network fronted not found in ${directory}/conf; did you mean frontend?\n`,
+    );
+    expect((await netctl("network", "rm", "absent")).exitCode).toBe(1);
+    expect((await netctl("network", "rm", "-f", "absent")).exitCode).toBe(0);
   });
 
   it("takes directories by flag, before and after the subcommand, over the environment's", async () => {

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import prettyBytes from "pretty-bytes";
 import type { Register } from "./command.ts";
 import { parseDuration } from "./duration.ts";
-import { ExitCode, Failure, UsageFailure } from "./failure.ts";
+import { ExitCode, UsageFailure } from "./failure.ts";
 import { renderTable } from "./table.ts";
 import { countConnections } from "./top/connections.ts";
 import { type Look, type Rate, ratesBetween } from "./top/rates.ts";
 import { collectTopology } from "./topology/collect.ts";
 import type { NamespaceView, Topology } from "./topology/model.ts";
 import { namespaceId } from "./topology/namespace-table.ts";
-import { selectNamespaces } from "./topology/select.ts";
+import { noNamespace, selectNamespaces } from "./topology/select.ts";
 import type { World } from "./world.ts";
 
 interface TopFlags {
@@ -90,7 +90,7 @@ function choose(
   const ids = new Set(
     names.flatMap((name) => {
       const found = selectNamespaces(topology, name, namespaceId(kernel.namespace));
-      if (found.length === 0) throw new Failure(`No sandbox, container, process or namespace "${name}"`);
+      if (found.length === 0) throw noNamespace(topology, name);
       return found.map(({ id }) => id);
     }),
   );

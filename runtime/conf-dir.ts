@@ -5,6 +5,7 @@ import { CniError, ErrorCode } from "#cni/error.ts";
 import type { JsonObject } from "#cni/json.ts";
 import { createDurably, removeDurably } from "#machine/durable-file.ts";
 import { errorCode, IoError } from "#machine/io-error.ts";
+import { didYouMean } from "./nearest-word.ts";
 
 /** A network, and the file that it comes from. */
 export interface ConfiguredNetwork {
@@ -31,11 +32,16 @@ export class UnknownNetwork extends Error {
   /** Files that could not be read: it may be in one of them. */
   readonly problems: readonly ConfProblem[];
 
-  constructor(network: string, directory: string, problems: readonly ConfProblem[]) {
+  /** @param others names of the networks that there are */
+  constructor(
+    network: string,
+    directory: string,
+    problems: readonly ConfProblem[],
+    others: readonly string[],
+  ) {
     const damaged = problems.map(({ path, error }) => `${path}: ${error.message}`).join("; ");
-    super(
-      `network ${network} not found in ${directory}${damaged === "" ? "" : ` (could not read ${damaged})`}`,
-    );
+    const where = `${directory}${damaged === "" ? "" : ` (could not read ${damaged})`}`;
+    super(`network ${network} not found in ${where}${didYouMean(network, others)}`);
     this.network = network;
     this.problems = problems;
   }
@@ -85,7 +91,10 @@ export class ConfDirectory {
   async find(name: string): Promise<ConfiguredNetwork> {
     const { networks, problems } = await this.load();
     const found = networks.find(({ list }) => list.name === name);
-    if (found === undefined) throw new UnknownNetwork(name, this.path, problems);
+    if (found === undefined) {
+      const others = networks.map(({ list }) => list.name);
+      throw new UnknownNetwork(name, this.path, problems, others);
+    }
     return found;
   }
 

@@ -3,7 +3,7 @@ import { hostNetns } from "./builtin-networks.ts";
 import { addNetworkList, ChainFailure } from "./chain.ts";
 import { requireExecutables } from "./plugin-call.ts";
 import type { PortRequest } from "./port-request.ts";
-import { SandboxFailure } from "./sandbox-failure.ts";
+import { notFound, SandboxFailure } from "./sandbox-failure.ts";
 import { type SandboxParts, targetIn } from "./sandbox-parts.ts";
 import type { SandboxAttachment, SandboxRecord } from "./sandbox-record.ts";
 import { pinRoutes, type Settled, settleSandbox } from "./sandbox-settling.ts";
@@ -154,7 +154,7 @@ export class SandboxChanges {
   /** @throws {SandboxFailure} there is none, or its creation or removal was cut off */
   async #read(name: string): Promise<SandboxRecord> {
     const record = await this.#parts.records.read(name);
-    if (record === undefined) throw new SandboxFailure(`sandbox ${name} not found`);
+    if (record === undefined) throw notFound(name, await this.#parts.records.names());
     if (record.phase !== "ready") {
       throw new SandboxFailure(
         `sandbox ${name} is unfinished: its creation or removal was cut off; "netctl sandbox rm ${name}" clears it away`,

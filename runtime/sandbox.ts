@@ -15,7 +15,7 @@ import { sandboxContainerId } from "./network-id.ts";
 import { requireExecutables } from "./plugin-call.ts";
 import type { PortRequest } from "./port-request.ts";
 import { type ChangedSandbox, SandboxChanges } from "./sandbox-changes.ts";
-import { SandboxFailure } from "./sandbox-failure.ts";
+import { notFound, SandboxFailure } from "./sandbox-failure.ts";
 import { SandboxParts, type SandboxRouting, targetIn } from "./sandbox-parts.ts";
 import { emptyOfProcesses, isOwnNamespace } from "./sandbox-processes.ts";
 import {
@@ -239,14 +239,24 @@ export class Sandboxes {
   /** @throws {SandboxFailure} there is none of that name */
   async get(name: string): Promise<Sandbox> {
     requireName(name);
-    if (!(await this.#parts.records.names()).includes(name))
-      throw new SandboxFailure(`sandbox ${name} not found`);
+    const names = await this.#parts.records.names();
+    if (!names.includes(name)) throw notFound(name, names);
     return await this.#describe(name);
   }
 
   /** All sandboxes by name, whatever their state. */
   async list(): Promise<readonly Sandbox[]> {
-    return await Promise.all((await this.#parts.records.names()).map((name) => this.#describe(name)));
+    const names = await this.#parts.records.names();
+    const found = await Promise.all(
+      names.map((name) =>
+        this.#describe(name).catch((error: unknown) => {
+          // It was removed since the names were read.
+          if (error instanceof SandboxFailure) return undefined;
+          throw error;
+        }),
+      ),
+    );
+    return found.filter((each) => each !== undefined);
   }
 
   /** Folder with the `hosts` and, if a network named servers, `resolv.conf` that a sandbox's commands see. */
@@ -261,7 +271,7 @@ export class Sandboxes {
   async #describe(name: string): Promise<Sandbox> {
     try {
       const record = await this.#parts.records.read(name);
-      if (record === undefined) throw new SandboxFailure(`sandbox ${name} not found`);
+      if (record === undefined) throw notFound(name, []);
       const { phase, change, ...found } = record;
       const isThere = typeof identifyNamespace(found.netns) === "object";
       const isChanging = change !== undefined;
@@ -278,7 +288,7 @@ export class Sandboxes {
   ): Promise<{ readonly record: SandboxRecord; readonly isDamaged: boolean }> {
     try {
       const record = await this.#parts.records.read(name);
-      if (record === undefined) throw new SandboxFailure(`sandbox ${name} not found`);
+      if (record === undefined) throw notFound(name, await this.#parts.records.names());
       return { record, isDamaged: false };
     } catch (error) {
       if (error instanceof SandboxRecordDamage) return { record: await this.#rebuild(name), isDamaged: true };

@@ -1,8 +1,9 @@
 import { Failure } from "#netctl/failure.ts";
 import type { NamespaceView, Topology, TopologyLink } from "#netctl/topology/model.ts";
 import { namespaceId } from "#netctl/topology/namespace-table.ts";
-import { selectNamespaces } from "#netctl/topology/select.ts";
+import { namesIn, selectNamespaces } from "#netctl/topology/select.ts";
 import type { World } from "#netctl/world.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
 
 /** One link in one namespace where packets are captured. */
 export interface CapturePoint {
@@ -32,7 +33,7 @@ export function findPoints(
       host === undefined ? [] : pointsOf(topology, host, name, namespaceId(kernel.namespace), bothEnds);
     if (found.length === 0)
       throw new Failure(
-        `Cannot capture at ${name}: no container, network, namespace or link with an interface`,
+        `Cannot capture at ${name}: no container, network, namespace or link with an interface${didYouMean(name, namesIn(topology))}`,
       );
     return found;
   });

@@ -1,5 +1,5 @@
 import { field } from "#cni/json.ts";
-import { nearestWord } from "#netctl/nearest-word.ts";
+import { nearestWord } from "#runtime/nearest-word.ts";
 import { knownCapabilities, pluginFacts } from "./facts.ts";
 import { below, type Found } from "./finding.ts";
 import { declared, type LintedPlugin, type LintSubject } from "./subject.ts";

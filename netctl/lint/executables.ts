@@ -1,5 +1,5 @@
 import { findPlugin } from "#cni/find-plugin.ts";
-import { nearestWord } from "#netctl/nearest-word.ts";
+import { nearestWord } from "#runtime/nearest-word.ts";
 import { pluginFacts } from "./facts.ts";
 import type { Found } from "./finding.ts";
 import type { LintSubject } from "./subject.ts";

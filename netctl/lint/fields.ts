@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { field } from "#cni/json.ts";
 import type { NetworkConfig } from "#cni/plugin.ts";
 import { unknownFields } from "#cni/schema-fields.ts";
-import { nearestWord } from "#netctl/nearest-word.ts";
+import { nearestWord } from "#runtime/nearest-word.ts";
 import { below, type Found } from "./finding.ts";
 import type { LintedPlugin, LintSubject } from "./subject.ts";
 

@@ -1,6 +1,6 @@
 import { field } from "#cni/json.ts";
 import { atLeast, isCniVersion } from "#cni/version.ts";
-import { nearestWord } from "#netctl/nearest-word.ts";
+import { nearestWord } from "#runtime/nearest-word.ts";
 import { below, type Found } from "./finding.ts";
 import type { LintSubject } from "./subject.ts";
 

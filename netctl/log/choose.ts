@@ -1,5 +1,5 @@
 import { UsageFailure } from "#netctl/failure.ts";
-import { nearestWord } from "#netctl/nearest-word.ts";
+import { nearestWord } from "#runtime/nearest-word.ts";
 import { networkId, sandboxContainerId } from "#runtime/network-id.ts";
 import type { LogLine } from "./line.ts";
 

@@ -1,5 +1,6 @@
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { Failure } from "#netctl/failure.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
 import type { NamespaceView, Topology } from "./model.ts";
 import { namespaceId } from "./namespace-table.ts";
 
@@ -72,6 +73,21 @@ function selectByLink(namespaces: readonly NamespaceView[], text: string): reado
     master === text ||
     (below?.namespace === host.id && below.link === text);
   return [{ ...host, links: host.links.filter(isNear) }, ...others];
+}
+
+/** For a name that means nothing: what is called so, and what it may have been meant for. */
+export function noNamespace(topology: Topology, text: string): Failure {
+  return new Failure(
+    `No sandbox, container, process or namespace "${text}"${didYouMean(text, namesIn(topology))}`,
+  );
+}
+
+/** What people may call the namespaces that there are. */
+export function namesIn({ namespaces }: Topology): readonly string[] {
+  return namespaces.flatMap(({ name, containers }) => [
+    name,
+    ...containers.flatMap((each) => [each.name, each.pod].filter((word) => word !== undefined)),
+  ]);
 }
 
 const baseName = (path: string) => path.split("/").at(-1);

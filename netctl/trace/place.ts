@@ -5,7 +5,7 @@ import { type IpAddress, isLinkLocal, isLoopback, tryParseIp } from "#net/ip.ts"
 import { Failure } from "#netctl/failure.ts";
 import { collectTopology } from "#netctl/topology/collect.ts";
 import { namespaceId } from "#netctl/topology/namespace-table.ts";
-import { selectNamespaces } from "#netctl/topology/select.ts";
+import { noNamespace, selectNamespaces } from "#netctl/topology/select.ts";
 import type { World } from "#netctl/world.ts";
 
 /** Where a packet begins, or is to arrive. */
@@ -55,7 +55,7 @@ async function findElsewhere(world: World, text: string): Promise<Place> {
     ({ kind }) => kind !== "host",
   );
   const [only] = found;
-  if (only === undefined) throw new Failure(`No sandbox, container, process or namespace "${text}"`);
+  if (only === undefined) throw noNamespace(topology, text);
   if (found.length > 1)
     throw new Failure(`"${text}" is the name of ${found.length} namespaces; give an id, or a process of it`);
   return placeAt(text, only.paths[0] ?? `/proc/${only.processes[0]?.pid}/ns/net`);
