@@ -1,4 +1,6 @@
-import { existsSync, readdirSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
 import { isAnswered } from "#testing/echo.ts";
@@ -200,6 +202,39 @@ describe("what the Go plugins made on the host's own links", () => {
     expect(container.run("ip -o link")).not.toContain("eth0");
     expect(host.traces([container.name, "10.4.0.2"])).toEqual([]);
   });
+});
+
+test("netctl install puts ours over theirs under a container that runs, and uninstall puts theirs back", async () => {
+  const [directory, names] = [
+    mkdtempSync(join(tmpdir(), "netctl-upgrade-")),
+    ["bridge", "host-local", "portmap"],
+  ];
+  const [bin, lib] = [join(directory, "bin"), join(directory, "lib")];
+  try {
+    mkdirSync(bin);
+    for (const name of names) copyFileSync(join(goBin, name), join(bin, name));
+    const netctl = (words: string) =>
+      host.host.run(
+        `NETCTL_STATE_DIR=${host.path("state")} NETCTL_RUN_DIR=${host.path("run")} NETCTL_CONF_DIR=${host.path("none")} ${join(ourBin, "netctl")} ${words}`,
+      );
+    const network = chain(bridge, [portmap]);
+    const [old, fresh] = [host.container(), host.container()];
+    await host.add(bin, network, targetOf(old, published));
+    netctl(`install --bin-dir ${bin} --lib-dir ${lib}`);
+    await host.add(bin, network, targetOf(fresh));
+    expect(isAnswered(fresh, "10.4.0.2")).toBe(true);
+    expect(netctl(`inspect ${fresh.name} --json`)).toContain("10.4.0.3/24");
+    for (const each of [old, fresh]) await host.del(bin, network, targetOf(each, published));
+    expect(host.traces([old.name, fresh.name, "10.4.0.2", "10.4.0.3"])).toEqual([]);
+    netctl(`uninstall --bin-dir ${bin}`);
+    expect(readdirSync(bin).sort()).toEqual(names);
+    const next = host.container();
+    await host.add(bin, network, targetOf(next));
+    expect(host.host.run("iptables -t nat -S POSTROUTING")).toContain(next.name);
+    await host.del(bin, network, targetOf(next));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 test("our containers go with the Go plugins' DEL, where nothing is masqueraded, and GC finds the rest", async () => {
