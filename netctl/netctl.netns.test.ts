@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { relative } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
 import type { Inspection } from "./inspect/model.ts";
@@ -348,9 +348,10 @@ describe("netctl", () => {
   });
 
   it("writes no relative path into a network, which others read from elsewhere", async () => {
-    await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/24", "--state-dir", "some/state");
+    const state = relative(process.cwd(), lab.path("some/state"));
+    await lab.ok("network", "create", "web", "--subnet", "10.1.0.0/24", "--state-dir", state);
     expect(await readFile(lab.path("conf/web.conflist"), "utf8")).toContain(
-      `"dataDir": "${join(process.cwd(), "some/state/networks")}"`,
+      `"dataDir": "${lab.path("some/state/networks")}"`,
     );
   });
 
