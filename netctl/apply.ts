@@ -123,7 +123,11 @@ async function carryOut(
 ): Promise<ExitCode> {
   const done: Action[] = [];
   let failure: unknown;
-  for (const each of actions) {
+  for (const [index, each] of actions.entries()) {
+    const step = `${index + 1} of ${actions.length}`;
+    world.io.progress(
+      `netctl ${flags.remove === true ? "down" : "apply"}: ${each.action} ${each.kind} ${each.name}, ${step}`,
+    );
     try {
       if (flags.dryRun !== true) await act(each, project, flags, world);
       done.push(each);

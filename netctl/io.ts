@@ -11,6 +11,11 @@ export interface Io {
   stdoutBytes(bytes: Uint8Array): void;
   /** Shows a text in the place of the one before; below it where stdout is no terminal. */
   redraw(text: string): void;
+  /**
+   * Says on a terminal what is under way, once that takes more than a second; undefined: nothing any more. Where stderr is
+   * no terminal nothing is said.
+   */
+  progress(text: string | undefined): void;
   /** Asks on stderr and reads one line of stdin; empty where there is none. */
   ask(question: string): Promise<string>;
   /** Formats for the terminal; leaves text as it is where stdout is none. */

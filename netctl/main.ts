@@ -7,6 +7,7 @@ import type { Environment } from "#cni/plugin.ts";
 import { Interruption } from "./failure.ts";
 import { chooseColors, type Io } from "./io.ts";
 import { runNetctl } from "./program.ts";
+import { Progress } from "./progress.ts";
 
 /** Signals that an operator or a supervisor sends to netctl and means for the command that it runs. */
 const handedOn: readonly NodeJS.Signals[] = [
@@ -43,7 +44,10 @@ function runAttached(file: string, args: readonly string[], environment: Environ
   });
 }
 
+const progress = process.stderr.isTTY ? new Progress(process.stderr) : undefined;
+
 async function ask(question: string): Promise<string> {
+  progress?.show(undefined);
   process.stderr.write(question);
   const lines = createInterface({ input: process.stdin });
   try {
@@ -65,15 +69,18 @@ function findWorkingDirectory(): string {
 
 const io: Io = {
   stdout: (text) => {
+    progress?.hide();
     process.stdout.write(text);
   },
   stderr: (text) => {
+    progress?.hide();
     process.stderr.write(text);
   },
   stdoutBytes: (bytes) => {
     process.stdout.write(bytes);
   },
   redraw: process.stdout.isTTY ? (text) => logUpdate(text) : (text) => process.stdout.write(text),
+  progress: (text) => progress?.show(text),
   ask,
   colors: chooseColors(process.env, process.stdout.isTTY),
   workingDirectory: findWorkingDirectory(),

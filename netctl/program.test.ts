@@ -26,6 +26,7 @@ async function netctl(...words: readonly string[]) {
     stderr: (text) => (stderr += text),
     stdoutBytes: () => undefined,
     redraw: (text) => (stdout += text),
+    progress: () => undefined,
     ask: async () => "",
     colors: chooseColors({}, false),
     workingDirectory: directory,

@@ -119,6 +119,24 @@ const single: readonly Register[] = [
   registerMan,
 ];
 
+/** Those that go on until they are told to stop, or hand the terminal over: nobody waits for their end. */
+const ownTerminal: readonly string[] = [
+  "sandbox exec",
+  "top",
+  "capture",
+  "ui",
+  "metrics",
+  "events",
+  "logs",
+  "dns log",
+];
+
+/** `network rm` */
+function pathOf(command: Command): string {
+  const { parent } = command;
+  return parent?.parent ? `${parent.name()} ${command.name()}` : command.name();
+}
+
 /** What Docker's users know as `docker run`. */
 const runShaped: readonly string[] = ["sandbox create"];
 
@@ -147,7 +165,7 @@ export async function runNetctl(
   });
   let isRunShaped = false;
   const notice = (_: Command, sub: Command) => {
-    isRunShaped = runShaped.includes(`${sub.parent?.name()} ${sub.name()}`);
+    isRunShaped = runShaped.includes(pathOf(sub));
   };
   for (const each of [program, ...program.commands]) each.hook("preSubcommand", notice);
   try {
@@ -200,9 +218,12 @@ function buildProgram(
       config: flags["config"],
     };
     const world = openWorld(environment, overrides, io, signal);
+    const path = pathOf(command);
+    if (!ownTerminal.includes(path)) io.progress(["netctl", path, ...command.args].join(" "));
     try {
       finish(await action(world));
     } finally {
+      io.progress(undefined);
       world.kernel.close();
     }
   };
