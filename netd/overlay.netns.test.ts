@@ -184,6 +184,15 @@ describe("names over three hosts", () => {
   });
 });
 
+/** Of what `netctl inspect --json` prints. */
+interface Inspected {
+  readonly networks: readonly {
+    readonly overlay: unknown;
+    readonly attachments: readonly { readonly differences: readonly string[] }[];
+    readonly differences: readonly string[];
+  }[];
+}
+
 /** ICMP that has arrived in sandbox s1. */
 function packetsTo(_address: string): number {
   const netns = lab.path(1, "run", "netns", "s1");
@@ -267,12 +276,38 @@ describe("whatever fails", () => {
     await expect(lab.netctl(1, "trace", "s1", there)).rejects.toMatchObject({
       stdout: expect.stringContaining("to h2: missing neighbour") as string,
     });
+    // The engine, this host's leases and the kernel side by side, with what does not agree.
+    const inspected = async () =>
+      (JSON.parse(await lab.netctl(1, "inspect", "web", "--json")) as Inspected).networks[0];
+    const ghost = "/netctl/v1/default/block/web/4/0a80ffc0-26";
+    const block = { v: 1, cidr: "10.128.255.192/26", host: "f".repeat(16), nonce: "0" };
+    await lab.etcdctl("put", ghost, JSON.stringify(block));
+    lab.host(1).run(`ip route add 10.128.255.64/26 via 10.128.255.64 dev ${name} onlink proto 201`);
+    const shown = await inspected();
+    expect(shown?.overlay).toMatchObject({
+      source: "engine",
+      devices: [name],
+      hosts: [
+        { name: "h1", here: true, live: true, blocks: [{ given: 1 }], missing: [] },
+        { name: "h2", here: false, underlay: ["203.0.113.2", "2001:db8:ff::2"], blocks: [{ given: null }] },
+      ],
+    });
+    expect(shown?.differences).toEqual([
+      expect.stringMatching(/^the engine has h2, and the kernel lacks neighbour 10\.\S+ at \S+$/),
+      `the kernel has a route to 10.128.255.64/26 by ${name}, of which the engine knows nothing`,
+      expect.stringMatching(/^block 10\.128\.255\.192\/26 is of host f{16}, whom the engine does not know/),
+    ]);
+    expect(shown?.attachments.flatMap((each) => each.differences)).toEqual([]);
+    expect(await lab.netctl(1, "inspect", "web")).toMatch(/host {2}h2 .*kernel lacks 1/);
+    await lab.etcdctl("del", ghost);
+
     lab.host(1).run(`touch -d "1 minute ago" ${lab.path(1, "run", "overlay", "status.json")}`);
     await expect(lab.netctl(1, "doctor", "overlay")).rejects.toMatchObject({
       stdout: expect.stringContaining("overlay-agent") as string,
     });
     lab.startNetd(1);
     await lab.untilPings(1, "s1", there);
+    await lab.until("all agree again", async () => (await inspected())?.differences.length === 0);
     // The kernel tells of each loss: nobody has to wait until the agent looks by itself.
     expect(lab.log(1)).not.toContain("looking at it often");
     await lab.until("the rules are back", () => lab.host(1).run("nft list ruleset").includes("203.0.113.2"));

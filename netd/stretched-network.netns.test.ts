@@ -67,6 +67,32 @@ describe("a network of mode l2", () => {
     expect(await lab.pings(1, "s1", "203.0.113.254")).toBe(true);
   });
 
+  testWith(["vxlan"], "has engine and kernel side by side, encrypted or not", async () => {
+    await lab.sandbox(2, "o2", "other");
+    const differences = async () => {
+      const { networks } = JSON.parse(await lab.netctl(1, "inspect", "--json")) as {
+        readonly networks: readonly { readonly name: string; readonly differences: readonly string[] }[];
+      };
+      return networks.flatMap((each) => each.differences);
+    };
+    await untilReached("s1", there);
+    await lab.until("they agree", async () => (await differences()).length === 0);
+    // Nobody puts back what is taken away meanwhile.
+    await lab.killNetd(1);
+    lab
+      .host(1)
+      .run(
+        "ip -o link show type vxlan | cut -d: -f2 | while read -r each; do bridge fdb flush dev $each 2>/dev/null || bridge fdb show dev $each | grep dst | while read -r mac rest; do bridge fdb del $mac dev $each self; done; done",
+      );
+    const found = await differences();
+    expect(
+      found.filter((each) => each.startsWith("the engine has h2, and the kernel lacks forwarding entry")),
+    ).toHaveLength(2);
+    lab.startNetd(1);
+    await lab.until("they agree again", async () => (await differences()).length === 0);
+    await lab.netctl(2, "sandbox", "rm", "o2");
+  });
+
   testWith(["vxlan"], "floods nothing to other hosts", async () => {
     await untilReached("s1", there);
     const shout = `sh -c 'ping -c2 -i0.2 -W1 -b 10.128.255.255; ping -c2 -i0.2 -W1 -I eth0 224.0.0.251

@@ -29,7 +29,7 @@ export function overlayBridgeName(vni: number): IfName {
 
 /** A tunnel or a bridge of the overlay's. */
 export function isOverlayDeviceName(name: string): boolean {
-  return /^n[vw][0-9a-z]{1,6}$/.test(name);
+  return /^n[evw][0-9a-z]{1,6}$/.test(name);
 }
 
 /**

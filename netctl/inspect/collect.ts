@@ -27,6 +27,7 @@ import type {
   PortView,
   SandboxView,
 } from "./model.ts";
+import { type OverlayNetworks, readOverlayNetworks } from "./overlay-view.ts";
 
 /** What is read once for all networks. */
 interface Sources {
@@ -47,6 +48,7 @@ interface Sources {
   readonly elementsByTag: ReadonlyMap<string, readonly OwnedElement[]>;
   /** Of all networks; undefined where other firewalls can't be read. */
   readonly foreign: ForeignDrops | undefined;
+  readonly overlays: OverlayNetworks["byName"];
   readonly problems: string[];
 }
 
@@ -79,6 +81,8 @@ export async function collectInspection(world: World, topology: Topology): Promi
   const cached = (await attempt("cached results", () => world.chain.cache.list())) ?? [];
   const sandboxes = (await attempt("sandboxes", () => world.sandboxes.list())) ?? [];
   const elements = await attempt("nftables", readOwnedElements);
+  const overlays = await attempt("the cluster", () => readOverlayNetworks(world));
+  problems.push(...(overlays?.problems ?? []));
   const sources: Sources = {
     host,
     hostLinks: new Map(hostLinks.map((link) => [link.name, link])),
@@ -88,6 +92,7 @@ export async function collectInspection(world: World, topology: Topology): Promi
     cached: groupBy(cached, ownerText),
     records: groupBy(records, ({ key }) => ownerText(key)),
     foreign,
+    overlays: overlays?.byName ?? new Map(),
     sandboxes,
     sandboxNames: new Map(sandboxes.map(({ containerId, name }) => [containerId, name])),
     processes: ProcessTable.read(),
@@ -129,13 +134,18 @@ function describeStrays(known: readonly KnownAttachment[], networks: readonly Ne
 }
 
 function viewNetwork(
-  network: Network,
+  configured: Network,
   known: readonly KnownAttachment[],
   sources: Sources,
   world: World,
 ): NetworkView {
-  const { name, id, driver, subnets, configured } = network;
-  const plugins = configured.list.plugins.map(({ json }) => json);
+  const overlay = configured.driver === "overlay-vxlan" ? sources.overlays.get(configured.name) : undefined;
+  const network = overlay
+    ? { ...configured, bridges: [...configured.bridges, overlay.view.bridge] }
+    : configured;
+  const { name, id, driver, subnets } = network;
+  const { path, list } = configured.configured;
+  const plugins = list.plugins.map(({ json }) => json);
   const leases = guarded(`leases of network ${name}`, sources, () =>
     readLeases(name, plugins, world.directories.leases),
   );
@@ -149,12 +159,13 @@ function viewNetwork(
     name,
     id,
     driver,
-    path: configured.path,
-    cniVersion: configured.list.cniVersion,
-    plugins: configured.list.plugins.map(({ type }) => type),
+    path,
+    cniVersion: list.cniVersion,
+    plugins: list.plugins.map(({ type }) => type),
     subnets,
     bridges,
     attachments,
+    overlay: overlay?.view ?? null,
     blocked: (sources.foreign?.drops ?? [])
       .filter((each) => each.network === name && !each.isMinor)
       .map(({ bridge, owner, evidence, remedy, isCertain }) => ({
@@ -164,7 +175,10 @@ function viewNetwork(
         remedy,
         certain: isCertain,
       })),
-    differences: compareNetwork(name, bridges, attachments, leases ?? [], sources.elements ?? []),
+    differences: [
+      ...compareNetwork(name, bridges, attachments, leases ?? [], sources.elements ?? []),
+      ...(overlay?.differences ?? []),
+    ],
   };
 }
 

@@ -24,10 +24,42 @@ export interface NetworkView {
   readonly subnets: readonly ConfiguredSubnet[];
   readonly bridges: readonly BridgeView[];
   readonly attachments: readonly AttachmentView[];
+  /** Of a network over several hosts; null of others, and where nothing is known of the cluster. */
+  readonly overlay: OverlayView | null;
   /** Firewalls of others that drop what the network lets pass, and what helps. */
   readonly blocked: readonly BlockView[];
   /** Where configuration, records and kernel do not agree, one sentence each. */
   readonly differences: readonly string[];
+}
+
+/** What the engine says of a network, beside what this host's kernel and leases have. */
+export interface OverlayView {
+  /** "memory": the engine was not to be had, and this is what the host knew last. */
+  readonly source: "engine" | "memory";
+  readonly vni: number;
+  readonly mode: "l3" | "l2";
+  readonly encrypted: boolean;
+  /** Where its containers here are. */
+  readonly bridge: string;
+  /** Tunnels that the kernel has. */
+  readonly devices: readonly string[];
+  /** Those that have addresses in the network: this one first. */
+  readonly hosts: readonly OverlayHostView[];
+}
+
+export interface OverlayHostView {
+  readonly id: string;
+  readonly name: string;
+  readonly here: boolean;
+  /** Its session is in the engine; null where that was not to be had. */
+  readonly live: boolean | null;
+  readonly underlay: readonly string[];
+  /** Addresses given out: of this host's blocks alone. */
+  readonly blocks: readonly { readonly cidr: string; readonly given: number | null }[];
+  /** Containers that it has told of; null where hosts tell of none. */
+  readonly containers: number | null;
+  /** What leads to it and is not in the kernel. */
+  readonly missing: readonly string[];
 }
 
 export interface BlockView {

@@ -1,6 +1,14 @@
 import type { Colors } from "#netctl/io.ts";
 import { renderTree, type TreeNode } from "#netctl/tree.ts";
-import type { AttachmentView, BridgeView, Inspection, LinkView, NetworkView, SandboxView } from "./model.ts";
+import type {
+  AttachmentView,
+  BridgeView,
+  Inspection,
+  LinkView,
+  NetworkView,
+  OverlayView,
+  SandboxView,
+} from "./model.ts";
 
 /**
  * The inspection as trees for people: networks, then sandboxes. What does not agree begins with "!".
@@ -32,15 +40,43 @@ class Drawing {
   }
 
   network(network: NetworkView, names: ReadonlyMap<string, string>): TreeNode {
-    const { name, plugins, subnets, bridges, attachments, blocked, differences } = network;
+    const { name, plugins, subnets, bridges, attachments, overlay, blocked, differences } = network;
     return this.#node(
       ["network", this.#name(name), plugins.join(" + "), ...subnets.map(({ subnet }) => subnet)],
       [
         ...bridges.map((bridge) => this.#bridge(bridge, names)),
+        ...(overlay === null ? [] : [this.#overlay(overlay)]),
         ...attachments.map((attachment) => this.#attachment(attachment)),
         ...this.#warnings(blocked.map(({ evidence, remedy }) => `${evidence}; remedy: ${remedy}`)),
         ...this.#warnings(differences),
       ],
+    );
+  }
+
+  #overlay({ source, vni, mode, encrypted, devices, hosts }: OverlayView): TreeNode {
+    const { red } = this.#colors;
+    return this.#node(
+      [
+        "cluster",
+        `VNI ${vni}`,
+        ...(mode === "l2" ? ["one segment"] : []),
+        ...(encrypted ? ["encrypted"] : []),
+        devices.length === 0 ? this.#dim("no tunnel here") : `by ${devices.join(", ")}`,
+        ...(source === "memory" ? [red("as known last")] : []),
+      ],
+      hosts.map(({ name, here, live, underlay, blocks, containers, missing }) =>
+        this.#node([
+          "host",
+          this.#name(name),
+          ...(here ? ["this one"] : underlay),
+          ...(live === false ? [red("away")] : []),
+          ...blocks.map(({ cidr, given }) => (given === null ? cidr : `${cidr} (${given} given out)`)),
+          ...(containers === null ? [] : [`${containers} containers`]),
+          ...(here || devices.length === 0
+            ? []
+            : [missing.length === 0 ? this.#dim("in the kernel") : red(`kernel lacks ${missing.length}`)]),
+        ]),
+      ),
     );
   }
 
