@@ -133,8 +133,14 @@ function matches(route: Route, wanted: RouteSpec): boolean {
     const gateways = [route.gateway, ...(route.nextHops ?? []).map(({ gateway }) => gateway)];
     if (!gateways.some((gateway) => gateway && wanted.gw && equalIp(gateway, wanted.gw))) return false;
   }
-  return (
-    route.table === (wanted.table || 254) &&
-    (wanted.priority === undefined || route.metric === wanted.priority)
-  );
+  return isInTable(route, wanted) && (wanted.priority === undefined || route.metric === wanted.priority);
+}
+
+/** RT_TABLE_MAIN and RT_TABLE_LOCAL: include/uapi/linux/rtnetlink.h */
+const [mainTable, localTable] = [254, 255];
+
+/** One of the main table may have been moved by a later plugin of the chain: sbr to a table of its own, vrf to its VRF's. */
+function isInTable({ table }: Route, wanted: RouteSpec): boolean {
+  if (!wanted.table || wanted.table === mainTable) return table !== localTable;
+  return table === wanted.table;
 }

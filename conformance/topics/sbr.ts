@@ -64,6 +64,19 @@ export const sbrCases: readonly Case[] = [
     },
   },
   {
+    title: "CHECK of the plugin before allows for its routes being in another table, and for none being gone",
+    source: "SPEC 1.1.0, CHECK: changes by plugins that run later in the chain",
+    reference: "looks into the main table alone",
+    async run(lab) {
+      const config = bridgeConfig(lab, { isDefaultGateway: true });
+      const previous = await lab.attach(config, await lab.container());
+      await lab.attach(sbrConfig(previous), previous.container);
+      (await previous.check()).expectSilence();
+      await previous.container.namespace.shell("ip route flush table 100");
+      (await previous.check()).expectError({ names: /0\.0\.0\.0\/0/ });
+    },
+  },
+  {
     title: "tables are numbered from 100 on, and those in use are passed over",
     source: sbrReadme,
     async run(lab) {

@@ -40,6 +40,20 @@ export const vrfCases: readonly Case[] = [
     },
   },
   {
+    title: "CHECK of the plugin before allows for its routes being the VRF's",
+    source: "SPEC 1.1.0, CHECK: changes by plugins that run later in the chain",
+    reference: "looks into the main table alone",
+    needs: ["vrf"],
+    async run(lab) {
+      const config = bridgeConfig(lab, { isDefaultGateway: true });
+      const previous = await lab.attach(config, await lab.container());
+      await lab.attach(vrfConfig(previous, { table: 10 }), previous.container);
+      (await previous.check()).expectSilence();
+      await previous.container.namespace.shell("ip route del default table 10");
+      (await previous.check()).expectError({ names: /0\.0\.0\.0\/0/ });
+    },
+  },
+  {
     title: "two interfaces share a VRF, and the last one removes it",
     source: vrfReadme,
     needs: ["vrf"],
