@@ -76,7 +76,7 @@ function described(json: unknown, block: string): readonly Omit<ReadmeExample, "
 }
 
 /** The chain that a single plugin's configuration would stand in. */
-function pluginsFor({ cniVersion: _, name: __, ...json }: JsonObject): readonly JsonObject[] {
+function pluginsFor(json: JsonObject): readonly JsonObject[] {
   const { type, ipam } = json;
   if (type === undefined && isJsonObject(ipam)) return [{ type: "macvlan", master: "eth0", ipam }];
   if (ipamTypes.includes(type))
