@@ -39,7 +39,11 @@ export async function dnsLog(flags: DnsLogFlags, world: World): Promise<ExitCode
       const text = flags.json === true ? JSON.stringify({ ...entry, container }) : lineOf(entry, container);
       world.io.stdout(`${text}\n`);
     }
-    if (flags.follow !== true) return ExitCode.Ok;
+    if (flags.follow !== true) {
+      if (entries.length === 0 && flags.json !== true)
+        world.io.stderr("No question has failed. --follow shows all that are asked from now on.\n");
+      return ExitCode.Ok;
+    }
     await sleep(intervalMs);
   }
 }

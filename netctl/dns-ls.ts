@@ -52,6 +52,13 @@ export async function dnsLs(flags: DnsLsFlags, world: World): Promise<ExitCode> 
   });
   const heads = ["CONTAINER", "NETWORK", "NAMES", "ADDRESSES", "OTHERS FROM", "STATE", "QUERIES/FAILED"];
   world.io.stdout(renderTable(heads, rows));
+  for (const { containerId, refused } of report.containers) {
+    if (refused === 0) continue;
+    const label = sandboxes.get(containerId) ?? containerId.slice(0, 12);
+    world.io.stdout(
+      `\n${label} has reached a limit ${refused} times: 256 questions under way, or 64 connections\n`,
+    );
+  }
   world.io.stdout(
     `\n${report.cached} answers of servers are kept, ${Math.ceil(report.cachedBytes / 1024)} KiB\n`,
   );

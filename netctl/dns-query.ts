@@ -1,8 +1,9 @@
 import dnsPacket from "dns-packet";
 import type { Source } from "#dns-resolver/chain.ts";
-import type { ResolverReport } from "#dns-resolver/messages.ts";
+import type { ContainerReport, ResolverReport } from "#dns-resolver/messages.ts";
 import { parseTypeName, rcodeName } from "#dns-resolver/wire/numbers.ts";
 import type { Register } from "./command.ts";
+import { hintsFor, type KnownContainer } from "./dns-hints.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
 import { askResolver, describeSource } from "./resolver.ts";
@@ -48,7 +49,7 @@ export async function dnsQuery(
 ): Promise<ExitCode> {
   const reversed = reverseName(name);
   const type = numberOf(reversed === undefined ? typeText : "PTR");
-  const containerId = await findContainer(flags.from, world);
+  const { containerId, asker, containers } = await findContainer(flags.from, world);
   const request = { op: "query", containerId, name: reversed ?? name, type };
   const { message, source, ms } = (await askResolver(world, request)) as Answer;
   const bytes = Buffer.from(message, "base64");
@@ -60,8 +61,10 @@ export async function dnsQuery(
     type: record.type,
     data: "data" in record ? textOf(record.data) : "",
   }));
+  const address = reversed === undefined ? undefined : name;
+  const hints = status === "NOERROR" ? [] : hintsFor({ name, address }, asker, containers);
   if (flags.json === true) {
-    writeJson(world.io, { status, answers, source: { ...source }, why: describeSource(source), ms });
+    writeJson(world.io, { status, answers, source: { ...source }, why: describeSource(source), hints, ms });
   } else {
     const why = describeSource(source);
     world.io.stdout(
@@ -69,6 +72,7 @@ export async function dnsQuery(
         .replace("NXDOMAIN, no record of that type", "NXDOMAIN, no such name")
         .replace("SERVFAIL, no record of that type", "SERVFAIL"),
     );
+    for (const hint of hints) world.io.stdout(`${hint}\n`);
     const rows = answers.map((each) => [each.name, String(each.ttl), each.type, each.data]);
     if (rows.length > 0) world.io.stdout(renderTable(["NAME", "TTL", "TYPE", "DATA"], rows));
   }
@@ -107,20 +111,34 @@ function textOf(data: unknown): string {
   return Object.values(data).map(textOf).join(" ");
 }
 
+interface Asking {
+  readonly containerId: string;
+  readonly asker: KnownContainer;
+  readonly containers: readonly KnownContainer[];
+}
+
 /** A sandbox's container, or one whose id begins so. */
-async function findContainer(text: string, world: World): Promise<string> {
-  const sandbox = (await world.sandboxes.list()).find(({ name }) => name === text);
+async function findContainer(text: string, world: World): Promise<Asking> {
+  const sandboxes = await world.sandboxes.list();
+  const sandbox = sandboxes.find(({ name }) => name === text);
   const { containers } = (await askResolver(world, { op: "list" })) as ResolverReport;
   const found = containers.filter(({ containerId }) =>
     sandbox ? containerId === sandbox.containerId : containerId.startsWith(text),
   );
   const [only, another] = found;
-  if (only && !another) return only.containerId;
   if (another)
     throw new Failure(`Cannot tell which container --from ${text} means: ${found.length} begin so`);
-  throw new Failure(
-    sandbox
-      ? `sandbox ${text} is in no network with names`
-      : `no sandbox ${text}, and no container with names whose id begins so`,
-  );
+  if (!only)
+    throw new Failure(
+      sandbox
+        ? `sandbox ${text} is in no network with names`
+        : `no sandbox ${text}, and no container with names whose id begins so`,
+    );
+  const known = (report: ContainerReport): KnownContainer => ({
+    label:
+      sandboxes.find(({ containerId }) => containerId === report.containerId)?.name ??
+      report.containerId.slice(0, 12),
+    report,
+  });
+  return { containerId: only.containerId, asker: known(only), containers: containers.map(known) };
 }

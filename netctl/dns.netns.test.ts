@@ -37,10 +37,18 @@ test("sandboxes find each other by name, and netctl says what each would find an
   });
   expect(await query("web", "www.front")).toMatchObject({ answers: [{ data: "10.1.0.2" }] });
   expect(await query("web", "10.1.0.3")).toMatchObject({ answers: [{ data: "app.front" }] });
-  expect(await query("db", "web")).toMatchObject({ status: "NXDOMAIN", source: { kind: "internal" } });
+  expect(await query("db", "web")).toMatchObject({
+    status: "NXDOMAIN",
+    source: { kind: "internal" },
+    hints: ["web is a name of web in network front, in which db is not"],
+  });
   expect(await query("web", "web", "MX")).toMatchObject({ status: "NOERROR", answers: [] });
   expect(await lab.ok("dns", "query", "--from", "app", "db")).toMatch(
     /^NOERROR: from the names of network back\n/,
+  );
+  expect((await lab.netctl("dns", "query", "--from", "db", "10.1.0.3")).stdout).toBe(
+    "NXDOMAIN, no such name: all its networks are internal, so nobody else is asked\n" +
+      "10.1.0.3 is the address of app in network front, in which db is not\n",
   );
   const rows = (await lab.ok("dns", "ls")).split("\n");
   expect(rows.find((row) => row.startsWith("db "))).toMatch(

@@ -1,3 +1,6 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { NamesRig, type RigContainer } from "#testing/names-rig.ts";
 import { type BuiltService, buildService } from "#testing/netd-lab.ts";
@@ -103,6 +106,13 @@ test("there is always an answer: SERVFAIL before anybody gives up, at once where
   while (!failsWithin("drop.", 5000));
   rig.setServers("10.9.0.2");
   while (!failsWithin("gone", 1000));
+  // Whoever operates it hears what became of each server.
+  const why = () => {
+    const words = [join(service.bin, "netctl"), "dns", "query", "--from", "web", `why${Math.random()}.test`];
+    const options = { encoding: "utf8", env: rig.environment } as const;
+    return spawnSync("nsenter", [`--net=${rig.host.path}`, ...words], options).stdout;
+  };
+  expect(why()).toBe("SERVFAIL: no answer: 10.9.0.2: nobody listens there\n");
 });
 
 test("questions to servers can't be guessed: port, id and letters are random, of a few sockets", () => {
@@ -180,7 +190,7 @@ test("what is asked of a container's own servers ends with the container, and op
   };
   const sockets = () => leaving.namespace.run("ss -Huna dport = 53");
   ask("q");
-  while (!sockets().includes("10.1.1.250"));
+  while (!sockets().includes("10.1.1.250")) await sleep(50);
   // One of which the first, which comes last now, has not heard yet.
   ask("r");
   await rig.detach(leaving);

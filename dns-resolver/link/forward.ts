@@ -84,15 +84,10 @@ export function forward(options: ForwardOptions): Handler {
     }
     const key = cacheKey(upstreams.key, query);
     const known = pending.get(key);
-    if (asker.load.forwarded >= maxForwardedPerAsker || (known?.waiters ?? 0) >= maxWaiters) {
+    const limit = limitReached(asker, known?.waiters ?? 0, known ? 0 : pending.size);
+    if (limit !== undefined) {
       asker.load.refused += 1;
-      reply(
-        failure(query, Rcode.ServFail, `${maxForwardedPerAsker} questions of this container are under way`),
-      );
-      return;
-    }
-    if (!known && pending.size >= maxForwarded && asker.load.forwarded >= fewForwarded) {
-      reply(failure(query, Rcode.ServFail, `${maxForwarded} questions are under way`));
+      reply(failure(query, Rcode.ServFail, limit));
       return;
     }
     asker.load.forwarded += 1;
@@ -109,6 +104,16 @@ export function forward(options: ForwardOptions): Handler {
     started.join(query, answer);
     started.begin();
   };
+}
+
+/** Why this container can't have another question under way; undefined: it can. */
+function limitReached(asker: Asker, waiters: number, questions: number): string | undefined {
+  if (asker.load.forwarded >= maxForwardedPerAsker)
+    return `${maxForwardedPerAsker} questions of this container are under way, more are refused`;
+  if (waiters >= maxWaiters) return `${maxWaiters} clients wait for this very answer, more are refused`;
+  if (questions >= maxForwarded && asker.load.forwarded >= fewForwarded)
+    return `${maxForwarded} questions of all containers are under way, ${fewForwarded} of this one; more are refused`;
+  return undefined;
 }
 
 interface Waiter {
@@ -134,8 +139,8 @@ class Pending implements Abandonable {
   #tries = 0;
   #isOver = false;
   #isBeginning = false;
-  /** The best of the answers that say nothing: better than silence. */
-  #refusal: { readonly response: Response; readonly server: string } | undefined;
+  /** What became of servers that gave no answer, by their address. */
+  #failures: Map<string, string> | undefined;
 
   constructor(options: ForwardOptions, key: string, group: UpstreamGroup, query: Query, onEnd: () => void) {
     this.#options = options;
@@ -177,7 +182,7 @@ class Pending implements Abandonable {
     const at = times[index] ?? totalMs;
     this.#timer = loop.after(this.#startedMs + at - loop.nowMs, () => {
       if (index >= times.length - 1) {
-        this.#giveUp("no server has answered in time");
+        this.#giveUp();
         return;
       }
       this.#plan(index + 1);
@@ -216,7 +221,7 @@ class Pending implements Abandonable {
       return;
     }
     if (!response) {
-      this.failed(attempt, "malformed answer");
+      this.failed(attempt, "its answer is malformed");
       return;
     }
     const { rcode } = response;
@@ -225,7 +230,6 @@ class Pending implements Abandonable {
       return;
     }
     if (rcode !== Rcode.NoError && rcode !== Rcode.NxDomain) {
-      this.#refusal = { response, server: server.text };
       this.failed(attempt, rcodeName(rcode));
       return;
     }
@@ -254,13 +258,14 @@ class Pending implements Abandonable {
     this.#open.delete(attempt);
     attempt.end();
     server.failed(loop.nowMs);
+    (this.#failures ??= new Map()).set(server.text, reason);
     onTrouble("server failed", { server: server.text, name: this.#name, reason });
     if (this.#open.size > 0) return;
     // Nobody is left to wait for: the next at once, and after the last the answer.
     const next = this.#order[this.#tries];
     const again = () => {
       if (next) this.#try(next);
-      else this.#giveUp(reason);
+      else this.#giveUp();
     };
     if (this.#isBeginning) this.#soon = loop.after(0, again);
     else again();
@@ -287,19 +292,23 @@ class Pending implements Abandonable {
     this.#finish((query) => fromCached(query, cached, now, source));
   }
 
-  #giveUp(reason: string): void {
+  /** @param why in place of what became of each server */
+  #giveUp(why = this.#becameOfServers()): void {
     if (this.#isOver) return;
     const { loop, onTrouble } = this.#options;
     for (const { server } of this.#open) server.failed(loop.nowMs);
-    const refusal = this.#refusal;
-    onTrouble("not answered", { name: this.#name, tries: this.#tries, reason });
-    const why = refusal ? `${refusal.server} says ${rcodeName(refusal.response.rcode)}` : reason;
+    onTrouble("not answered", { name: this.#name, tries: this.#tries, reason: why });
     this.#finish((query) => {
       const outcome = failure(query, Rcode.ServFail, why);
       const { message } = outcome;
       const untilMs = loop.nowMs + failureTtlMs;
       return { ...outcome, keep: { untilMs, variants: [message], ttlOffsets: [], bornMs: loop.nowMs } };
     });
+  }
+
+  #becameOfServers(): string {
+    const silence = `no answer within ${totalMs / 1000} s`;
+    return this.#order.map(({ text }) => `${text}: ${this.#failures?.get(text) ?? silence}`).join("; ");
   }
 
   #finish(outcomeFor: (query: Query) => Outcome): void {
@@ -366,7 +375,7 @@ class Attempt implements Expecting {
       const isPlainRefusal =
         message.length >= 12 && ((message[3] ?? 0) & 0x0f) === Rcode.FormErr && message[5] === 0;
       if (isPlainRefusal) this.#pending.notUnderstood(this);
-      else if (this.isTcp) this.#pending.failed(this, "answer to another question");
+      else if (this.isTcp) this.#pending.failed(this, "it answers another question");
       return;
     }
     this.#pending.answered(this, message, proof);

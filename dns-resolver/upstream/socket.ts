@@ -10,6 +10,7 @@ import type { UpstreamServer } from "./server.ts";
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
+const connectionRefused = 111;
 
 /** What waits for an answer on a socket. */
 export interface Expecting {
@@ -45,9 +46,10 @@ export class UpstreamSocket {
         const id = ((message[0] ?? 0) << 8) | (message[1] ?? 0);
         this.waiting.get(id)?.answered(message);
       },
-      failed: () => {
+      failed: (errno) => {
         // ICMP says that nobody is there: all that wait here need not.
-        Array.from(this.waiting.values()).forEach((each) => each.failed("refused"));
+        const reason = errno === connectionRefused ? "nobody listens there" : `unreachable (errno ${errno})`;
+        Array.from(this.waiting.values()).forEach((each) => each.failed(reason));
       },
     });
   }

@@ -41,7 +41,7 @@ export class TcpExchange {
     if (this.#rest.length > 0) {
       const sent = native().socketSend(this.#watched.fd, this.#rest);
       if (sent < 0 && sent !== again) {
-        this.#fail("refused");
+        this.#fail("it refuses TCP");
         return;
       }
       if (sent > 0) this.#rest = this.#rest.subarray(sent);
@@ -56,7 +56,7 @@ export class TcpExchange {
     const got = native().socketReceive(this.#watched.fd, chunk);
     if (got === again) return;
     if (got <= 0) {
-      this.#fail("closed");
+      this.#fail("it has closed the connection");
       return;
     }
     this.#received = Buffer.concat([this.#received, chunk.subarray(0, got)]);
