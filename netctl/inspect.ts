@@ -47,7 +47,8 @@ Examples:
   netctl inspect 4711
   netctl inspect /run/netns/blue --json
   netctl inspect --graph > network.svg
-  netctl inspect frontend --graph mermaid`,
+  netctl inspect frontend --graph mermaid
+  netctl inspect --graph svg frontend > frontend.svg`,
     )
     .action((name: string | undefined, flags: InspectFlags, command) =>
       invoke(command, (world) => inspect(name, flags, world)),
@@ -77,7 +78,9 @@ export async function inspect(
 function parseFormat(text: string | true): GraphFormat {
   const format = graphFormats.find((each) => each === (text === true ? "svg" : text));
   if (format === undefined)
-    throw new UsageFailure(`Cannot draw "${String(text)}": --graph knows ${graphFormats.join(" and ")}`);
+    throw new UsageFailure(
+      `Cannot draw "${String(text)}": --graph knows ${graphFormats.join(" and ")}; a name goes before it: netctl inspect ${String(text)} --graph`,
+    );
   return format;
 }
 

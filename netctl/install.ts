@@ -77,7 +77,7 @@ export async function install(flags: InstallFlags, world: World): Promise<ExitCo
   const lib = libDirectory(flags, bin, world);
   const source = programFiles();
   if (resolve(source.bin) === bin)
-    throw new Failure(`Cannot install into ${bin}: this netctl is run from there`);
+    throw new Failure(`Cannot install into ${bin}: this netctl is run from there; give another --bin-dir`);
   const planned = [
     ...(await filesOf(source.lib, lib)),
     ...(await filesOf(source.bin, bin)),

@@ -186,7 +186,7 @@ describe("netctl", () => {
       "--network",
       "db:ip=10.2.0.9",
     );
-    expect(failed.exitCode).toBe(1);
+    expect(failed.exitCode).toBe(125);
     expect(failed.stderr).toMatch(
       /^netctl: Cannot attach eth1 to network "db": plugin bridge failed ADD with code \d+: .*10\.2\.0\.9/,
     );
@@ -205,7 +205,7 @@ describe("netctl", () => {
     await lab.ok("network", "create", "web");
     const missing = await lab.netctl("sandbox", "create", "a", "--network", "web", "--network", "wbe");
     expect(missing).toMatchObject({
-      exitCode: 1,
+      exitCode: 125,
       stderr: expect.stringMatching(/^netctl: network wbe not found in /),
     });
     await writeFile(
@@ -213,7 +213,7 @@ describe("netctl", () => {
       JSON.stringify({ cniVersion: "1.0.0", name: "foreign", plugins: [{ type: "no-such-plugin" }] }),
     );
     const plugin = await lab.netctl("sandbox", "create", "a", "--network", "web", "--network", "foreign");
-    expect(plugin).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("no-such-plugin") });
+    expect(plugin).toMatchObject({ exitCode: 125, stderr: expect.stringContaining("no-such-plugin") });
     expect(await lab.ok("sandbox", "ls", "-q")).toBe("");
     expect(links().map(({ ifname }) => ifname)).toEqual(["lo"]);
   });

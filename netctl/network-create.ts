@@ -45,7 +45,11 @@ export const registerNetworkCreate: Register = (parent, invoke) => {
       "Create a network: write its configuration, which every CNI runtime on this host can use at once.",
     )
     .argument("<name>", "name of the network")
-    .option("-d, --driver <driver>", `one of ${[...drivers, "overlay-vxlan"].join(", ")}`, "bridge")
+    .option(
+      "-d, --driver <driver>",
+      `one of ${[...drivers, "overlay-vxlan"].join(", ")}; overlay is the last`,
+      "bridge",
+    )
     .option("--subnet <cidr>", "subnet of a family; may be given once for IPv4 and once for IPv6", gather, [])
     .option("--gateway <ip>", "address of the host in a subnet; the first of it by default", gather, [])
     .option("--ip-range <cidr>", "part of a subnet from which containers get addresses", gather, [])
@@ -86,13 +90,13 @@ export async function networkCreate(
 ): Promise<ExitCode> {
   if (predefinedNames.includes(name))
     throw new Failure(`operation is not permitted on predefined ${name} network`);
-  if (flags.driver === "overlay-vxlan") {
+  if (flags.driver === "overlay-vxlan" || flags.driver === "overlay") {
     if (flags.dryRun === true)
       throw new UsageFailure(
         "Cannot use --dry-run with driver overlay-vxlan: the cluster chooses the subnet",
       );
     const record = await createOverlayNetwork(name, flags, world);
-    reportNetwork("create", { name, driver: flags.driver }, world);
+    reportNetwork("create", { name, driver: "overlay-vxlan" }, world);
     if (flags.json === true) writeJson(world.io, JSON.parse(formatRecord(record)));
     else world.io.stdout(`${name}\n`);
     return ExitCode.Ok;

@@ -1,3 +1,4 @@
+import { didYouMean } from "#runtime/nearest-word.ts";
 import { UsageFailure } from "./failure.ts";
 import { type NetworkSettings, readNetworkOptions } from "./network-options.ts";
 import { parseSubnets, type SubnetRequest } from "./network-subnets.ts";
@@ -60,7 +61,9 @@ const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
 export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
   const driver = drivers.find((known) => known === words.driver);
   if (driver === undefined) {
-    throw new UsageFailure(`Cannot use driver "${words.driver}": expected one of ${drivers.join(", ")}`);
+    throw new UsageFailure(
+      `Cannot use driver "${words.driver}": expected one of ${[...drivers, "overlay-vxlan"].join(", ")}${didYouMean(words.driver, drivers)}`,
+    );
   }
   if (!namePattern.test(words.name)) {
     throw new UsageFailure(

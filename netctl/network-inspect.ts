@@ -1,4 +1,7 @@
 import { field, isJsonObject, type JsonObject } from "#cni/json.ts";
+import { completeRange } from "#ipam/range.ts";
+import { parseCidr } from "#net/cidr.ts";
+import { formatIp } from "#net/ip.ts";
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure } from "./failure.ts";
@@ -78,6 +81,9 @@ export async function networkInspect(
 async function render(network: Network, world: World) {
   const { name, id, driver, notes, subnets, configured } = network;
   const ipams = configured.list.plugins.map(({ json }) => field(json, "ipam")).filter(isJsonObject);
+  const hasGateway = configured.list.plugins.some(({ json }) =>
+    ["isGateway", "isDefaultGateway"].some((key) => field(json, key) === true),
+  );
   const sandboxes = await world.sandboxes.list();
   const cached = await world.chain.cache.list(name);
   const attachments = await attachmentsOf(world, name);
@@ -97,7 +103,7 @@ async function render(network: Network, world: World) {
         ...rangeNotes(notes, subnet),
         ...(rangeStart === undefined ? {} : { RangeStart: rangeStart }),
         ...(rangeEnd === undefined ? {} : { RangeEnd: rangeEnd }),
-        ...(gateway === undefined ? {} : { Gateway: gateway }),
+        ...given("Gateway", gateway ?? (hasGateway ? firstAddress(subnet) : undefined)),
       })),
     },
     Internal: notes?.internal ?? false,
@@ -138,6 +144,19 @@ function rangeNotes(notes: NetworkNotes | undefined, subnet: string) {
     ...(found?.ipRange === undefined ? {} : { IPRange: found.ipRange }),
     ...(Object.keys(aux).length === 0 ? {} : { AuxiliaryAddresses: aux }),
   };
+}
+
+function given(key: string, value: string | undefined): Readonly<Record<string, string>> {
+  return value === undefined ? {} : { [key]: value };
+}
+
+/** What host-local takes for the gateway where nobody names one. Undefined for what it would refuse. */
+function firstAddress(subnet: string): string | undefined {
+  try {
+    return formatIp(completeRange({ subnet: parseCidr(subnet) }).gateway);
+  } catch {
+    return undefined;
+  }
 }
 
 const typeOf = (ipam: JsonObject | undefined) => {

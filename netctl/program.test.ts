@@ -45,8 +45,8 @@ describe("netctl", () => {
     [["network", "ls", "--jsn"], "netctl: unknown option '--jsn'\n(Did you mean --json?)\n"],
     [["network", "create"], "netctl: missing required argument 'name'\n"],
     [
-      ["network", "create", "x", "--driver", "overlay"],
-      'netctl: Cannot use driver "overlay": expected one of bridge, macvlan, ipvlan, host, none\n',
+      ["network", "create", "x", "--driver", "brigde"],
+      'netctl: Cannot use driver "brigde": expected one of bridge, macvlan, ipvlan, host, none, overlay-vxlan; did you mean bridge?\n',
     ],
     [["sandbox", "exec", "a", "--"], "netctl: Cannot run a command in sandbox a: none was given after --\n"],
   ])("exits with 2 for the wrong words %j, and says what is wrong", async (words, stderr) => {

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help } from "commander";
 import type { Environment } from "#cni/plugin.ts";
 import { registerApply, registerDown } from "./apply.ts";
 import { registerCapture } from "./capture.ts";
@@ -205,7 +205,11 @@ function buildProgram(
       writeErr: (text) => io.stderr(text),
       outputError: (text, write) => write(text.replace(/^error: /, "netctl: ")),
     })
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({
+      showGlobalOptions: true,
+      // That an option may be left out needs no words.
+      optionDescription: (option) => new Help().optionDescription(option).replace(/ ?\(default: \[\]\)$/, ""),
+    });
   for (const [flag, description] of directoryFlags) program.option(flag, description);
 
   const invoke: Parameters<Register>[1] = async (command, action) => {

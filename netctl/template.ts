@@ -17,7 +17,7 @@ export type Template = (value: TemplateValue) => string;
  * Understands the part of Go's templates that people write after Docker's `--format`: fields (`{{.Name}}`,
  * `{{.IPAM.Config}}`), `{{json .Labels}}`, `{{len .Containers}}`, `{{index .Labels "tier"}}`, `{{upper .Name}}`,
  * `{{lower .Name}}`, `{{join .Subnets ", "}}`, `{{range .IPAM.Config}}…{{else}}…{{end}}`,
- * `{{range $key, $value := .Containers}}`, `{{if .Internal}}…{{else}}…{{end}}`, `{{"text"}}`. Functions can be put
+ * `{{(index .IPAM.Config 0).Subnet}}`, `{{if eq .Driver "bridge"}}`, `{{range $key, $value := .Containers}}`, `{{if .Internal}}…{{else}}…{{end}}`, `{{"text"}}`. Functions can be put
  * behind a `|`.
  * @throws {UsageFailure} for anything else
  * @see https://pkg.go.dev/text/template
@@ -28,9 +28,12 @@ export function parseTemplate(text: string): Template {
   return (value) => write(nodes, { dot: value, variables: new Map([["$", value]]) });
 }
 
-/** Words of a shell: `\t` and `\n` arrive as two characters. */
+/** Words of a shell: `\t` and `\n` arrive as two characters. Inside of an action they are Go's to read. */
 export function unescapeFormat(text: string): string {
-  return text.replaceAll("\\t", "\t").replaceAll("\\n", "\n");
+  return text
+    .split(/(\{\{.*?\}\})/s)
+    .map((part, index) => (index % 2 === 0 ? part.replaceAll("\\t", "\t").replaceAll("\\n", "\n") : part))
+    .join("");
 }
 
 interface Scope {
@@ -100,40 +103,61 @@ class Reader {
   }
 
   #parsePipeline(text: string): Expression {
-    const words = text.match(/"(?:[^"\\]|\\.)*"|`[^`]*`|\||[^\s|]+/g) ?? [];
-    const stages: string[][] = [[]];
-    for (const word of words) {
-      if (word === "|") stages.push([]);
-      else stages.at(-1)?.push(word);
-    }
-    const [first = [], ...others] = stages;
-    return others.reduce<Expression>(
-      (before, stage) => this.#parseStage(stage, before),
-      this.#parseStage(first, undefined),
-    );
+    const words = text.match(/"(?:[^"\\]|\\.)*"|`[^`]*`|\||\(|\)(?:\.\w+)*|[^\s|()]+/g) ?? [];
+    const rest = [...words];
+    const expression = this.#readPipeline(rest);
+    if (rest.length > 0) throw this.#fail(`there is no ( before ${rest[0]}`);
+    return expression;
   }
 
-  #parseStage(words: readonly string[], piped: Expression | undefined): Expression {
+  /** Takes words up to the end, or to a `)`, which it leaves. */
+  #readPipeline(words: string[]): Expression {
+    let before: Expression | undefined;
+    for (;;) {
+      const stage: (string | Expression)[] = [];
+      while (words[0] !== undefined && words[0] !== "|" && !words[0].startsWith(")")) {
+        const word = words.shift() ?? "";
+        stage.push(word === "(" ? this.#readParentheses(words) : word);
+      }
+      before = this.#parseStage(stage, before);
+      if (words[0] !== "|") return before;
+      words.shift();
+    }
+  }
+
+  /** `(index .IPAM.Config 0).Subnet`, behind its `(`. */
+  #readParentheses(words: string[]): Expression {
+    const inner = this.#readPipeline(words);
+    const close = words.shift();
+    if (close === undefined) throw this.#fail("a ( is not closed");
+    const keys = close.split(".").slice(1);
+    return (scope) => keys.reduce<TemplateValue>((value, key) => this.#fieldOf(value, key), inner(scope));
+  }
+
+  #parseStage(words: readonly (string | Expression)[], piped: Expression | undefined): Expression {
     const [first = "", ...rest] = words;
-    const call = Object.hasOwn(functions, first) ? functions[first] : undefined;
+    const call = typeof first === "string" && Object.hasOwn(functions, first) ? functions[first] : undefined;
     if (call === undefined) {
       if (rest.length > 0 || piped !== undefined || first === "") {
-        throw this.#fail(`${words.join(" ") || "an empty action"} is not understood`);
+        const shown = words.map((word) => (typeof word === "string" ? word : "(…)")).join(" ");
+        throw this.#fail(`${shown || "an empty action"} is not understood`);
       }
       return this.#parseOperand(first);
     }
     const operands = rest.map((word) => this.#parseOperand(word));
     const all = piped === undefined ? operands : [...operands, piped];
-    if (all.length === 0) throw this.#fail(`${first} needs a value`);
+    if (all.length === 0) throw this.#fail(`${String(first)} needs a value`);
     return (scope) => call(all.map((operand) => operand(scope)));
   }
 
-  #parseOperand(word: string): Expression {
+  #parseOperand(word: string | Expression): Expression {
+    if (typeof word !== "string") return word;
     if (/^["`]/.test(word)) {
       const text = word.startsWith("`") ? word.slice(1, -1) : this.#parseText(word);
       return () => text;
     }
     if (/^-?\d+$/.test(word)) return () => Number(word);
+    if (word === "true" || word === "false") return () => word === "true";
     const [, variable = "", path = ""] = /^(\$\w*)?((?:\.\w+)*|\.)$/.exec(word) ?? [];
     if (variable === "" && path === "") throw this.#fail(`${word} is not understood`);
     const keys = path.split(".").filter((key) => key !== "");
@@ -173,6 +197,14 @@ const functions: Readonly<Record<string, (values: readonly TemplateValue[]) => T
       .join(textOf(separator)),
   upper: ([value]) => textOf(value).toUpperCase(),
   lower: ([value]) => textOf(value).toLowerCase(),
+  title: ([value]) => textOf(value).replaceAll(/(^|\s)\S/g, (letter) => letter.toUpperCase()),
+  split: ([value, separator]) => textOf(value).split(textOf(separator)),
+  truncate: ([value, length]) => textOf(value).slice(0, Number(length)),
+  eq: ([value, ...others]) => others.some((other) => other === value),
+  ne: ([value, other]) => value !== other,
+  not: ([value]) => !isTrue(value),
+  and: (values) => values.find((value) => !isTrue(value)) ?? values.at(-1),
+  or: (values) => values.find(isTrue) ?? values.at(-1),
   println: (values) => `${values.map(textOf).join(" ")}\n`,
 };
 

@@ -56,6 +56,18 @@ describe("netctl check", () => {
     expect(await lab.netctl("check", "b")).toMatchObject({ exitCode: 0 });
   });
 
+  it("misses no default route of a network of several, but the one that is the sandbox's", async () => {
+    await lab.ok("network", "create", "back", "--subnet", "10.2.0.0/24", "--disable-dns");
+    await lab.ok("network", "connect", "back", "a");
+    expect(await lab.netctl("check", "a")).toMatchObject({ exitCode: 0 });
+    const inside = lab.namespace(lab.path("run/netns/a"));
+    expect(inside.run("ip route show default")).toMatch(/^default via 10\.2\.0\.1 /);
+    inside.run("ip route del default");
+    const found = await lab.netctl("check", "a");
+    expect(found.stdout).toMatch(/back +a +eth1 +wrong +bridge: route 0\.0\.0\.0\/0 via 10\.2\.0\.1 is gone/);
+    expect(found.stdout).toMatch(/web +a +eth0 +ok/);
+  });
+
   it("knows containers that are gone, and what is no name", async () => {
     loseNamespace("b");
     expect(await statesOf("web")).toEqual(expect.arrayContaining(["a ok", "b gone"]));

@@ -101,6 +101,7 @@ export async function checkNetworkList(
   list: NetworkList,
   target: AttachmentTarget,
   host: ChainHost,
+  expected: (result: CniResult) => CniResult = (result) => result,
 ): Promise<void> {
   if (list.disableCheck) return;
   try {
@@ -113,7 +114,7 @@ export async function checkNetworkList(
       ifName: target.ifName,
     });
     if (cached === undefined) throw new Error("no result of its ADD is cached");
-    const prevResult = decodeResult(cached.result, list.cniVersion, "cached result");
+    const prevResult = expected(decodeResult(cached.result, list.cniVersion, "cached result"));
     requireExecutables(list, host);
     const [failure] = (await runPlugins({ verb: "CHECK", list, target, prevResult }, host)).errors;
     if (failure !== undefined) throw failure;

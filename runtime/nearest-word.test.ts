@@ -5,6 +5,7 @@ test.each([
   ["isgatway", ["isGateway", "ipMasq"], "isGateway"],
   ["portMapping", ["portMappings", "ips"], "portMappings"],
   ["subent", ["subnet", "gateway"], "subnet"],
+  ["bakc", ["front", "back"], "back"],
   ["colour", ["subnet", "gateway"], undefined],
   ["", ["subnet"], undefined],
   ["x", [], undefined],

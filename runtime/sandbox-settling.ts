@@ -12,7 +12,7 @@ import { placePorts } from "./port-placement.ts";
 import { type PortRequest, settledPort } from "./port-request.ts";
 import { SandboxFailure } from "./sandbox-failure.ts";
 import type { Attached, SandboxParts } from "./sandbox-parts.ts";
-import { type MadeAttachment, planSandbox, type SandboxPlan } from "./sandbox-plan.ts";
+import { type MadeAttachment, planSandbox, type RoutePlan, type SandboxPlan } from "./sandbox-plan.ts";
 import type { SandboxAttachment, SandboxRecord } from "./sandbox-record.ts";
 
 /** How often a port of the host that nobody asked for by number is chosen anew. */
@@ -66,6 +66,11 @@ export async function settleSandbox(
       avoided.add(taken);
     }
   }
+}
+
+/** How a sandbox with these attachments routes. */
+export function plannedRoutes(attached: readonly Attached[]): RoutePlan {
+  return planSandbox(attached.map(describe), []).routes;
 }
 
 /** Keeps what the attachments there are send on their own ways, while another one brings its default route along. */

@@ -2,12 +2,13 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "#cni/error-causes.ts";
 import type { NamespaceIdentity } from "#cni/plugin.ts";
-import type { CniResult } from "#cni/result.ts";
+import type { CniResult, CniRoute } from "#cni/result.ts";
 import type { Directories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { native } from "#native/addon.ts";
+import { isDefaultRoute } from "#net/cidr.ts";
 import { hostNetns, loopbackNetwork } from "./builtin-networks.ts";
 import { addNetworkList, ChainFailure, type ChainHost } from "./chain.ts";
 import type { ConfDirectory } from "./conf-dir.ts";
@@ -25,7 +26,7 @@ import {
   SandboxRecordDamage,
 } from "./sandbox-record.ts";
 import { noSettings, type SandboxSettings } from "./sandbox-settings.ts";
-import { settleSandbox } from "./sandbox-settling.ts";
+import { plannedRoutes, settleSandbox } from "./sandbox-settling.ts";
 
 /** A sandbox as it is found. */
 export interface Sandbox {
@@ -242,6 +243,26 @@ export class Sandboxes {
     const names = await this.#parts.records.names();
     if (!names.includes(name)) throw notFound(name, names);
     return await this.#describe(name);
+  }
+
+  /**
+   * What an attachment's ADD has answered, without the default routes that another network of the sandbox has instead:
+   * what CHECK is to find. Undefined for what is no attachment of it.
+   */
+  async expectedOf(
+    name: string,
+    key: { readonly network: string; readonly ifName: string },
+  ): Promise<CniResult | undefined> {
+    const record = await this.#parts.records.read(name);
+    const attached = record === undefined ? [] : await this.#parts.attachedOf(record);
+    const index = attached.findIndex(
+      ({ attachment }) => attachment.network === key.network && attachment.ifName === key.ifName,
+    );
+    const result = attached[index]?.result;
+    if (result === undefined || attached.length < 2) return result;
+    const { gatewayOf = [] } = plannedRoutes(attached).links[index] ?? {};
+    const isIts = ({ dst }: CniRoute) => !isDefaultRoute(dst) || gatewayOf.includes(dst.address.family);
+    return { ...result, routes: result.routes.filter(isIts) };
   }
 
   /** All sandboxes by name, whatever their state. */
