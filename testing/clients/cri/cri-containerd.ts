@@ -70,8 +70,8 @@ export class CriContainerd {
   }
 
   /** Ends the daemon and starts it again; the pods go on meanwhile. */
-  async restart(): Promise<void> {
-    await this.#end();
+  async restart(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    await this.#end(signal);
     await this.#launch();
   }
 
@@ -153,12 +153,12 @@ export class CriContainerd {
     }
   }
 
-  async #end(): Promise<void> {
+  async #end(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     this.#cri?.close();
     const process = this.#process;
     if (!process || process.exitCode !== null) return;
     const ended = new Promise((resolve) => process.once("exit", resolve));
-    process.kill("SIGTERM");
+    process.kill(signal);
     await Promise.race([ended, sleep(10_000, undefined, { ref: false })]);
     process.kill("SIGKILL");
   }

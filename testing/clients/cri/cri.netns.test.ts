@@ -130,6 +130,7 @@ describe("containerd, asked by the CRI as a kubelet asks, runs pods on our execu
       ports: [
         { protocol: "TCP", containerPort: 7000, hostPort: 8080 },
         { protocol: "UDP", containerPort: 7000, hostPort: 8053 },
+        { protocol: "TCP", containerPort: 7000, hostPort: 8081, hostIp: "127.0.0.1" },
       ],
     });
     stops.push(await startServer(pod.namespace, "pod", [7000]));
@@ -139,6 +140,8 @@ describe("containerd, asked by the CRI as a kubelet asks, runs pods on our execu
       "pod sees 192.0.2.2",
     ]);
     expect(await askOnce(host, { ...tcp, to: "127.0.0.1" })).toBe("pod sees 10.88.0.1");
+    expect(await askOnce(host, { ...tcp, to: "127.0.0.1", port: 8081 })).toBe("pod sees 10.88.0.1");
+    expect(await askOnce(outside, { ...tcp, port: 8081 })).not.toContain("pod sees");
     const taken = runPod({ ports: [{ protocol: "TCP", containerPort: 1, hostPort: 8080 }] });
     await expect(taken).rejects.toThrow(/port is already allocated/);
     await endPod(pod);
@@ -177,10 +180,13 @@ describe("containerd, asked by the CRI as a kubelet asks, runs pods on our execu
     expectNothingLeft();
   });
 
-  test("a restart of containerd leaves the pod as it is, and its end is as clean", async () => {
+  test.each([
+    ["a restart", "SIGTERM"],
+    ["a crash", "SIGKILL"],
+  ] as const)("%s of containerd leaves the pod as it is, and its end is as clean", async (_title, signal) => {
     const pod = await runPod({ ports: [{ protocol: "TCP", containerPort: 7000, hostPort: 8080 }] });
     stops.push(await startServer(pod.namespace, "pod", [7000]));
-    await containerd.restart();
+    await containerd.restart(signal);
     const question = { protocol: "tcp", to: "192.0.2.1", port: 8080 } as const;
     expect(await askOnce(outside, question)).toBe("pod sees 192.0.2.2");
     const status = await containerd.cri.podSandboxStatus(pod.id);

@@ -10,6 +10,8 @@ export interface PodSpec {
     readonly protocol: "TCP" | "UDP" | "SCTP";
     readonly containerPort: number;
     readonly hostPort: number;
+    /** Absent: every address of the node. */
+    readonly hostIp?: string;
   }[];
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -105,8 +107,8 @@ export class CriClient {
   }
 
   #podConfig({ name, uid, dns, ports = [], annotations = {} }: PodSpec): Uint8Array {
-    const mappings = ports.map(({ protocol, containerPort, hostPort }) =>
-      message([1, protocols.indexOf(protocol)], [2, containerPort], [3, hostPort]),
+    const mappings = ports.map(({ protocol, containerPort, hostPort, hostIp = "" }) =>
+      message([1, protocols.indexOf(protocol)], [2, containerPort], [3, hostPort], [4, hostIp]),
     );
     const namespaces = message([2, container]);
     return message(
