@@ -1,11 +1,15 @@
 // What is measured. A case is a conflist, the same for ours and the peer, and how it is driven.
 
 const routes = [{ dst: "0.0.0.0/0" }];
+const uplink = "bench-up";
 const published = { portMappings: [{ hostPort: "{port}", containerPort: 80, protocol: "tcp" }] };
 
+function leasesOf(leases, subnet) {
+  return { type: "host-local", dataDir: leases, ranges: [[{ subnet }]], routes };
+}
+
 function bridge(leases, { name, subnet, ...more }) {
-  const ipam = { type: "host-local", dataDir: leases, ranges: [[{ subnet }]], routes };
-  return { type: "bridge", bridge: name, isGateway: true, ...more, ipam };
+  return { type: "bridge", bridge: name, isGateway: true, ...more, ipam: leasesOf(leases, subnet) };
 }
 
 /** No two of them make a range: each port is an element, or a rule, of its own. */
@@ -45,6 +49,25 @@ const conflists = {
       { type: "firewall" },
       { type: "tuning", sysctl: { "net.core.somaxconn": "500" } },
     ]),
+  ptp: (leases) => list("bench-ptp", [{ type: "ptp", ipMasq: true, ipam: leasesOf(leases, "10.65.0.0/16") }]),
+  macvlan: (leases) =>
+    list("bench-macvlan", [{ type: "macvlan", master: uplink, ipam: leasesOf(leases, "10.67.0.0/16") }]),
+  tuning: (leases) =>
+    list("bench-tuning", [
+      bridge(leases, { name: "bench0", subnet: "10.68.0.0/16" }),
+      { type: "tuning", sysctl: { "net.core.somaxconn": "500" }, mtu: 1400 },
+    ]),
+  bandwidth: (leases) =>
+    list("bench-bandwidth", [
+      bridge(leases, { name: "bench0", subnet: "10.69.0.0/16" }),
+      {
+        type: "bandwidth",
+        ingressRate: 100_000_000,
+        ingressBurst: 1_000_000,
+        egressRate: 100_000_000,
+        egressBurst: 1_000_000,
+      },
+    ]),
   ports: (leases) =>
     list("bench-ports", [
       bridge(leases, { name: "bench0", subnet: "10.64.0.0/16", ipMasq: true }),
@@ -59,12 +82,14 @@ const conflists = {
 
 const all = ["ours", "standalone", "peer", "floor"];
 const warm = ["ours", "peer", "floor"];
+/** What no floor was written for. */
+const plugins = ["ours", "standalone", "peer"];
 
 /**
  * title; conflist; floor: which kernel work is its limit; executables: what a subject must have; subjects;
  * mode "pairs" (ADD and DEL one at a time, the kernel at rest before each), "chase" (one at a time, no rest),
  * "burst" (`parallel` at a time), or "probe" (`verb`); existing: containers that are there meanwhile; full: only with
- * --full; count and block: how many calls, where the case says it and not the command line.
+ * --full; uplink: a link that its host has; count and block: how many calls, where the case says it and not the command line.
  */
 function build(name, conflist, more) {
   const made = conflists[conflist]("");
@@ -114,6 +139,13 @@ export const cases = [
   build("bridge", "bridge", { title: titles.bridge }),
   build("masq", "masq", { title: titles.masq }),
   build("chain", "chain", { title: titles.chain }),
+  build("ptp", "ptp", { title: "ptp (ipMasq) + host-local", subjects: plugins }),
+  build("macvlan", "macvlan", { title: "macvlan + host-local", subjects: plugins, uplink }),
+  build("tuning", "tuning", { title: "bridge + host-local + tuning: a sysctl, the MTU", subjects: plugins }),
+  build("bandwidth", "bandwidth", {
+    title: "bridge + host-local + bandwidth: both directions",
+    subjects: plugins,
+  }),
   build("masq-chase", "masq", {
     title: "bridge + host-local, ipMasq; no rest between calls",
     mode: "chase",

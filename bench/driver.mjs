@@ -76,9 +76,9 @@ export class Driver {
 
   /**
    * @param options name: for messages; directory: its own, made here; plugins: folder of executables, or floor: a kind;
-   *   interfaceName; environment: for the plugins, beside PATH and CNI_*
+   *   interfaceName; uplink: name of a link of the host to be made; environment: for the plugins, beside PATH and CNI_*
    */
-  static async start({ name, directory, plugins, floor, interfaceName = "eth0", environment = {} }) {
+  static async start({ name, directory, plugins, floor, interfaceName = "eth0", uplink, environment = {} }) {
     const driver = new Driver();
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     driver.#name = name;
@@ -87,6 +87,7 @@ export class Driver {
     const programs = buildDriver();
     if (floor) args.push("-f", floor, "-n", programs.nothing);
     else args.push("-b", plugins);
+    if (uplink) args.push("-u", uplink);
     for (const [key, value] of Object.entries(environment)) args.push("-e", `${key}=${value}`);
     const errors = openSync(join(directory, "driver.log"), "a");
     // In a session of its own: Ctrl-C reaches this process alone, which then ends the drivers in order.

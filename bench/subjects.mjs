@@ -58,6 +58,7 @@ export class Subject {
       name,
       directory,
       interfaceName: benchCase.interfaceName,
+      uplink: benchCase.uplink,
       ...(name === "floor" ? { floor: benchCase.floor } : { plugins: folders[name], environment }),
     });
     if (name !== "floor") {

@@ -56,6 +56,7 @@ __attribute__((format(printf, 1, 2))) char *text(const char *format, ...);
 extern int host_namespace;
 void enter_host(const char *directory);
 void leave_host(void);
+void make_uplink(const char *name);
 void namespace_path(int index, char *path, size_t size);
 void make_namespace(int index);
 void remove_namespace(int index);

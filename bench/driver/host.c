@@ -54,6 +54,20 @@ void enter_host(const char *directory) {
   if (error) die("ip link set lo up: %s", strerror(-error));
 }
 
+/* What a macvlan lies on: a veth pair, both ends up, since not every kernel has dummy links. */
+void make_uplink(const char *name) {
+  struct message m = {0};
+  struct ifinfomsg link = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+  begin_message(&m, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &link, sizeof link);
+  put_string(&m, IFLA_IFNAME, name);
+  size_t info = begin_nested(&m, IFLA_LINKINFO);
+  put_string(&m, IFLA_INFO_KIND, "veth");
+  end_nested(&m, info);
+  end_message(&m);
+  int error = exchange(settle_socket, &m);
+  if (error) die("cannot make %s: %s", name, strerror(-error));
+}
+
 void namespace_path(int index, char *path, size_t size) {
   if (snprintf(path, size, "%s/ns/c%d", run_directory, index) >= (int)size) die("path too long");
 }

@@ -81,21 +81,22 @@ static bool obey(const struct worker *worker, char *line) {
 }
 
 int main(int argc, char **argv) {
-  const char *directory = NULL;
+  const char *directory = NULL, *uplink = NULL;
   int extra = 0, option;
-  while ((option = getopt(argc, argv, "d:b:i:f:e:l:n:")) > 0) {
+  while ((option = getopt(argc, argv, "d:b:i:f:e:l:n:u:")) > 0) {
     switch (option) {
       case 'd': directory = optarg; break;
       case 'b': plugin_directory = optarg; break;
       case 'i': interface_name = optarg; break;
       case 'f': floor_kind = optarg; break;
       case 'n': nothing_program = optarg; break;
+      case 'u': uplink = optarg; break;
       case 'l': error_log = optarg; break;
       case 'e':
         if (extra == 15) die("too many -e");
         extra_environment[extra++] = optarg;
         break;
-      default: die("usage: -d DIRECTORY -l LOG (-b PLUGINS | -f KIND -n NOTHING) [-i IFNAME] [-e NAME=VALUE]...");
+      default: die("usage: -d DIRECTORY -l LOG (-b PLUGINS | -f KIND -n NOTHING) [-i IFNAME] [-u UPLINK] [-e NAME=VALUE]...");
     }
   }
   if (!directory || !error_log) die("-d and -l are needed");
@@ -106,6 +107,7 @@ int main(int argc, char **argv) {
   static char buffer[1 << 16];
   setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
   enter_host(directory);
+  if (uplink) make_uplink(uplink);
   const struct worker *worker = floor_kind ? &floor_worker : &plugin_worker;
   if (floor_kind) prepare_floor();
   puts("{\"end\":\"start\"}");
