@@ -73,9 +73,15 @@ export async function askServer(
 }
 
 /** True if one of `attempts` pings, 1 s each, times the namespace's patience, is answered. */
-export async function ping(namespace: Namespace, host: string, attempts = 2): Promise<boolean> {
+export async function ping(
+  namespace: Namespace,
+  host: string,
+  attempts = 2,
+  source?: string,
+): Promise<boolean> {
+  const from = source === undefined ? [] : ["-I", source];
   for (let attempt = 0; attempt < attempts; attempt += 1) {
-    const words = ["-n", "-q", "-c", "1", "-W", String(namespace.patience), host];
+    const words = ["-n", "-q", "-c", "1", "-W", String(namespace.patience), ...from, host];
     const completed = await namespace.enter("ping", words);
     if (completed.exitCode === 0) return true;
   }

@@ -5,7 +5,7 @@ import { type AttachmentVerb, tracePoints } from "./points.ts";
 import { World, type WorldOptions } from "./world.ts";
 
 /** What comes after a kill: in netd's case also netd again, or the launcher that goes on by itself. */
-type WayOn = FollowUp | "restart" | "launcher goes on";
+export type WayOn = FollowUp | "restart" | "launcher goes on";
 
 interface Killing extends Pick<Scenario, "name" | "needs"> {
   readonly mode: Mode;
@@ -102,7 +102,7 @@ export const killedScenarios: readonly Scenario[] = [
   }),
 ];
 
-function waysOn(mode: Mode): readonly WayOn[] {
+export function waysOn(mode: Mode): readonly WayOn[] {
   return mode === "netd" ? [...allFollowUps, "restart", "launcher goes on"] : allFollowUps;
 }
 
@@ -195,7 +195,12 @@ async function freshPoints(
   }
 }
 
-async function killOnce(world: World, plan: Killing, point: string, way: WayOn): Promise<void> {
+export async function killOnce(
+  world: World,
+  plan: Pick<Killing, "mode" | "verb">,
+  point: string,
+  way: WayOn,
+): Promise<void> {
   const { mode, verb } = plan;
   if (mode === "netd" && world.netd?.isRunning !== true) await world.startNetd();
   const container = await world.container();

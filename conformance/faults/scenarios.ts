@@ -4,6 +4,7 @@ import { crowdScenarios } from "./crowd.ts";
 import { failedScenarios } from "./failed.ts";
 import { killedScenarios } from "./killed.ts";
 import type { Scenario } from "./kit.ts";
+import { pluginScenarios, pluginScenariosAlone } from "./plugins.ts";
 import { raceScenarios } from "./race.ts";
 import { recoveryScenarios } from "./recovery.ts";
 import { socketFileScenarios } from "./socket-file.ts";
@@ -14,6 +15,7 @@ import { tuggedScenarios } from "./tugged.ts";
 /** Everything that is done to the suite within minutes. */
 export const quickScenarios: readonly Scenario[] = [
   ...killedScenarios,
+  ...pluginScenarios,
   ...collectedScenarios,
   ...failedScenarios,
   ...callerGoneScenarios,
@@ -27,4 +29,8 @@ export const quickScenarios: readonly Scenario[] = [
 ];
 
 /** And everything. */
-export const scenarios: readonly Scenario[] = [...quickScenarios, ...longStopScenarios];
+export const scenarios: readonly Scenario[] = [
+  ...quickScenarios,
+  ...pluginScenariosAlone,
+  ...longStopScenarios,
+];

@@ -4,6 +4,7 @@ import type { JsonValue } from "#cni/json.ts";
 import { runTool } from "#conformance/command.ts";
 import type { Namespace } from "#conformance/namespace.ts";
 import { list, object, text } from "#conformance/witness.ts";
+import { isDevice } from "./traces.ts";
 
 /**
  * What one network has left on its host, each as sorted texts that name the attachment, so that two can be compared.
@@ -45,9 +46,10 @@ export async function readHostState({
   runDirectory,
   network,
 }: StatePlace): Promise<HostState> {
-  const script = `ip -d -j link show type veth; echo; echo '${marker}'; nft -j list ruleset`;
+  const links = ["veth", "ifb"].map((kind) => `ip -d -j link show type ${kind}; echo`);
+  const script = [...links, "nft -j list ruleset"].join(`; echo '${marker}'; `);
   const output = await runTool("/usr/bin/nsenter", [`--net=${host.path}`, "sh", "-c", script]);
-  const [links = "", ruleset = ""] = output.split(`${marker}\n`);
+  const [veths = "", ifbs = "", ruleset = ""] = output.split(`${marker}\n`);
   const sets = ruleset.trim() === "" ? [] : list(object(JSON.parse(ruleset) as JsonValue)["nftables"]);
   const elements: string[] = [];
   const owned: string[] = [];
@@ -68,7 +70,7 @@ export async function readHostState({
     leases: readLeases(`${stateDirectory}/networks/${network}`),
     owners: readOwners(`${stateDirectory}/networks/.netctl/${network}`),
     names: readNames(runDirectory, network),
-    links: parseNames(links),
+    links: [...parseNames(veths), ...parseNames(ifbs)].sort(),
     elements: elements.sort(),
     owned: owned.sort(),
     subnets: subnets.sort(),
@@ -77,10 +79,13 @@ export async function readHostState({
 
 function parseNames(output: string): readonly string[] {
   if (output.trim() === "") return [];
-  return list(JSON.parse(output) as JsonValue)
-    .map((link) => text(object(link)["ifname"]))
-    .filter((name) => name !== "uplink0")
-    .sort();
+  return (
+    list(JSON.parse(output) as JsonValue)
+      .map((link) => text(object(link)["ifname"]))
+      // What the world itself has made.
+      .filter((name) => name !== "uplink0" && !isDevice(name))
+      .sort()
+  );
 }
 
 /** Comments are `HASH NETWORK IFNAME ID`. Of a map, the element is a pair of key and value. */

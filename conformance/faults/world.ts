@@ -11,6 +11,7 @@ import { Bystander } from "./bystander.ts";
 import { type Kit, type Mode, pause } from "./kit.ts";
 import { NetdProcess } from "./netd-process.ts";
 import { type HostState, readHostState } from "./state.ts";
+import { deviceOf, traces, tuned } from "./traces.ts";
 
 export interface Container {
   readonly id: string;
@@ -40,13 +41,49 @@ export interface WorldOptions {
   readonly hasBystanders?: boolean;
   /** Added to the network's configuration. */
   readonly config?: JsonObject;
-  /** A chain of bridge and this: it is what faults strike. */
-  readonly chained?: "portmap" | "dns";
+  /** What gives containers their interface: bridge unless told. */
+  readonly interfacePlugin?: InterfacePlugin;
+  /** A chain of that and this: it is what faults strike. */
+  readonly chained?: ChainedPlugin;
   /** Mounted as the state directory: options of a tmpfs. */
   readonly stateMount?: string;
 }
 
+export type InterfacePlugin = "bridge" | "ptp" | "macvlan" | "host-device";
+export type ChainedPlugin = "portmap" | "dns" | "tuning" | "bandwidth" | "sbr";
+
 export const network = "faults";
+
+const subnets = { 4: "10.1.0.0/22", 6: "fd00:1::/64" } as const;
+/** What a macvlan lies on; beyond it is the outside. */
+const uplink = "uplink0";
+const outsideAddress = "198.51.100.2";
+
+const interfaceConfigs: Readonly<Record<InterfacePlugin, JsonObject>> = {
+  bridge: {
+    bridge: "br-faults",
+    isDefaultGateway: true,
+    ipMasq: true,
+    macspoofchk: true,
+    hairpinMode: true,
+  },
+  ptp: { ipMasq: true },
+  macvlan: { master: uplink },
+  "host-device": {},
+};
+const toEverywhere = [{ dst: "0.0.0.0/0" }, { dst: "::/0" }];
+
+/** Of chained plugins whose configuration is the same for each container. */
+const chainedConfigs: Readonly<Partial<Record<string, JsonObject>>> = {
+  tuning: { sysctl: { [tuned.sysctl]: tuned.value }, mtu: tuned.mtu },
+  bandwidth: {
+    ingressRate: 1_000_000_000,
+    ingressBurst: 100_000_000,
+    egressRate: 1_000_000_000,
+    egressBurst: 100_000_000,
+  },
+  sbr: {},
+};
 
 /** Of containers one after the other: 80 and 443 beyond it never meet, while there are less than 363 of them. */
 const portsFrom = 20_000;
@@ -63,10 +100,11 @@ export class World {
   readonly stateDirectory: string;
   readonly runDirectory: string;
   readonly config: JsonObject;
+  readonly #interfacePlugin: InterfacePlugin;
   /** In the order in which a runtime adds. */
   readonly plugins: readonly string[];
   netd: NetdProcess | undefined;
-  /** What `bridge` has answered, for what is chained after it. */
+  /** What the first plugin has answered, for what is chained after it. */
   readonly #bridged = new Map<string, JsonObject>();
   /** Sets in which each attachment has elements: read of the first one, and demanded of all others. */
   #ownedSets: readonly string[] | undefined;
@@ -86,17 +124,16 @@ export class World {
     this.directory = `${kit.directory}/${label}`;
     this.stateDirectory = `${this.directory}/state`;
     this.runDirectory = `${this.directory}/run`;
-    this.plugins = options.chained === undefined ? ["bridge"] : ["bridge", options.chained];
+    this.#interfacePlugin = options.interfacePlugin ?? "bridge";
+    this.plugins = [this.#interfacePlugin, ...(options.chained === undefined ? [] : [options.chained])];
+    const ranges = [[{ subnet: subnets[4] }], [{ subnet: subnets[6] }]];
+    const isBridge = this.#interfacePlugin === "bridge";
     this.config = {
       cniVersion: "1.1.0",
       name: network,
-      type: "bridge",
-      bridge: "br-faults",
-      isDefaultGateway: true,
-      ipMasq: true,
-      macspoofchk: true,
-      hairpinMode: true,
-      ipam: { type: "host-local", ranges: [[{ subnet: "10.1.0.0/22" }], [{ subnet: "fd00:1::/64" }]] },
+      type: this.#interfacePlugin,
+      ...interfaceConfigs[this.#interfacePlugin],
+      ipam: { type: "host-local", ranges, ...(isBridge ? {} : { routes: toEverywhere }) },
       ...options.config,
     };
   }
@@ -113,6 +150,7 @@ export class World {
         await runTool("mount", words);
       }
       await host.ip("link set lo up");
+      if (options.hasBystanders === true || world.#interfacePlugin === "macvlan") await world.#addOutside();
       if (options.mode === "netd") await world.startNetd();
       if (options.hasBystanders === true) await world.#addBystanders();
       return world;
@@ -122,17 +160,23 @@ export class World {
     }
   }
 
-  async #addBystanders(): Promise<void> {
+  /** Another host on the wire; for containers that are on it themselves, their gateway. */
+  async #addOutside(): Promise<void> {
     const outside = await Namespace.create(`${this.#label}-out`);
     this.#namespaces.push(outside);
-    await this.host.ip(`link add uplink0 type veth peer name eth0 netns ${outside.name}`);
-    await this.host.ipBatch(["link set uplink0 up", "address add 198.51.100.1/24 dev uplink0"]);
+    await this.host.ip(`link add ${uplink} type veth peer name eth0 netns ${outside.name}`);
+    await this.host.ipBatch([`link set ${uplink} up`, `address add 198.51.100.1/24 dev ${uplink}`]);
     await outside.ipBatch(["link set eth0 up", "address add 198.51.100.2/24 dev eth0"]);
+    if (this.#interfacePlugin !== "macvlan") return;
+    await outside.ipBatch(["address add 10.1.0.1/22 dev eth0", "address add fd00:1::1/64 dev eth0 nodad"]);
+  }
+
+  async #addBystanders(): Promise<void> {
     const first = await this.container();
     const second = await this.container();
     await this.attach(first);
     const { ips } = await this.attach(second);
-    for (const target of [...ips.flatMap(({ ip, gateway }) => [ip, gateway ?? ip]), "198.51.100.2"]) {
+    for (const target of [...ips.flatMap(({ ip, gateway }) => [ip, gateway ?? ip]), outsideAddress]) {
       const bystander = new Bystander(first.namespace, target);
       this.#bystanders.push(bystander);
       await bystander.begun();
@@ -146,7 +190,13 @@ export class World {
     const firstPort = portsFrom + this.#count;
     const namespace = await Namespace.create(id);
     this.#namespaces.push(namespace);
-    return { id, firstPort, namespace };
+    const container = { id, firstPort, namespace };
+    if (this.#interfacePlugin === "host-device") {
+      const device = deviceOf(container);
+      await this.host.ip(`link add ${device} type veth peer name ${device}p`);
+      await this.host.ip(`link set ${device}p up`);
+    }
+    return container;
   }
 
   /** Starts a netd, and waits until it serves. */
@@ -224,8 +274,14 @@ export class World {
   }
 
   #configOf(plugin: string, container: Container | undefined): JsonObject {
-    if (plugin === "bridge") return this.config;
+    if (plugin === "host-device" && container) return { ...this.config, device: deviceOf(container) };
+    if (plugin === this.#interfacePlugin) return this.config;
     const { cniVersion = "1.1.0" } = this.config;
+    const alike = chainedConfigs[plugin];
+    if (alike !== undefined) {
+      const prevResult = container && this.#bridged.get(container.id);
+      return { cniVersion, name: network, type: plugin, ...alike, ...(prevResult && { prevResult }) };
+    }
     if (plugin === "dns") return this.#dnsConfig(cniVersion, container);
     const own = { cniVersion, name: network, type: plugin, capabilities: { portMappings: true } };
     if (container === undefined) return own;
@@ -317,7 +373,7 @@ export class World {
     for (const plugin of this.plugins) (await this.callCollection(options, plugin)).expectSilence();
   }
 
-  async callCollection(options: CallOptions = {}, plugin = "bridge"): Promise<Reply> {
+  async callCollection(options: CallOptions = {}, plugin = this.plugins[0] ?? ""): Promise<Reply> {
     const valid = [...this.#live.keys()].map((containerID) => ({ containerID, ifname: "eth0" }));
     return await this.#call(plugin, "GC", undefined, options, { "cni.dev/valid-attachments": valid });
   }
@@ -342,6 +398,14 @@ export class World {
       const isLive = this.#live.has(container.id);
       expectEqual(await linksIn(container.namespace), isLive ? ["eth0", "lo"] : ["lo"], "container's links");
       if (this.plugins.includes("dns")) await this.#expectResolver(container, isLive);
+      for (const plugin of this.plugins) {
+        await traces[plugin]?.({
+          host: this.host,
+          container,
+          isLive,
+          result: this.#live.get(container.id)?.result,
+        });
+      }
     }
     for (const bystander of this.#bystanders) expect(bystander.lost() === "", bystander.lost());
   }
@@ -403,7 +467,7 @@ export class World {
       names: each(({ id }) => (this.plugins.includes("dns") ? [`${id} eth0`] : [])),
       links: each((_, { interfaces }) => {
         const names = interfaces.filter(({ sandbox }) => sandbox === "").map(({ name }) => name);
-        return names.slice(1);
+        return this.#interfacePlugin === "bridge" ? names.slice(1) : names;
       }),
       elements: each((_, { ips, interfaces }) => {
         const veth = interfaces[1]?.name ?? "";
@@ -422,13 +486,22 @@ export class World {
   async expectWorking(container: Container): Promise<void> {
     const entry = this.#live.get(container.id);
     expect(entry !== undefined, `${container.id} is not attached`);
-    for (const { gateway } of entry.result.ips) {
-      const target = gateway ?? "";
-      expect(await ping(container.namespace, target, 3), `the container does not reach ${target}`);
+    // Behind a device that was lent there is nobody.
+    if (this.#interfacePlugin === "host-device") return;
+    const { ips } = entry.result;
+    for (const { ip, gateway } of ips) {
+      // By sbr's rules a packet goes where its source belongs: none has a way that has no source yet.
+      const source = this.plugins.includes("sbr") ? ip : undefined;
+      const targets = [
+        gateway ?? "",
+        ...(isIP(ip) === 4 && this.#bystanders.length > 0 ? [outsideAddress] : []),
+      ];
+      for (const target of targets) {
+        const isReached = await ping(container.namespace, target, 3, source);
+        expect(isReached, `the container does not reach ${target}`);
+      }
     }
     if (this.plugins.includes("dns")) await this.expectNamed(container);
-    if (this.#bystanders.length > 0)
-      expect(await ping(container.namespace, "198.51.100.2", 3), "the container does not reach the outside");
   }
 
   /** Detaches what is left, collects, and demands that nothing at all remains. */
