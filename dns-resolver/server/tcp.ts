@@ -64,6 +64,7 @@ class Connection {
   #unsentBytes = 0;
   #unanswered = 0;
   #idle: Timer;
+  #askedMs: number;
   #isReading = true;
   #isClosed = false;
   #hasEnded = false;
@@ -73,7 +74,15 @@ class Connection {
     this.#loop = options.loop;
     this.#onClose = onClose;
     this.#watched = this.#loop.addStream(fd, (events) => this.#step(events));
-    this.#idle = this.#loop.after(idleMs, () => this.close());
+    this.#askedMs = this.#loop.nowMs;
+    this.#idle = this.#loop.after(idleMs, () => this.#closeIfIdle());
+  }
+
+  /** One timer at a time: each that is cancelled would stay until it is due, for each of thousands of questions. */
+  #closeIfIdle(): void {
+    const leftMs = this.#askedMs + idleMs - this.#loop.nowMs;
+    if (leftMs > 0) this.#idle = this.#loop.after(leftMs, () => this.#closeIfIdle());
+    else this.close();
   }
 
   close(): void {
@@ -132,8 +141,7 @@ class Connection {
     asker.load.queries += 1;
     const query = parseQuery(message, 0, message.length, true);
     // Only whole questions keep it open: single bytes, now and then, don't.
-    this.#idle.cancel();
-    this.#idle = this.#loop.after(idleMs, () => this.close());
+    this.#askedMs = this.#loop.nowMs;
     if (isBadQuery(query)) {
       if (query.rcode === "drop") this.close();
       else this.#send(failure(query, query.rcode, "malformed or not supported").message);
