@@ -7,20 +7,16 @@ interface Plan extends Pick<WorldOptions, "interfacePlugin" | "chained"> {
   /** Points that only this plugin has, for a short run. */
   readonly focus: RegExp;
   readonly ways?: (mode: Mode) => readonly WayOn[];
-  /** IPv6 addresses on a wire of others are asked for first, which takes seconds. */
-  readonly isSlow?: true;
 }
 
 const plans: Readonly<Record<string, Plan>> = {
   ptp: { interfacePlugin: "ptp", focus: /host-end-up|elements-added|links-and-rules-removed/ },
   macvlan: {
     interfacePlugin: "macvlan",
-    isSlow: true,
     focus: /macvlan-made|interface-connected|interface-and-addresses-removed/,
   },
   "host-device": {
     interfacePlugin: "host-device",
-    isSlow: true,
     focus: /device-/,
     // The devices are virtual: they end with the namespace that they are in.
     ways: (mode) => waysOn(mode).filter((way) => way !== "DEL without namespace"),
@@ -35,7 +31,6 @@ function killings(mode: Mode): readonly Scenario[] {
   const who = mode === "netd" ? "netd killed during" : "killed during";
   return Object.entries(plans).map(([plugin, plan]) => ({
     name: `${who} ADD and DEL of ${plugin}`,
-    ...(plan.isSlow && { isIdle: true }),
     run: (bench) => killBoth(bench, mode, plan),
   }));
 }

@@ -68,10 +68,10 @@ const interfaceConfigs: Readonly<Record<InterfacePlugin, JsonObject>> = {
     hairpinMode: true,
   },
   ptp: { ipMasq: true },
-  macvlan: { master: uplink },
+  macvlan: { master: uplink, enabledad: false },
   "host-device": {},
 };
-const toEverywhere = [{ dst: "0.0.0.0/0" }, { dst: "::/0" }];
+const toEverywhere = { 4: { dst: "0.0.0.0/0" }, 6: { dst: "::/0" } } as const;
 
 /** Of chained plugins whose configuration is the same for each container. */
 const chainedConfigs: Readonly<Partial<Record<string, JsonObject>>> = {
@@ -126,14 +126,20 @@ export class World {
     this.runDirectory = `${this.directory}/run`;
     this.#interfacePlugin = options.interfacePlugin ?? "bridge";
     this.plugins = [this.#interfacePlugin, ...(options.chained === undefined ? [] : [options.chained])];
-    const ranges = [[{ subnet: subnets[4] }], [{ subnet: subnets[6] }]];
+    // host-device looks for others who have an IPv6 address, which takes a second or two each time.
+    const families = this.#interfacePlugin === "host-device" ? ([4] as const) : ([4, 6] as const);
+    const ranges = families.map((family) => [{ subnet: subnets[family] }]);
     const isBridge = this.#interfacePlugin === "bridge";
     this.config = {
       cniVersion: "1.1.0",
       name: network,
       type: this.#interfacePlugin,
       ...interfaceConfigs[this.#interfacePlugin],
-      ipam: { type: "host-local", ranges, ...(isBridge ? {} : { routes: toEverywhere }) },
+      ipam: {
+        type: "host-local",
+        ranges,
+        ...(isBridge ? {} : { routes: families.map((family) => toEverywhere[family]) }),
+      },
       ...options.config,
     };
   }
