@@ -159,16 +159,18 @@ export const nameCases: readonly Case[] = [
     source: `${guide}, In the container`,
     async run(lab) {
       const a = await named(lab, { aliases: ["web"] });
-      const script = `
+      for (const address of ["0.0.0.0", "127.0.0.1"]) {
+        const script = `
         const { createSocket } = require("node:dgram");
         const { createServer } = require("node:net");
-        createSocket("udp4").bind(53, "0.0.0.0", () => createServer().listen(53, "0.0.0.0", () => {
+        createSocket("udp4").bind(53, "${address}", () => createServer().listen(53, "${address}", () => {
           const found = require("node:child_process").execFileSync("dig", ["+short", "@127.0.0.11", "web"]);
           console.log(String(found).trim());
           process.exit();
         }));`;
-      const found = await a.container.namespace.shell(`${process.execPath} -e '${script}'`);
-      expectEqual(found.trim(), a.ip4, "web");
+        const found = await a.container.namespace.shell(`${process.execPath} -e '${script}'`);
+        expectEqual(found.trim(), a.ip4, `web, with port 53 of ${address}`);
+      }
     },
   },
   {
