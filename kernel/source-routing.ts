@@ -94,6 +94,11 @@ function hasDefault({ routes }: RoutedLink, family: 4 | 6): boolean {
   return routes.some(({ dst }) => dst.address.family === family && isDefaultRoute(dst));
 }
 
+/** Whether it is one of those that this file fills, as copies of what the main table has or had. */
+export function isSourceTable(table: number): boolean {
+  return table > firstTable && table <= lastTable;
+}
+
 const tableOf = ({ ifindex }: PresentLink) => firstTable + ifindex;
 
 /** The interface's subnets, then its routes: those without a gateway first, since gateways may be behind them. */
@@ -134,7 +139,7 @@ function keyOfSpec({ dst, gw }: RouteSpec, ifindex: number): string {
 function emptyTables(links: readonly PresentLink[], routes: readonly Route[]): readonly Change[] {
   const wanted = new Map(links.map((link) => [tableOf(link), link]));
   return routes
-    .filter(({ table }) => table > firstTable && table <= lastTable)
+    .filter(({ table }) => isSourceTable(table))
     .filter((route) => {
       const link = wanted.get(route.table);
       if (link === undefined) return true;

@@ -5,6 +5,7 @@ import { readAddresses } from "#kernel/address.ts";
 import { type Link, readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { type Route, type RouteSpec, readRoutes } from "#kernel/route.ts";
+import { isSourceTable } from "#kernel/source-routing.ts";
 import { type Cidr, equalCidr, formatCidr, isDefaultRoute, networkOf } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { equalIp, formatIp } from "#net/ip.ts";
@@ -139,8 +140,11 @@ function matches(route: Route, wanted: RouteSpec): boolean {
 /** RT_TABLE_MAIN and RT_TABLE_LOCAL: include/uapi/linux/rtnetlink.h */
 const [mainTable, localTable] = [254, 255];
 
-/** One of the main table may have been moved by a later plugin of the chain: sbr to a table of its own, vrf to its VRF's. */
+/**
+ * One of the main table may have been moved by a later plugin of the chain: sbr to a table of its own, vrf to its VRF's.
+ * What a sandbox of several networks has in the tables of its addresses is a copy.
+ */
 function isInTable({ table }: Route, wanted: RouteSpec): boolean {
-  if (!wanted.table || wanted.table === mainTable) return table !== localTable;
+  if (!wanted.table || wanted.table === mainTable) return table !== localTable && !isSourceTable(table);
   return table === wanted.table;
 }
