@@ -1,11 +1,12 @@
-import type { IfName } from "#net/ifname.ts";
+import { sha256Hex } from "#machine/sha256.ts";
+import { type IfName, parseIfName } from "#net/ifname.ts";
 import type { MacAddress } from "#net/mac.ts";
 import { Errno } from "#netlink/errno.ts";
 import { isNetlinkError } from "#netlink/error.ts";
 import { IpvlanMode } from "#netlink/route/kind/ipvlan.ts";
 import { MacvlanMode } from "#netlink/route/kind/macvlan.ts";
-import { type NewLink, newLink, setLink } from "#netlink/route/link.ts";
-import { readLink } from "./link.ts";
+import { deleteLink, type NewLink, newLink, setLink } from "#netlink/route/link.ts";
+import { readLink, requireLink } from "./link.ts";
 import { LinkExistsError, ParentRefusedError, UnsupportedByKernelError } from "./link-error.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
@@ -17,7 +18,10 @@ export interface ChildLinkSpec {
   readonly name: IfName;
   /** In the namespace that the call is about. */
   readonly parent: { readonly ifindex: number; readonly name: string };
-  /** Where it is born, under its final name; beside its parent if absent. */
+  /**
+   * Where it is born, under its final name; beside its parent if absent. Where an older kernel refuses that, since the
+   * parent's namespace has a link of that name, it is renamed there while it is down.
+   */
   readonly namespace?: NetworkNamespace;
   /** The parent's if absent. */
   readonly mtu?: number;
@@ -95,12 +99,17 @@ function create(
 ): void {
   const { kind } = own;
   const namespaceFd = target === namespace ? undefined : target.fd;
+  const link = { parent: parent.ifindex, mtu, namespaceFd, ...own };
   try {
     namespace.transact([
-      newLink({ name, parent: parent.ifindex, mtu, namespaceFd, ...own }),
+      newLink({ name, ...link }),
       ...(alias === undefined ? [] : [setLink(name, { alias })]),
     ]);
-  } catch (error) {
+  } catch (refusal) {
+    const error = isNameTaken(refusal, name, { namespace, target })
+      ? createUnderOtherName(namespace, { target, name, link })
+      : refusal;
+    if (error === undefined) return;
     if (isNetlinkError(error, Errno.EEXIST) && readLink(target, name)) {
       throw new LinkExistsError(name, target, error);
     }
@@ -114,6 +123,46 @@ function create(
     const reason = isNetlinkError(error) ? refusals[`${kind} ${error.code}`] : undefined;
     if (reason !== undefined) throw new ParentRefusedError(kind, parent.name, reason, error);
     throw error;
+  }
+}
+
+/**
+ * Older kernels (6.1, not 6.18) look for the name among the links of who asks as well, and refuse an eth0 for a container
+ * on a host that has one: rtnl_newlink in net/core/rtnetlink.c.
+ */
+function isNameTaken(
+  error: unknown,
+  name: IfName,
+  { namespace, target }: { readonly namespace: NetworkNamespace; readonly target: NetworkNamespace },
+): boolean {
+  if (target === namespace || !isNetlinkError(error, Errno.EEXIST)) return false;
+  return readLink(target, name) === undefined && readLink(namespace, name) !== undefined;
+}
+
+/** Makes it under a name that nobody has, and gives it its own where it is. @returns what went wrong, and nothing is left then */
+function createUnderOtherName(
+  namespace: NetworkNamespace,
+  work: {
+    readonly target: NetworkNamespace;
+    readonly name: IfName;
+    readonly link: Omit<NewLink, "name">;
+  },
+): unknown {
+  const { target, name, link } = work;
+  const other = parseIfName(`new-${sha256Hex(name).slice(0, 10)}`);
+  try {
+    // Of an attempt that was killed between the two steps.
+    if (readLink(target, other)) target.transact([deleteLink(other)]);
+    namespace.transact([newLink({ name: other, ...link })]);
+  } catch (error) {
+    return error;
+  }
+  try {
+    target.transact([setLink(requireLink(target, other).ifindex, { name })]);
+    return undefined;
+  } catch (error) {
+    target.transact([deleteLink(other)]);
+    return error;
   }
 }
 

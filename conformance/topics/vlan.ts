@@ -31,6 +31,27 @@ export const vlanCases: readonly Case[] = [
     },
   },
   {
+    title: "the container's interface may have the master's name",
+    source: `${readme}, master; linux 6.1 looks for the name in both namespaces`,
+    needs,
+    async run(lab) {
+      const outside = await lab.outside();
+      await enterVlan(outside, 7, "10.77.0.1/24");
+      await lab.host.ip(`link set ${uplink} down`);
+      await lab.host.ip(`link set ${uplink} name eth0`);
+      await lab.host.ip("link set eth0 up");
+      await lab.rebase();
+      const ipam = hostLocal(lab, { rangeStart: "10.77.0.10" });
+      const config = wireConfig("vlan", lab, { master: "eth0", vlanId: 7, ipam });
+      const attachment = await lab.attach(config, await lab.container());
+      const { namespace } = attachment.container;
+      expectEqual((await inside(namespace)).kind, "vlan", "kind of eth0");
+      expect(await ping(namespace, "10.77.0.1"), "no answer from the wire");
+      (await attachment.delWithResult()).expectSilence();
+      await expectNone(namespace, "eth0");
+    },
+  },
+  {
     title: "configurations without master, with a VLAN ID or MTU that can't be, are refused",
     source: 'plugins vlan: "master" field is required; invalid VLAN ID; invalid MTU',
     reference: "does not name the master that is not there",
