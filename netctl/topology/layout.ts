@@ -18,7 +18,14 @@ export interface Placed {
 
 export interface Routed {
   readonly edge: Edge;
-  readonly points: readonly { readonly x: number; readonly y: number }[];
+  readonly points: readonly Point[];
+  /** The middle of its label, where there is room for it. */
+  readonly labelAt: Point;
+}
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
 }
 
 export interface Drawing {
@@ -56,8 +63,8 @@ export function layOut({ boxes, edges }: Graph): Drawing {
     placed,
     frame,
     routed: edges.map((edge, index) => {
-      const { points } = plan.edge(edge.from, edge.to, String(index)) as { points: Routed["points"] };
-      return { edge, points };
+      const { points, x, y } = plan.edge(edge.from, edge.to, String(index)) as Point & Pick<Routed, "points">;
+      return { edge, points, labelAt: { x, y } };
     }),
     right: Math.max(0, ...all.map(({ left, width }) => left + width)),
     bottom: Math.max(0, ...all.map(({ top, height }) => top + height)),

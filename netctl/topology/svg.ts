@@ -64,9 +64,8 @@ function drawEdge({ edge, points }: Routed): string {
   return `<path d="${path}" fill="none" stroke="${strokes[edge.tone]}" stroke-width="1.4" stroke-linejoin="round"${dash}/>\n`;
 }
 
-function drawLabel({ edge, points }: Routed): string {
-  const middle = points[Math.floor(points.length / 2)];
-  if (middle === undefined || edge.label === "") return "";
+function drawLabel({ edge, labelAt: middle }: Routed): string {
+  if (edge.label === "") return "";
   const width = edge.label.length * 6 + 6;
   return `<rect x="${round(middle.x - width / 2)}" y="${round(middle.y - 8)}" width="${width}" height="15" rx="3" fill="#ffffff" fill-opacity="0.9"/>
 <text x="${round(middle.x)}" y="${round(middle.y + 3)}" font-size="10" text-anchor="middle" fill="${tones.faint}">${escape(edge.label)}</text>

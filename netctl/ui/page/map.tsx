@@ -41,7 +41,7 @@ export function MapView({
   const boxes = new Map(graph.boxes.map((box) => [box.id, box]));
   return (
     <div class="map">
-      <Canvas drawing={drawing} onChoose={choose}>
+      <Canvas drawing={drawing} isSearched={search.trim() !== ""} onChoose={choose}>
         {drawing.frame === undefined ? null : <FrameBox placed={drawing.frame} />}
         {drawing.routed.map((routed, index) => (
           <EdgeLine key={index} routed={routed} />
@@ -73,14 +73,19 @@ function matches({ title, lines }: Box, search: string): boolean {
 }
 
 const margin = 30;
+/** Of the first look, beside its width. */
+const tallest = 1.5;
 
 /** Dragging moves it, the wheel makes it larger. */
 function Canvas({
   drawing,
+  isSearched,
   onChoose,
   children,
 }: {
   drawing: Drawing;
+  /** Then all of it is of interest: what was found may be anywhere. */
+  isSearched: boolean;
   onChoose: (id: string | undefined) => void;
   children: preact.ComponentChildren;
 }) {
@@ -91,7 +96,9 @@ function Canvas({
     height: drawing.bottom + 2 * margin,
   };
   const [moved, setMoved] = useState<Frame>();
-  const frame = moved ?? whole;
+  // Of a hundred containers below each other the first ones, large enough to be read.
+  const first = { ...whole, height: Math.min(whole.height, whole.width * tallest) };
+  const frame = moved ?? (isSearched ? whole : first);
   const dragged = useRef<{ readonly x: number; readonly y: number } | undefined>(undefined);
   const svg = useRef<SVGSVGElement>(null);
   const scale = () =>
@@ -135,7 +142,7 @@ function Canvas({
       onPointerLeave={() => {
         dragged.current = undefined;
       }}
-      onDblClick={() => setMoved(undefined)}
+      onDblClick={() => setMoved(whole)}
       onClick={({ target, currentTarget }) => {
         if (target === currentTarget) onChoose(undefined);
       }}
@@ -203,9 +210,8 @@ function EdgeLine({ routed: { edge, points } }: { routed: Routed }) {
   return <path class={`edge ${edge.tone}`} d={path} />;
 }
 
-function EdgeLabel({ routed: { edge, points } }: { routed: Routed }) {
-  const middle = points[Math.floor(points.length / 2)];
-  if (middle === undefined || edge.label === "") return null;
+function EdgeLabel({ routed: { edge, labelAt: middle } }: { routed: Routed }) {
+  if (edge.label === "") return null;
   const width = edge.label.length * 6 + 6;
   return (
     <g class="edge-label">
