@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { LogReport } from "#dns-resolver/messages.ts";
 import type { LogEntry } from "#dns-resolver/query-log.ts";
 import type { Register } from "./command.ts";
 import { ExitCode } from "./failure.ts";
 import { askResolver, describeSource } from "./resolver.ts";
+import { rest } from "./rest.ts";
 import type { World } from "./world.ts";
 
 export interface DnsLogFlags {
@@ -44,7 +44,7 @@ export async function dnsLog(flags: DnsLogFlags, world: World): Promise<ExitCode
         world.io.stderr("No question has failed. --follow shows all that are asked from now on.\n");
       return ExitCode.Ok;
     }
-    await sleep(intervalMs);
+    if (!(await rest(intervalMs, world.chain.signal))) return ExitCode.Ok;
   }
 }
 

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
 
@@ -71,6 +72,13 @@ test("sandboxes find each other by name, and netctl says what each would find an
   };
   // It goes on for ten seconds.
   while (!(await isLogged()));
+
+  const child = lab.start("dns", "log", "--follow");
+  const followed = once(child.stdout, "data");
+  const ended = once(child, "close");
+  await followed;
+  child.kill("SIGINT");
+  expect((await ended)[0]).toBe(0);
 });
 
 test("the default network gives no names", async () => {

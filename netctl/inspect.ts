@@ -5,6 +5,7 @@ import { didYouMean } from "#runtime/nearest-word.ts";
 import type { Register } from "./command.ts";
 import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
+import { KeptAttachments } from "./kept-attachments.ts";
 import { collectTopology } from "./topology/collect.ts";
 import { differencesByOwner, drawGraph, type GraphFormat, graphFormats } from "./topology/draw.ts";
 import type { NamespaceView, Topology } from "./topology/model.ts";
@@ -63,8 +64,9 @@ export async function inspect(
   const format = flags.graph === undefined ? undefined : parseFormat(flags.graph);
   if (format !== undefined && flags.json === true)
     throw new UsageFailure("--json and --graph exclude each other");
-  const topology = await collectTopology(world);
-  const whole = await collectInspection(world, topology);
+  const kept = new KeptAttachments(world);
+  const topology = await collectTopology(world, kept);
+  const whole = await collectInspection(world, topology, kept);
   const shown = name === undefined ? everything(whole, topology) : select(whole, topology, name, world);
   if (flags.json === true) writeJson(world.io, shown);
   else if (format !== undefined) {

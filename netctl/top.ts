@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import prettyBytes from "pretty-bytes";
 import type { Register } from "./command.ts";
 import { parseDuration } from "./duration.ts";
 import { ExitCode, UsageFailure } from "./failure.ts";
+import { rest } from "./rest.ts";
 import { renderTable } from "./table.ts";
 import { countConnections } from "./top/connections.ts";
 import { type Look, type Rate, ratesBetween } from "./top/rates.ts";
@@ -127,13 +127,3 @@ function render(rates: readonly Rate[], { topology, connections }: Look, { io }:
 }
 
 const rateText = (bytes: number) => `${prettyBytes(Math.round(bytes), { binary: true })}/s`;
-
-/** @returns false once the operator asks to stop */
-async function rest(ms: number, signal: AbortSignal | undefined): Promise<boolean> {
-  try {
-    await sleep(ms, undefined, signal === undefined ? {} : { signal });
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -65,14 +65,14 @@ export function openWorld(
     ...given("NETCTL_BIN_DIR", asked.bin),
     ...given("NETCTL_STATE_DIR", asked.state),
     ...given("NETCTL_RUN_DIR", asked.run),
-    ...traceOf(environment),
   };
-  const log = commandLog(forPlugins);
+  const traced: Environment = { ...forPlugins, ...traceOf(environment) };
+  const log = commandLog(traced);
   const networks = new ConfDirectory(directories.conf);
   const chain: ChainHost = {
     runner: new ExecRunner(),
     path: splitPath(directories.bin),
-    environment: forPlugins,
+    environment: traced,
     cache: new ResultCache(directories.results),
     service: new NetdChains(directories.run),
     ...(signal === undefined ? {} : { signal }),

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject } from "#cni/json.ts";
@@ -94,7 +95,8 @@ export class ResultCache {
     for (const name of await this.#names()) {
       if (name.startsWith(".") || (network !== undefined && !name.startsWith(`${network}-`))) continue;
       const file = join(this.#directory, name);
-      const text = await readIfThere(file);
+      // One by one, and not by the thread pool, which takes five times as long for a thousand small files.
+      const text = readNowIfThere(file);
       if (text === undefined) continue;
       const attachment = tryDecode(text, file);
       if (attachment !== undefined && (network === undefined || attachment.network === network))
@@ -124,6 +126,15 @@ function pickKey({ network, containerId, ifName }: AttachmentKey): AttachmentKey
 async function readIfThere(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, "utf8");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "EISDIR") return undefined;
+    throw error;
+  }
+}
+
+function readNowIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "EISDIR") return undefined;
     throw error;

@@ -3,13 +3,14 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readBootId } from "#machine/boot-id.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { type ForeignDrops, readForeignDrops } from "#netctl/foreign-drops.ts";
+import { KeptAttachments } from "#netctl/kept-attachments.ts";
 import { describeNetwork, type Network } from "#netctl/network-listing.ts";
 import { groupBy } from "#netctl/topology/group-by.ts";
 import type { NamespaceView, Topology, TopologyLink } from "#netctl/topology/model.ts";
 import { namespaceId } from "#netctl/topology/namespace-table.ts";
 import type { World } from "#netctl/world.ts";
 import { ownerTag } from "#nftables/owner.ts";
-import { type KnownAttachment, listAttachments } from "#runtime/attachments.ts";
+import { attachmentsIn, type KnownAttachment } from "#runtime/attachments.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";
 import { ProcessTable } from "#runtime/namespace-processes.ts";
 import type { Sandbox } from "#runtime/sandbox.ts";
@@ -57,7 +58,11 @@ interface Sources {
  * has. What can't be looked at becomes a problem in the answer, and hides nothing else.
  * @param topology what the kernel has: it is not read again
  */
-export async function collectInspection(world: World, topology: Topology): Promise<Inspection> {
+export async function collectInspection(
+  world: World,
+  topology: Topology,
+  kept: KeptAttachments = new KeptAttachments(world),
+): Promise<Inspection> {
   const problems: string[] = [];
   const attempt = async <Value>(
     what: string,
@@ -74,11 +79,11 @@ export async function collectInspection(world: World, topology: Topology): Promi
   for (const { path, error } of content.problems) problems.push(`passed over ${path}: ${error.message}`);
   const networks = content.networks.map(describeNetwork).sort((a, b) => (a.name < b.name ? -1 : 1));
   const host = world.kernel.namespace;
-  const records = (await attempt("the journal", () => world.journal.list())) ?? [];
+  const records = (await attempt("the journal", () => kept.records())) ?? [];
   const foreign = await attempt("other firewalls", () => readForeignDrops(host, networks, records));
   problems.push(...(foreign?.problems ?? []));
   const hostLinks = topology.namespaces[0]?.links ?? [];
-  const cached = (await attempt("cached results", () => world.chain.cache.list())) ?? [];
+  const cached = (await attempt("cached results", () => kept.cached())) ?? [];
   const sandboxes = (await attempt("sandboxes", () => world.sandboxes.list())) ?? [];
   const elements = await attempt("nftables", readOwnedElements);
   const overlays = await attempt("the cluster", () => readOverlayNetworks(world));
@@ -100,7 +105,7 @@ export async function collectInspection(world: World, topology: Topology): Promi
     elementsByTag: groupBy(elements ?? [], ({ tag }) => tag),
     problems,
   };
-  const known = (await attempt("attachments", () => listAttachments(world.journal, world.chain.cache))) ?? [];
+  const known = attachmentsIn(records, cached);
   problems.push(...describeStrays(known, networks));
   return {
     schema: "netctl.inspect/1",

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "#machine/io-error.ts";
 import { olderLogFile } from "#machine/log-file.ts";
+import { rest } from "#netctl/rest.ts";
 import { type LogLine, parseLine } from "./line.ts";
 
 const pauseMs = 200;
@@ -52,7 +52,7 @@ export async function* readLog(path: string, options: ReadOptions): AsyncGenerat
       onPresent?.();
       if (isLast) return;
       const ms = Math.max(1, Math.min(pauseMs, (followUntilMs ?? 0) - Date.now()));
-      await sleep(ms, undefined, signal ? { signal } : {}).catch(() => undefined);
+      await rest(ms, signal);
     }
   } finally {
     await file?.handle.close();

@@ -5,6 +5,7 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readAllRoutes } from "#kernel/route.ts";
 import { formatCidr } from "#net/cidr.ts";
 import { describeError } from "#netctl/failure.ts";
+import { KeptAttachments } from "#netctl/kept-attachments.ts";
 import type { World } from "#netctl/world.ts";
 import { readCommand } from "#runtime/namespace-processes.ts";
 import { groupBy } from "./group-by.ts";
@@ -34,9 +35,12 @@ interface ReadLink {
  * Looks into every network namespace of the machine. Namespaces that neither hang together with the host's, nor belong
  * to a container, nor are in a record of this suite, are other hosts' on the same machine, and left out.
  */
-export async function collectTopology(world: World): Promise<Topology> {
+export async function collectTopology(
+  world: World,
+  kept: KeptAttachments = new KeptAttachments(world),
+): Promise<Topology> {
   const problems: string[] = [];
-  const identities = await Identities.read(world, problems);
+  const identities = await Identities.read(world, kept, problems);
   const host = world.kernel.namespace;
   const isHost = ({ identity }: FoundNamespace) => identity.dev === host.dev && identity.ino === host.ino;
   const all = listNamespaces(identities.paths);

@@ -4,6 +4,7 @@ import { identifyNamespace } from "#machine/namespace-identity.ts";
 import type { Container } from "#netctl/containers/container.ts";
 import { listContainers } from "#netctl/containers/list.ts";
 import { describeError } from "#netctl/failure.ts";
+import type { KeptAttachments } from "#netctl/kept-attachments.ts";
 import { describeNetwork, type Network } from "#netctl/network-listing.ts";
 import { publishedPortsIn, summarizePorts } from "#netctl/port-text.ts";
 import type { World } from "#netctl/world.ts";
@@ -68,7 +69,7 @@ export class Identities {
   }
 
   /** @param problems gets what can't be read */
-  static async read(world: World, problems: string[]): Promise<Identities> {
+  static async read(world: World, kept: KeptAttachments, problems: string[]): Promise<Identities> {
     const attempt = async <Value>(what: string, read: () => readonly Value[] | Promise<readonly Value[]>) => {
       try {
         return await read();
@@ -78,8 +79,8 @@ export class Identities {
       }
     };
     const sandboxes = await attempt("sandboxes", () => world.sandboxes.list());
-    const records = await attempt("the journal", () => world.journal.list());
-    const cached = await attempt("cached results", () => world.chain.cache.list());
+    const records = await attempt("the journal", () => kept.records());
+    const cached = await attempt("cached results", () => kept.cached());
     const containers = await attempt("other runtimes' containers", () =>
       listContainers(world.kernel.namespace),
     );

@@ -3,6 +3,7 @@ import { checks } from "#netctl/doctor/checks.ts";
 import { examine } from "#netctl/doctor.ts";
 import { describeError } from "#netctl/failure.ts";
 import { collectInspection } from "#netctl/inspect/collect.ts";
+import { KeptAttachments } from "#netctl/kept-attachments.ts";
 import { askResolver } from "#netctl/resolver.ts";
 import { countConnections } from "#netctl/top/connections.ts";
 import { collectTopology } from "#netctl/topology/collect.ts";
@@ -32,8 +33,9 @@ function shared<Value>(read: () => Promise<Value>): () => Promise<Value> {
 }
 
 async function readState(world: World): Promise<StateAnswer> {
-  const topology = await collectTopology(world);
-  const inspection = await collectInspection(world, topology);
+  const kept = new KeptAttachments(world);
+  const topology = await collectTopology(world, kept);
+  const inspection = await collectInspection(world, topology, kept);
   return {
     host: hostname(),
     timeMs: Date.now(),
