@@ -11,9 +11,10 @@ export class Bystander {
   #rest = "";
   #last = 0;
 
-  constructor(namespace: Namespace, target: string) {
+  /** @param source its own address, where it has to be told */
+  constructor(namespace: Namespace, target: string, source?: string) {
     this.#target = target;
-    const words = ["-n", "-i", "0.05", "-W", "1", target];
+    const words = ["-n", "-i", "0.05", "-W", "1", ...(source === undefined ? [] : ["-I", source]), target];
     this.#child = spawn("/usr/bin/nsenter", [`--net=${namespace.path}`, "ping", ...words], {
       stdio: ["ignore", "pipe", "ignore"],
     });

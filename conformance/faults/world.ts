@@ -180,10 +180,10 @@ export class World {
   async #addBystanders(): Promise<void> {
     const first = await this.container();
     const second = await this.container();
-    await this.attach(first);
+    const { ips: own } = await this.attach(first);
     const { ips } = await this.attach(second);
     for (const target of [...ips.flatMap(({ ip, gateway }) => [ip, gateway ?? ip]), outsideAddress]) {
-      const bystander = new Bystander(first.namespace, target);
+      const bystander = new Bystander(first.namespace, target, this.#sourceFor(target, own));
       this.#bystanders.push(bystander);
       await bystander.begun();
     }
@@ -488,6 +488,12 @@ export class World {
     };
   }
 
+  /** By sbr's rules a packet goes where its source belongs: none has a way that has no source yet. */
+  #sourceFor(target: string, own: PrintedResult["ips"]): string | undefined {
+    if (!this.plugins.includes("sbr")) return undefined;
+    return own.find(({ ip }) => isIP(ip) === isIP(target))?.ip;
+  }
+
   /** The container reaches its gateways, and so does what it sends to the outside. */
   async expectWorking(container: Container): Promise<void> {
     const entry = this.#live.get(container.id);
@@ -496,8 +502,7 @@ export class World {
     if (this.#interfacePlugin === "host-device") return;
     const { ips } = entry.result;
     for (const { ip, gateway } of ips) {
-      // By sbr's rules a packet goes where its source belongs: none has a way that has no source yet.
-      const source = this.plugins.includes("sbr") ? ip : undefined;
+      const source = this.#sourceFor(ip, ips);
       const targets = [
         gateway ?? "",
         ...(isIP(ip) === 4 && this.#bystanders.length > 0 ? [outsideAddress] : []),
