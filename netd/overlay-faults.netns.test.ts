@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, vi } from "vitest";
 import { containsIp, parseCidr } from "#net/cidr.ts";
@@ -13,7 +13,7 @@ const runsAll = process.env["NETCTL_OVERLAY_FAULTS"] === "all";
 
 if (runsAll) vi.setConfig({ testTimeout: 240_000 });
 
-const hosts = [1, 2, 3];
+let hosts: readonly number[] = [];
 let service: BuiltService;
 let lab: ClusterLab;
 
@@ -63,7 +63,8 @@ async function disagreements(): Promise<readonly string[]> {
   for (const host of hosts) {
     if (!listed.find(({ name }) => name === `h${host}`)?.isLive) found.push(`h${host} is not live`);
     const leases = lab.path(host, "state", "overlay", "leases", "web");
-    for (const file of readdirSync(leases)) {
+    // A host without a container in it has none.
+    for (const file of existsSync(leases) ? readdirSync(leases) : []) {
       const ip = tryParseIp(file);
       if (!ip) continue;
       if (owners.has(file)) found.push(`${file} is given out by h${owners.get(file)} and h${host}`);
@@ -77,7 +78,8 @@ async function disagreements(): Promise<readonly string[]> {
       .trim()
       .split("\n")
       .sort();
-    const wanted = hosts.flatMap((other) => (other === host ? [] : blocksOf(other))).sort();
+    const takesPart = blocksOf(host).length > 0;
+    const wanted = takesPart ? hosts.flatMap((other) => (other === host ? [] : blocksOf(other))).sort() : [];
     if (routes.join() !== wanted.join())
       found.push(`h${host} has routes ${routes.join()}, not ${wanted.join()}`);
   }
@@ -127,6 +129,10 @@ interface Fault {
   /** Also in the tests, which must not take long. */
   readonly isShort?: true;
   readonly members: 1 | 3;
+  /** Default 3. The first three have a container each before it happens. */
+  readonly hosts?: number;
+  /** Of the network. */
+  readonly flags?: readonly string[];
   /** Pings that may get lost, of those between containers that nobody touches. Default 1. */
   readonly mayLose?: (sent: number) => number;
   readonly happen: () => Promise<void>;
@@ -263,6 +269,76 @@ const faults: readonly Fault[] = [
     },
   },
   {
+    name: "etcd is emptied, and the cluster adopted",
+    members: 1,
+    async happen() {
+      await lab.emptyEtcd();
+      await lab.until("the empty one is not believed", () => lab.log(2).includes("emptied"));
+      await churn(3);
+      await lab.netctl(2, "cluster", "adopt");
+    },
+  },
+  {
+    name: "etcd's replies to a host are lost, and what they answered is done",
+    members: 1,
+    async happen() {
+      await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "-o", "names=host", "late");
+      await lab.until("h2 has the network", async () =>
+        (await lab.netctl(2, "network", "ls", "--json")).includes('"late"'),
+      );
+      lab.underlay.wire.run(`nft add table ip lost
+        nft add chain ip lost o "{ type filter hook output priority 0; }"
+        nft add rule ip lost o tcp sport 2379 ip daddr 203.0.113.2 drop`);
+      // Its first there: the block is claimed, and nobody says so.
+      const coming = lab.sandbox(2, "late2", "late").catch(() => "");
+      const blocks = "/netctl/v1/default/block/late/";
+      await lab.until(
+        "the claim is written",
+        async () => (await lab.etcdctl("get", "--prefix", blocks)) !== "",
+      );
+      await coming;
+      lab.underlay.wire.run("nft delete table ip lost");
+      await lab.netctl(2, "sandbox", "rm", "late2").catch(() => "");
+      await lab.sandbox(2, "late2", "late");
+      const claimed = await lab.etcdctl("get", "--prefix", "--keys-only", blocks);
+      expect(claimed.split("\n").filter((line) => line !== "")).toHaveLength(1);
+      await lab.netctl(2, "sandbox", "rm", "late2");
+      await lab.netctl(1, "network", "rm", "late");
+    },
+  },
+  {
+    name: "thirty-two hosts claim their first addresses at once",
+    members: 1,
+    hosts: 32,
+    // Sixty-four blocks: many of them meet.
+    flags: ["--subnet", "10.33.0.0/20"],
+    async happen() {
+      await Promise.all(
+        hosts.slice(3).map(async (host) => {
+          await lab.until(`h${host} has the network`, async () =>
+            (await lab.netctl(host, "network", "ls", "--json")).includes('"web"'),
+          );
+        }),
+      );
+      const made = await Promise.all(hosts.slice(3).map((host) => lab.sandbox(host, `s${host}`, "web")));
+      expect(new Set(made).size).toBe(hosts.length - 3);
+    },
+  },
+  {
+    name: "the underlay address of another host changes",
+    members: 1,
+    async happen() {
+      lab.host(3).run(
+        `ip address flush dev up0 scope global; ip address add 203.0.113.77/24 dev up0
+         ip route add default via 203.0.113.254`,
+      );
+      await lab.until("the others know it", () =>
+        lab.host(1).run("bridge fdb show").includes("203.0.113.77"),
+      );
+      await churn(4);
+    },
+  },
+  {
     name: "a host is stopped for longer than its session lasts",
     members: 1,
     async happen() {
@@ -329,10 +405,13 @@ const faults: readonly Fault[] = [
 describe("an overlay network, with packets flowing", () => {
   for (const fault of faults.filter(({ isShort }) => runsAll || isShort)) {
     testWith(["vxlan"], fault.name, async () => {
-      lab = await ClusterLab.start(service, 3, [], fault.members);
-      await lab.netctl(1, "network", "create", "-d", "overlay-vxlan", "-o", "names=host", "web");
+      const count = fault.hosts ?? 3;
+      hosts = Array.from({ length: count }, (_, index) => index + 1);
+      lab = await ClusterLab.start(service, count, [], fault.members);
+      const words = ["-d", "overlay-vxlan", "-o", "names=host", ...(fault.flags ?? []), "web"];
+      await lab.netctl(1, "network", "create", ...words);
       const addresses: string[] = [];
-      for (const host of hosts) {
+      for (const host of [1, 2, 3]) {
         await lab.until(`h${host} has the network`, async () =>
           (await lab.netctl(host, "network", "ls", "--json")).includes('"web"'),
         );

@@ -26,7 +26,7 @@ import { Presence } from "./presence.ts";
 import type { HostRecord } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
-import { ClusterView, networkOfName } from "./view.ts";
+import { ClusterView } from "./view.ts";
 
 /**
  * How often the kernel is compared with what it should be, whether or not anything is known to have changed: for what
@@ -344,9 +344,11 @@ export class OverlayAgent {
     this.#connected = true;
     this.#queueLearn();
     this.#answerTests(changes);
-    // Names move neither packets nor addresses, and there are many of them.
+    // Names move neither packets nor addresses, and there are many of them; nor do sessions, which all begin at once
+    // when the hosts do.
     const keyOf = (change: Change) => (change.kind === "put" ? change.entry.key : change.key);
-    if (!changes.changes.every((change) => networkOfName(keyOf(change), this.#keys) !== undefined))
+    const { names, lives } = this.#keys;
+    if (!changes.changes.map(keyOf).every((key) => key.startsWith(names) || key.startsWith(lives)))
       this.#changed();
   }
 
