@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -337,5 +338,49 @@ describe("with other processes", () => {
       expect(journal.list()).toEqual([]);
       await emptyTrash();
     }
+  });
+});
+
+test("hasMoreThan() counts the records of all networks", async () => {
+  const journal = open();
+  expect(journal.hasMoreThan(0)).toBe(false);
+  await journal.begin(intent("a"));
+  await journal.begin(intent("b", "net2"));
+  expect([1, 2].map((count) => journal.hasMoreThan(count))).toEqual([true, false]);
+});
+
+describe("isUnchanged()", () => {
+  /** The record as it is now, read; its file last written an hour ago unless `fresh`. */
+  async function read(containerId: string, { fresh = false } = {}) {
+    const journal = open();
+    (await journal.begin(intent(containerId))).complete({});
+    const hourAgo = new Date(Date.now() - 3_600_000);
+    if (!fresh) utimesSync(fileOf(containerId), hourAgo, hourAgo);
+    const dated = [...journal.eachDated()].find(({ path }) => path.includes(containerId));
+    if (!dated) throw new Error("the record is not there");
+    return {
+      journal,
+      date: dated.date,
+      isUnchanged: () => journal.isUnchanged(key(containerId), "bridge", dated.date),
+    };
+  }
+
+  test("is true of a record that nobody has touched, false where a DEL has begun", async () => {
+    const { journal, isUnchanged } = await read("a");
+    expect(isUnchanged()).toBe(true);
+    journal.leave(key("a"), "bridge");
+    expect(isUnchanged()).toBe(false);
+  });
+
+  test("is false of a record that is gone, and of the one that has come after it", async () => {
+    const { journal, isUnchanged } = await read("a");
+    journal.remove(key("a"), "bridge");
+    expect(isUnchanged()).toBe(false);
+    (await journal.begin(intent("a"))).complete({});
+    expect(isUnchanged()).toBe(false);
+  });
+
+  test("is false where it can't be told: the record had just been written", async () => {
+    expect((await read("a", { fresh: true })).isUnchanged()).toBe(false);
   });
 });

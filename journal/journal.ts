@@ -20,7 +20,16 @@ import { makeDirectory } from "#machine/make-directory.ts";
 import { isRunning, type ProcessIdentity, readProcessIdentity } from "#machine/process-identity.ts";
 import { Trash } from "#machine/trash.ts";
 import { native } from "#native/addon.ts";
-import type { AttachmentKey, BeginOptions, IntactRecord, Intent, JournalRecord, Json } from "./record.ts";
+import type {
+  AttachmentKey,
+  BeginOptions,
+  DatedRecord,
+  IntactRecord,
+  Intent,
+  JournalRecord,
+  Json,
+  RecordDate,
+} from "./record.ts";
 import { decodeRecord, encodeFirstLine, encodeLaterLine, type LaterLine } from "./record-lines.ts";
 import { parseRecordName, type RecordWords, recordName } from "./record-name.ts";
 
@@ -30,6 +39,9 @@ type HostNamespace = NonNullable<IntactRecord["hostNamespace"]>;
 
 /** No network's name begins with a dot. */
 const trashName = ".trash";
+
+/** The kernel's clock for files stands still between two ticks, 10 ms at most; the rest is caution. */
+const clockDoubtMs = 1000;
 
 /**
  * Write-ahead records on disk, one file per (network, containerId, ifName, plugin) below `<directory>/<network>/`: what
@@ -153,14 +165,35 @@ export class Journal {
 
   /** The same one by one, each read when it is asked for: for whoever has other work to do in between. */
   *each(network?: string): Generator<JournalRecord, void> {
+    for (const { read } of this.eachDated(network)) {
+      const record = read();
+      if (record) yield record;
+    }
+  }
+
+  /** The same, each unread, with what tells later whether it is still the same. */
+  *eachDated(network?: string): Generator<DatedRecord, void> {
     for (const each of network === undefined ? this.networks() : [network]) {
       for (const entry of this.#eachEntry(each)) {
         const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        if (!words) continue;
+        const path = `${each}/${entry.name}`;
+        // Before it is read: what is written in between makes it another one.
+        const modifiedNs = native().modificationTime(`${this.#directory}/${path}`);
         // It may have gone since the directory was read.
-        const record = words && this.#readFile(each, entry.name, words);
-        if (record) yield record;
+        if (modifiedNs === undefined) continue;
+        const date = { modifiedNs, readAtMs: Date.now() };
+        yield { path, date, read: () => this.#readFile(each, entry.name, words) };
       }
     }
+  }
+
+  /**
+   * True if nobody has written, removed or replaced the record since it was read: a tenth of the price of reading it
+   * again. Where that can't be told, as it had been written just before, false.
+   */
+  isUnchanged(key: AttachmentKey, plugin: string, date: RecordDate): boolean {
+    return isCertain(date) && native().modificationTime(this.#path(key, plugin)) === date.modifiedNs;
   }
 
   /** The records of one container, of one plugin, in all networks. Reads no other file. */
@@ -186,6 +219,17 @@ export class Journal {
     for (const entry of this.#eachEntry(key.network)) {
       const isRecord = entry.isFile() && parseRecordName(entry.name)?.plugin === plugin;
       if (isRecord && entry.name !== own) return true;
+    }
+    return false;
+  }
+
+  /** True if there are more records than that. Reads none. */
+  hasMoreThan(count: number): boolean {
+    let found = 0;
+    for (const network of this.networks()) {
+      for (const entry of this.#eachEntry(network)) {
+        if (entry.isFile() && ++found > count) return true;
+      }
     }
     return false;
   }
@@ -270,6 +314,11 @@ export class Journal {
       throw new IoError("list journal directory", path, cause);
     }
   }
+}
+
+/** True if whatever is written to the record after it was read shows in its date. */
+export function isCertain({ modifiedNs, readAtMs }: RecordDate): boolean {
+  return readAtMs - Number(modifiedNs / 1_000_000n) >= clockDoubtMs;
 }
 
 function readIfThere(path: string): Buffer | undefined {

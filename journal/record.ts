@@ -64,3 +64,18 @@ export interface TornRecord {
 }
 
 export type JournalRecord = IntactRecord | TornRecord;
+
+/** A record that there is. */
+export interface DatedRecord {
+  /** Names it among all. */
+  readonly path: string;
+  readonly date: RecordDate;
+  /** Undefined where it has gone meanwhile. */
+  readonly read: () => JournalRecord | undefined;
+}
+
+/** When a record was read that was last written at `modifiedNs`: enough to see later whether it is still the same. */
+export interface RecordDate {
+  readonly modifiedNs: bigint;
+  readonly readAtMs: number;
+}

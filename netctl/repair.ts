@@ -1,3 +1,4 @@
+import { formatElement } from "#nftables/element.ts";
 import type { LinkProblem } from "#suite/link-problems.ts";
 import type { AttachmentRepair, Repair } from "#suite/repair.ts";
 import type { Register } from "./command.ts";
@@ -47,11 +48,11 @@ function describe(found: Repair, links: readonly LinkProblem[], dryRun: boolean)
     dryRun,
     attachments: found.looked,
     tables: found.tables,
-    shared: found.shared,
+    shared: found.shared.map(formatElement),
     repaired: found.attachments.map(({ key, plugin, elements, rules }) => ({
       ...key,
       plugin,
-      elements,
+      elements: elements.map(formatElement),
       rules,
     })),
     failed: found.failed.map(({ key, plugin, reason }) => ({
@@ -69,9 +70,10 @@ function render(found: Repair, links: readonly LinkProblem[], dryRun: boolean): 
   for (const { family, was } of found.tables) {
     lines.push(`table ${family} netctl is ${was}${dryRun ? "" : ": loaded anew"}`);
   }
-  for (const element of found.shared) lines.push(`${verb}: ${element}`);
+  for (const element of found.shared) lines.push(`${verb}: ${formatElement(element)}`);
   for (const each of found.attachments) {
-    lines.push(nameOf(each), ...[...each.elements, ...each.rules].map((text) => `  ${verb}: ${text}`));
+    const texts = [...each.elements.map(formatElement), ...each.rules];
+    lines.push(nameOf(each), ...texts.map((text) => `  ${verb}: ${text}`));
   }
   for (const { key, plugin, reason } of found.failed) {
     lines.push(`${key ? `${nameOf({ key, plugin: plugin ?? "" })}: ` : ""}cannot be put back: ${reason}`);

@@ -1,7 +1,8 @@
 import type { Log } from "#machine/log.ts";
 import { RulesetWatch } from "#nftables/ruleset-watch.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { foundAnything, type Repair, repair, repairAttributes } from "#suite/repair.ts";
+import { foundAnything, type Repair, type RepairMemory, repair, repairAttributes } from "#suite/repair.ts";
+import { withGrowingHeap } from "./growing-heap.ts";
 
 /** A firewall's reload is several commits: to let it come to its end. */
 const settleMs = 100;
@@ -47,7 +48,7 @@ export class Keeper {
   #failures = 0;
   #isClosed = false;
 
-  constructor({ host, repair: carryOut = (each) => repair(each), onRepair }: KeeperOptions) {
+  constructor({ host, repair: carryOut = repairAgain(), onRepair }: KeeperOptions) {
     this.#onRepair = onRepair ?? (() => undefined);
     this.#host = host;
     this.#repair = carryOut;
@@ -164,6 +165,18 @@ export class Keeper {
     const timer = setTimeout(() => this.#look("something was under way"), delayMs);
     timer.unref();
   }
+}
+
+/** From here on a look makes so many objects that the heap should grow for it. */
+const manyRecords = 1000;
+
+/** Reads no record twice that is as it was: with thousands of attachments, that is most of what a look takes. */
+function repairAgain(): (host: PluginHost) => Promise<Repair> {
+  const memory: RepairMemory = new Map();
+  return (host) => {
+    const look = () => repair(host, { memory });
+    return host.journal.hasMoreThan(manyRecords) ? withGrowingHeap(look) : look();
+  };
 }
 
 function report(found: Repair, log: Log, tookMs: number): void {

@@ -151,7 +151,8 @@ async function main(): Promise<void> {
   // The space for new objects stays at 1 MiB: with what V8 takes by itself, a busy netd has 100 MiB instead of 75, and is
   // no faster. Set here, since with flags on the command line V8 would reject the code caches (suite/program.ts).
   setFlagsFromString("--semi-space-growth-factor=1");
-
+  // A space of 1 MiB is too small to be cleared by several threads, which have to be woken for it.
+  setFlagsFromString("--no-parallel-scavenge");
   native().keepMallocSmall();
   native().useOwnProc(true);
   const { pid } = process;

@@ -36,6 +36,32 @@ export function encodeKey(element: { readonly set: SetId; readonly key: readonly
   return { key: { value: first }, ...(isInterval(definition) ? { keyEnd: { value: last } } : {}) };
 }
 
+/** What names the element within its set, as one text: its bytes. */
+export function keyText(element: { readonly set: SetId; readonly key: readonly unknown[] }): string {
+  return textOfKey(encodeKey(element));
+}
+
+/** The same of one that the kernel sent. */
+export function presentKeyText(id: SetId, { key, keyEnd }: SetElement): string {
+  // A range of one may come without its end.
+  const end = isInterval(definitionOf(id)) ? { keyEnd: keyEnd ?? key } : {};
+  return textOfKey({ key, ...end });
+}
+
+function textOfKey({ key, keyEnd }: Pick<SetElement, "key" | "keyEnd">): string {
+  const first = textOfBytes(key?.value);
+  return keyEnd ? `${first}${textOfBytes(keyEnd.value)}` : first;
+}
+
+function textOfBytes(bytes: Uint8Array | undefined): string {
+  return bytes ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1") : "";
+}
+
+/** The comment of one that the kernel sent; "" where it has none. @throws {DecodeError} */
+export function presentComment({ userdata }: SetElement): string {
+  return userdata ? decodeComment(userdata) : "";
+}
+
 /** The whole element, with its value if the set is a map, and its owner as comment. */
 export function encodeElement(element: {
   readonly set: SetId;

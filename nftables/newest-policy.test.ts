@@ -6,6 +6,7 @@ import { ingressElements } from "./ingress-policy.ts";
 import { type NetworkPolicy, policyElements } from "./network-policy.ts";
 import { newestPolicies } from "./newest-policy.ts";
 import { ownerTag } from "./owner.ts";
+import { keyed } from "./rival-ports.ts";
 
 const plain: NetworkPolicy = {
   internal: false,
@@ -28,7 +29,11 @@ test("the last policy of each interface is kept whole, and all that belongs to s
     ...policyElements(br1, plain),
     ...ingressElements(br1, "same-bridge"),
   ];
-  expect(newestPolicies(operations).map(formatElement).sort()).toEqual(
+  expect(
+    newestPolicies(operations.map(keyed))
+      .map(({ operation }) => formatElement(operation))
+      .sort(),
+  ).toEqual(
     [
       ...policyElements(br1, plain),
       ...policyElements(br2, internal),

@@ -27,7 +27,14 @@ import {
   type SetId,
   type SharedSetId,
 } from "./element.ts";
-import { decodeElement, encodeElement, encodeKey, setName } from "./element-codec.ts";
+import {
+  decodeElement,
+  encodeElement,
+  encodeKey,
+  presentComment,
+  presentKeyText,
+  setName,
+} from "./element-codec.ts";
 import { ConflictError, type Difference, NftablesUnavailableError } from "./error.ts";
 import { Nft } from "./nft.ts";
 import { type OwnerTag, sameOwner } from "./owner.ts";
@@ -67,6 +74,8 @@ export interface View {
   /** One answer for each reference: the element with that key or, in an interval set, the range that contains it. */
   read(refs: readonly ElementRef[]): readonly (PresentElement | undefined)[];
   list<I extends SetId>(set: I): readonly PresentElement<I>[];
+  /** The comment of each element of a set, by `keyText()`: for looks at all there is. */
+  comments(set: SetId): ReadonlyMap<string, string>;
 }
 
 /** What a plan wants changed. Nothing of `add` may be there after `remove`, but what is shared. */
@@ -290,7 +299,11 @@ export class Nftables {
   }
 
   get #view(): View {
-    return { read: (refs) => this.#readAll(refs), list: (set) => this.#list(set) };
+    return {
+      read: (refs) => this.#readAll(refs),
+      list: (set) => this.#list(set),
+      comments: (set) => new Map(this.#dump(set).map((each) => [presentKeyText(set, each), commentOf(each)])),
+    };
   }
 
   #read(): NetlinkSocket {
@@ -455,12 +468,16 @@ export class Nftables {
   }
 
   #list<I extends SetId>(set: I): readonly PresentElement<I>[] {
+    return this.#dump(set).flatMap((element) => {
+      return (tryDecode(set, element) as PresentElement<I> | undefined) ?? [];
+    });
+  }
+
+  #dump(set: SetId): readonly SetElement[] {
     const definition = definitionOf(set);
     try {
       const messages = this.#read().dump(dumpElements(`list ${definition.name}`, setName(definition)));
-      return messages.flatMap(decodeElements).flatMap((element) => {
-        return (tryDecode(set, element) as PresentElement<I> | undefined) ?? [];
-      });
+      return messages.flatMap(decodeElements);
     } catch (error) {
       if (isNetlinkError(error, Errno.ENOENT)) return [];
       throw error;
@@ -498,6 +515,16 @@ function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[
     ...grouped(deleted).map(deleteStep),
     ...grouped(largestSubnets(operations)).flatMap((group) => addSteps(group, isSeen)),
   ];
+}
+
+/** What another hand has written there, whatever it is, is nobody's of ours. */
+function commentOf(element: SetElement): string {
+  try {
+    return presentComment(element);
+  } catch (error) {
+    if (error instanceof DecodeError) return "";
+    throw error;
+  }
 }
 
 function tryDecode(set: SetId, element: SetElement): PresentElement | undefined {

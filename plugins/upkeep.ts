@@ -3,19 +3,26 @@ import type { IntactRecord } from "#journal/record.ts";
 import type { Operation } from "#nftables/element.ts";
 import type { PluginHost } from "./context.ts";
 
+/** What one attachment has to have on the host. */
+export interface Needs {
+  /** Elements of the suite's own tables: those of its ADD, shared ones included. */
+  readonly elements: readonly Operation[];
+  /** True if it has rules elsewhere: tables of its own, chains of iptables, the container's own ruleset. */
+  readonly rules: boolean;
+}
+
+export const needsNothing: Needs = { elements: [], rules: false };
+
 /**
  * What attachments of one plugin need on the host, by what their records say: for when another hand has taken some of it
  * away (`nft flush ruleset`, a firewall's reload), with neither the request nor the namespace at hand.
  */
 export interface Upkeep {
+  /** Pure, and quick, as it is asked for every record. Nothing for a record that it can't read. */
+  needs(record: IntactRecord): Needs;
   /**
-   * Elements of the suite's own tables that the attachment has to have: those of its ADD, shared ones included. Pure, and
-   * quick, as it is asked for every record. None for a record that it can't read.
-   */
-  elements(record: IntactRecord): readonly Operation[];
-  /**
-   * Rules elsewhere that the attachment has to have and has not, in words: tables of its own, chains of iptables. Absent
-   * for a plugin that makes none.
+   * Rules elsewhere that the attachment has to have and has not, in words. Asked for records that need some. Absent for a
+   * plugin that makes none.
    */
   missingRules?(record: IntactRecord, host: PluginHost): Promise<readonly string[]>;
   /** Makes those rules again; what is there is fine. */

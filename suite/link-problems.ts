@@ -1,6 +1,6 @@
 import type { AttachmentKey } from "#journal/record.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { readKept } from "./kept.ts";
+import { fromKept } from "./kept.ts";
 
 /** What of an attachment's links and addresses in the host's namespace is not as it was made. */
 export interface LinkProblem {
@@ -11,14 +11,10 @@ export interface LinkProblem {
 
 /** Looks at the links of all attachments. Repair can't mend them: the container has to be attached anew. */
 export async function findLinkProblems(host: PluginHost): Promise<readonly LinkProblem[]> {
-  const { kept } = await readKept(host);
-  return kept.flatMap(({ record, upkeep }) =>
-    problemsOf(() => upkeep.linkProblems?.(record, host) ?? []).map((problem) => ({
-      key: record.key,
-      plugin: record.plugin,
-      problem,
-    })),
+  const { values } = await fromKept(host, ({ record: { key, plugin }, record, upkeep }) =>
+    problemsOf(() => upkeep.linkProblems?.(record, host) ?? []).map((problem) => ({ key, plugin, problem })),
   );
+  return values.flat();
 }
 
 function problemsOf(look: () => readonly string[]): readonly string[] {

@@ -1,8 +1,11 @@
+import { readdirSync, utimesSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { withAttachmentLock, withNetworkLock } from "#journal/attachment-lock.ts";
+import { formatElement } from "#nftables/element.ts";
 import { PortRig, type Published } from "#testing/port-rig.ts";
 import { ask } from "#testing/traffic.ts";
-import { foundAnything, repair } from "./repair.ts";
+import { foundAnything, type RepairMemory, repair } from "./repair.ts";
 
 let rig: PortRig;
 let target: Published;
@@ -114,7 +117,7 @@ describe("repair", () => {
   it("only says what is missing, when it is asked to", async () => {
     rig.namespace.run("nft flush ruleset");
     const found = await repair(rig.host, { dryRun: true });
-    expect(found.attachments.flatMap(({ elements }) => elements)).toContain(
+    expect(found.attachments.flatMap(({ elements }) => elements.map(formatElement))).toContain(
       "ports4 { tcp . 8080 : 10.1.0.2 . 80 }",
     );
     expect(ruleset()).toBe("");
@@ -124,7 +127,7 @@ describe("repair", () => {
     rig.namespace.run("nft flush map inet netctl ports4; nft flush set inet netctl masquerade4");
     rig.namespace.run("nft add element inet netctl ports4 '{ tcp . 8080 : 10.9.9.9 . 9 }'");
     const found = await repair(rig.host);
-    expect(found.attachments.flatMap(({ elements }) => elements)).not.toContain(
+    expect(found.attachments.flatMap(({ elements }) => elements.map(formatElement))).not.toContain(
       "ports4 { tcp . 8080 : 10.1.0.2 . 80 }",
     );
     expect(ruleset()).toContain("10.9.9.9 . 9");
@@ -228,6 +231,26 @@ describe("repair", () => {
     expect(found.attachments.filter(({ rules }) => rules.length > 0)).toHaveLength(2);
     expect(await ask(rig.lan, questions)).toEqual(expected);
     expect(foundAnything(await repair(rig.host))).toBe(false);
+  });
+
+  it("reads the records again that have changed since its last look, and no others", async () => {
+    const other = await rig.attach({ containerId: "other" });
+    const { state } = rig.host.directories;
+    const hourAgo = new Date(Date.now() - 3_600_000);
+    const directory = join(state, "journal/net1");
+    for (const name of readdirSync(directory)) utimesSync(join(directory, name), hourAgo, hourAgo);
+    const memory: RepairMemory = new Map();
+    await repair(rig.host, { memory });
+    const remembered = [...memory.values()];
+    expect(remembered).toHaveLength(3);
+    for (const plugin of ["bridge", "portmap"])
+      rig.host.journal.leave({ network: "net1", containerId: "target", ifName: "eth0" }, plugin);
+    rig.namespace.run("nft flush ruleset");
+    expect(await repair(rig.host, { memory })).toMatchObject({ looked: 1, unsettled: true });
+    expect(ruleset()).toContain(`${other.ip4} comment`);
+    expect(ruleset()).not.toContain(`${target.ip4} comment`);
+    expect(remembered).toEqual(expect.arrayContaining([...memory.values()]));
+    expect(memory.size).toBe(1);
   });
 
   it("gives a port that several networks of a container publish back to the one that had it", async () => {

@@ -1,18 +1,20 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AttachmentClaim } from "#journal/attachment-lock.ts";
-import type { AttachmentKey, IntactRecord } from "#journal/record.ts";
-import { formatElement, type Operation } from "#nftables/element.ts";
-import { ownerTag } from "#nftables/owner.ts";
+import type { AttachmentKey, IntactRecord, RecordDate } from "#journal/record.ts";
+import type { Operation } from "#nftables/element.ts";
+import { type OwnerTag, ownerTag } from "#nftables/owner.ts";
 import { type Restoration, restore } from "#nftables/restore.ts";
+import { type Keyed, keyed } from "#nftables/rival-ports.ts";
 import type { PluginHost } from "#plugins/context.ts";
-import { type Kept, readKept, recordsAtOnce } from "./kept.ts";
+import type { Needs, Upkeep } from "#plugins/upkeep.ts";
+import { fromKept, type Kept, type KeptMemory, recordsAtOnce } from "./kept.ts";
 
 /** What was missing of one attachment's, by one plugin. */
 export interface AttachmentRepair {
   readonly key: AttachmentKey;
   readonly plugin: string;
-  /** Elements of the suite's tables, as nft writes them. */
-  readonly elements: readonly string[];
+  /** Elements of the suite's tables that are this attachment's own. */
+  readonly elements: readonly Operation[];
   /** Rules elsewhere, in words. */
   readonly rules: readonly string[];
 }
@@ -27,7 +29,7 @@ export interface Repair {
   /** Tables that were gone or not as they should be. */
   readonly tables: Restoration["tables"];
   /** Subnets and addresses of the host that several attachments share. */
-  readonly shared: readonly string[];
+  readonly shared: readonly Operation[];
   readonly attachments: readonly AttachmentRepair[];
   readonly failed: readonly RepairFailure[];
   /** Attachments that were looked at. */
@@ -53,6 +55,21 @@ export function repairAttributes(found: Repair): Readonly<Record<string, string>
 export interface RepairOptions {
   /** Only look. */
   readonly dryRun?: boolean;
+  /** For who looks again and again: what records say that are as they were at the last look. */
+  readonly memory?: RepairMemory;
+}
+
+export type RepairMemory = KeptMemory<Wanted>;
+
+/** What a record says, without the record. */
+interface Wanted extends Pick<Needs, "rules"> {
+  readonly elements: readonly Keyed[];
+  readonly key: AttachmentKey;
+  readonly plugin: string;
+  readonly owner: OwnerTag;
+  readonly createdAtMs: number;
+  readonly date: RecordDate;
+  readonly upkeep: Upkeep;
 }
 
 /**
@@ -63,22 +80,29 @@ export interface RepairOptions {
  * under the lock: no ADD or DEL of whichever process is in between. An attachment that somebody works on is left alone,
  * and `unsettled` says so.
  */
-export async function repair(host: PluginHost, { dryRun = false }: RepairOptions = {}): Promise<Repair> {
+export async function repair(
+  host: PluginHost,
+  { dryRun = false, memory }: RepairOptions = {},
+): Promise<Repair> {
   const failed: RepairFailure[] = [];
-  const { restoration, kept, unsettled } = await restoreElements(host, { dryRun });
+  const { restoration, kept, unsettled } = await restoreElements(host, {
+    dryRun,
+    memory: memory ?? new Map(),
+  });
   for (const { elements, reason } of restoration.failed) {
-    const owner = kept.find(({ record }) => ownerOf(record) === elements[0]?.owner);
-    failed.push({ ...(owner ? { key: owner.record.key, plugin: owner.record.plugin } : {}), reason });
+    const owner = kept.find((each) => each.owner === elements[0]?.owner);
+    failed.push({ ...(owner ? { key: owner.key, plugin: owner.plugin } : {}), reason });
   }
-  const byOwner = groupByOwner(restoration.elements);
-  const repaired: { kept: Kept; elements: readonly Operation[]; rules: readonly string[] }[] = [];
+  const restored = new Set(restoration.elements);
+  const repaired: { kept: Wanted; elements: readonly Operation[]; rules: readonly string[] }[] = [];
   let isBusy = unsettled;
-  for (const each of kept) {
-    const ofOwner = byOwner.get(ownerOf(each.record)) ?? [];
-    // Plugins of one chain share the owner.
-    const own = new Set(ofOwner.length > 0 ? each.upkeep.elements(each.record).map(formatElement) : []);
-    const elements = ofOwner.filter((one) => own.has(formatElement(one)));
-    const rules = await repairRules(each, host, { dryRun, failed });
+  for (const [index, each] of kept.entries()) {
+    if (index % recordsAtOnce === 0) await nextTurn();
+    // What attachments share counts apart.
+    const elements = each.elements
+      .map(({ operation }) => operation)
+      .filter((one) => one.owner !== undefined && restored.has(one));
+    const rules = each.rules ? await repairRules(each, host, { dryRun, failed }) : [];
     if (rules === "busy") isBusy = true;
     else if (elements.length + rules.length > 0) repaired.push({ kept: each, elements, rules });
   }
@@ -91,11 +115,11 @@ export async function repair(host: PluginHost, { dryRun = false }: RepairOptions
   }
   return {
     tables: restoration.tables,
-    shared: restoration.elements.filter(({ owner }) => owner === undefined).map(formatElement),
-    attachments: repaired.map(({ kept: { record }, elements, rules }) => ({
-      key: record.key,
-      plugin: record.plugin,
-      elements: elements.map(formatElement),
+    shared: restoration.elements.filter(({ owner }) => owner === undefined),
+    attachments: repaired.map(({ kept: { key, plugin }, elements, rules }) => ({
+      key,
+      plugin,
+      elements,
       rules,
     })),
     failed,
@@ -105,35 +129,34 @@ export async function repair(host: PluginHost, { dryRun = false }: RepairOptions
 }
 
 /** Elements of the suite's tables: those that are missing, of attachments that nobody works on. */
-async function restoreElements(host: PluginHost, { dryRun }: Required<RepairOptions>) {
+async function restoreElements(host: PluginHost, { dryRun, memory }: Required<RepairOptions>) {
   using locks = new AttachmentClaim(host.directories.run);
-  let kept: readonly Kept[] = [];
+  let kept: readonly Wanted[] = [];
   let unsettled = false;
   const wanted = async () => {
-    const found = await readKept(host);
-    ({ kept, unsettled } = found);
-    return kept.flatMap(({ record, upkeep }) => upkeep.elements(record));
+    ({ values: kept, unsettled } = await fromKept(host, wantedOf, memory));
+    return kept.map(({ elements }) => elements);
   };
   /** Of those that miss something. What several share may be put back for any of them. */
-  const claim = async (missing: readonly Operation[]) => {
-    const gone = new Set(missing.map(identity));
-    const claimed = new Set<string>();
-    for (const [index, { record, upkeep }] of kept.entries()) {
+  const claim = async (isMissing: (element: Keyed) => boolean) => {
+    const claimed = new Set<readonly Keyed[]>();
+    for (const [index, each] of kept.entries()) {
       if (index % recordsAtOnce === 0) await nextTurn();
-      const needed = upkeep.elements(record).map((each) => identity(each));
-      if (!needed.some((each) => gone.has(each))) continue;
-      if (locks.take(record.key) && isStill(record, host)) for (const each of needed) claimed.add(each);
+      if (!each.elements.some(isMissing)) continue;
+      if (locks.take(each.key) && isStill(each, host)) claimed.add(each.elements);
       else unsettled = true;
     }
-    return (operation: Operation) => claimed.has(identity(operation));
+    return (elements: readonly Keyed[]) => claimed.has(elements);
   };
   const restoration = await restore(host.nftables, wanted, { dryRun, claim });
   return { restoration, kept, unsettled };
 }
 
-/** Of several attachments that want one key, each counts; what has no owner is the same for all. */
-function identity(operation: Operation): string {
-  return `${operation.owner ?? ""} ${formatElement({ set: operation.set, key: operation.key })}`;
+function wantedOf({ record, date, upkeep }: Kept): Wanted {
+  const { key, plugin, createdAtMs } = record;
+  const owner = ownerTag(key.network, key.containerId, key.ifName);
+  const { elements, rules } = upkeep.needs(record);
+  return { key, plugin, owner, createdAtMs, date, upkeep, elements: elements.map(keyed), rules };
 }
 
 /** True if something was missing, whether or not it could be put back. */
@@ -141,59 +164,61 @@ export function foundAnything({ tables, shared, attachments, failed }: Repair): 
   return tables.length + shared.length + attachments.length + failed.length > 0;
 }
 
-function ownerOf({ key: { network, containerId, ifName } }: IntactRecord): string {
-  return ownerTag(network, containerId, ifName);
-}
-
-function groupByOwner(operations: readonly Operation[]): ReadonlyMap<string, readonly Operation[]> {
-  const groups = new Map<string, Operation[]>();
-  for (const operation of operations) {
-    const owner = operation.owner ?? "";
-    const group = groups.get(owner);
-    if (group) group.push(operation);
-    else groups.set(owner, [operation]);
-  }
-  return groups;
-}
-
 /** @returns those that were missing; "busy" where they could not be put back, since somebody works on the attachment */
 async function repairRules(
-  { record, upkeep }: Kept,
+  wanted: Wanted,
   host: PluginHost,
   { dryRun, failed }: { readonly dryRun: boolean; readonly failed: RepairFailure[] },
 ): Promise<readonly string[] | "busy"> {
+  const { key, plugin, upkeep } = wanted;
   try {
+    const record = recordOf(wanted, host);
+    if (!record) return [];
     const missing = (await upkeep.missingRules?.(record, host)) ?? [];
     if (missing.length === 0 || dryRun) return missing;
     using lock = new AttachmentClaim(host.directories.run);
-    if (!lock.take(record.key) || !isStill(record, host)) return "busy";
+    if (!lock.take(key) || !isStill(wanted, host)) return "busy";
     await upkeep.restoreRules?.(record, host);
     return missing;
   } catch (error) {
-    failed.push({ key: record.key, plugin: record.plugin, reason: messageOf(error) });
+    failed.push({ key, plugin, reason: messageOf(error) });
     return [];
   }
 }
 
 async function tellRestored(
-  repaired: readonly Kept[],
+  repaired: readonly Wanted[],
   host: PluginHost,
   failed: RepairFailure[],
 ): Promise<void> {
   for (const upkeep of new Set(repaired.map((each) => each.upkeep))) {
-    const records = repaired.filter((each) => each.upkeep === upkeep).map(({ record }) => record);
+    if (!upkeep.restored) continue;
+    const wanted = repaired.filter((each) => each.upkeep === upkeep);
     try {
-      await upkeep.restored?.(records, host);
+      const records: IntactRecord[] = [];
+      for (const [index, each] of wanted.entries()) {
+        if (index % recordsAtOnce === 0) await nextTurn();
+        const record = recordOf(each, host);
+        if (record) records.push(record);
+      }
+      await upkeep.restored(records, host);
     } catch (error) {
-      failed.push({ plugin: records[0]?.plugin ?? "", reason: messageOf(error) });
+      failed.push({ plugin: wanted[0]?.plugin ?? "", reason: messageOf(error) });
     }
   }
 }
 
-/** True if the record is still that of an attachment that is there. Settled only while its lock is held. */
-function isStill(record: IntactRecord, host: PluginHost): boolean {
-  const present = host.journal.read(record.key, record.plugin);
-  return present?.phase === "done" && present.createdAtMs === record.createdAtMs;
+/** The record, if it is still that of an attachment that is there. Settled only while its lock is held. */
+function recordOf({ key, plugin, createdAtMs }: Wanted, host: PluginHost): IntactRecord | undefined {
+  const present = host.journal.read(key, plugin);
+  return present?.phase === "done" && present.createdAtMs === createdAtMs ? present : undefined;
+}
+
+/** True if it is. */
+function isStill(wanted: Wanted, host: PluginHost): boolean {
+  return (
+    host.journal.isUnchanged(wanted.key, wanted.plugin, wanted.date) || recordOf(wanted, host) !== undefined
+  );
 }
 
 function messageOf(error: unknown): string {

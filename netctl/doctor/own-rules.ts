@@ -1,4 +1,5 @@
 import { openSuite } from "#netctl/suite-host.ts";
+import { formatElement } from "#nftables/element.ts";
 import type { Check, Finding } from "./finding.ts";
 
 /** What `netctl repair` would put back, and what it can't. */
@@ -21,7 +22,7 @@ export const ownRules: Check = {
           id: "own-rules-missing",
           severity: "error",
           subject: `${key.network} ${key.containerId} ${key.ifName}`,
-          evidence: `${plugin}: missing are ${[...elements, ...rules].join(", ")}`,
+          evidence: `${plugin}: missing are ${[...elements.map(formatElement), ...rules].join(", ")}`,
           remedy: "netctl repair",
         });
       }
@@ -30,7 +31,7 @@ export const ownRules: Check = {
           id: "own-rules-missing",
           severity: "error",
           subject: "",
-          evidence: `missing is ${element}`,
+          evidence: `missing is ${formatElement(element)}`,
           remedy: "netctl repair",
         });
       }

@@ -1,30 +1,36 @@
 import * as v from "valibot";
 import { goObject } from "#cni/schema.ts";
 import { cidr, ip } from "#cni/schema-values.ts";
-import type { IntactRecord } from "#journal/record.ts";
+import type { AttachmentKey, IntactRecord } from "#journal/record.ts";
 import { readAddresses } from "#kernel/address.ts";
 import { forgetUntranslatedFlows } from "#kernel/conntrack.ts";
 import { readEachLink } from "#kernel/link.ts";
 import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { iptablesOf } from "#plugins/masquerade.ts";
-import type { Upkeep } from "#plugins/upkeep.ts";
+import { needsNothing, type Upkeep } from "#plugins/upkeep.ts";
 import { attachmentElements } from "./elements.ts";
 import { decodeMade, type Made } from "./made.ts";
 
 /** What firewalls and their reloads take away of this plugin's attachments, and how it is put back. */
 export const upkeep: Upkeep = {
-  elements(record) {
+  needs(record) {
     const made = decodeMade(record);
-    return made ? attachmentElements(made, record.key) : [];
+    if (!made) return needsNothing;
+    return {
+      elements: attachmentElements(made, record.key),
+      rules: iptablesAttachment(made, record.key) !== undefined,
+    };
   },
   async missingRules(record, host) {
-    const attachment = iptablesAttachment(record);
+    const made = decodeMade(record);
+    const attachment = made && iptablesAttachment(made, record.key);
     if (!attachment) return [];
     return await (await iptablesOf(host, {})).missing(attachment);
   },
   async restoreRules(record, host) {
-    const attachment = iptablesAttachment(record);
+    const made = decodeMade(record);
+    const attachment = made && iptablesAttachment(made, record.key);
     if (attachment) await (await iptablesOf(host, {})).add(attachment);
   },
   linkProblems,
@@ -44,10 +50,8 @@ export const upkeep: Upkeep = {
   },
 };
 
-function iptablesAttachment(record: IntactRecord) {
-  const made = decodeMade(record);
-  if (made?.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return undefined;
-  const { network, containerId } = record.key;
+function iptablesAttachment(made: Made, { network, containerId }: AttachmentKey) {
+  if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return undefined;
   return { network, containerId, addresses: made.masquerade };
 }
 

@@ -6,7 +6,7 @@ import type { Upkeep } from "#plugins/upkeep.ts";
 
 /** What a flush in the container takes away, and how it is put back. On the host there is nothing of this plugin. */
 export const upkeep: Upkeep = {
-  elements: () => [],
+  needs: (record) => ({ elements: [], rules: portOf(record) !== undefined && record.netns !== undefined }),
   async missingRules(record, host) {
     return inContainer(record, host, (fd, port) =>
       hasResolverRedirect(fd, port)
@@ -22,14 +22,21 @@ export const upkeep: Upkeep = {
   },
 };
 
+/** Of the resolver, in the container's namespace; undefined in a record of something else. */
+function portOf({ made }: IntactRecord): number | undefined {
+  const port = typeof made === "object" && made !== null && "port" in made ? made["port"] : undefined;
+  return typeof port === "number" ? port : undefined;
+}
+
 /** Empty where the container is gone: nobody misses anything there. */
 function inContainer(
-  { made, netns }: IntactRecord,
+  record: IntactRecord,
   host: PluginHost,
   act: (namespaceFd: number, port: number) => readonly string[],
 ): readonly string[] {
-  const port = typeof made === "object" && made !== null && "port" in made ? made["port"] : undefined;
-  if (typeof port !== "number" || !netns) return [];
+  const port = portOf(record);
+  const { netns } = record;
+  if (port === undefined || !netns) return [];
   try {
     const namespace = host.kernel.open(netns);
     try {

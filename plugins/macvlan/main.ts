@@ -4,7 +4,7 @@ import type { InterfaceDriver } from "#plugins/interface-driver.ts";
 import { interfacePlugin } from "#plugins/interface-plugin.ts";
 import { parentStatus, releaseParent } from "#plugins/parent-link.ts";
 import { sweepSharedLinks } from "#plugins/shared-link.ts";
-import type { SuitePlugin } from "#plugins/upkeep.ts";
+import { needsNothing, type SuitePlugin } from "#plugins/upkeep.ts";
 import { configure, connect, plan } from "./attach.ts";
 import { type MacvlanConfig, parseMacvlanConfig } from "./config.ts";
 import { hostAccessProblems, revokeHostAccess } from "./host-access.ts";
@@ -31,7 +31,7 @@ const driver: InterfaceDriver<MacvlanConfig, Made> = {
   },
   sweep: (host) => [(network) => sweepSharedLinks(host, network)],
   upkeep: {
-    elements: () => [],
+    needs: () => needsNothing,
     linkProblems(record, host) {
       const access = intact(record) && decodeMade(record.made)?.hostAccess;
       return access ? hostAccessProblems(access, host.kernel.namespace) : [];

@@ -151,6 +151,11 @@ export async function ruleProblems(
   return [...problems, ...missing];
 }
 
+/** True if something of it does not stand in the maps. */
+export function hasOwnRules({ backend, conditions }: Made): boolean {
+  return backend === "iptables" || conditions[4].length > 0 || conditions[6].length > 0;
+}
+
 /** What is missing of that which does not stand in the maps, in words. */
 export async function missingOwnRules(
   made: Made,

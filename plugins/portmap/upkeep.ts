@@ -1,16 +1,19 @@
 import { publishedElements } from "#nftables/publish.ts";
-import type { Upkeep } from "#plugins/upkeep.ts";
+import { needsNothing, type Upkeep } from "#plugins/upkeep.ts";
 import { forgetFlowsBefore } from "./flows.ts";
 import { decodeMade } from "./made.ts";
-import { addOwnRules, mappedPorts, missingOwnRules, ownerOf, sourceElements } from "./rules.ts";
+import { addOwnRules, hasOwnRules, mappedPorts, missingOwnRules, ownerOf, sourceElements } from "./rules.ts";
 
 /** What firewalls and their reloads take away of this plugin's attachments, and how it is put back. */
 export const upkeep: Upkeep = {
-  elements(record) {
+  needs(record) {
     const made = decodeMade(record);
-    if (!made) return [];
+    if (!made) return needsNothing;
     const owner = ownerOf(record.key);
-    return [...sourceElements(made, record.key), ...publishedElements(mappedPorts(made), owner)];
+    return {
+      elements: [...sourceElements(made, record.key), ...publishedElements(mappedPorts(made), owner)],
+      rules: hasOwnRules(made),
+    };
   },
   async missingRules(record, host) {
     const made = decodeMade(record);

@@ -1,14 +1,15 @@
 import { readLink } from "#kernel/link.ts";
 import { iptablesOf } from "#plugins/masquerade.ts";
-import type { Upkeep } from "#plugins/upkeep.ts";
+import { needsNothing, type Upkeep } from "#plugins/upkeep.ts";
 import { decodeMade } from "./made.ts";
 import { attachmentElements, iptablesAttachment } from "./masquerade.ts";
 
 /** What firewalls and their reloads take away of this plugin's attachments, and how it is put back. */
 export const upkeep: Upkeep = {
-  elements({ made, key }) {
+  needs({ made, key }) {
     const own = decodeMade(made);
-    return own ? attachmentElements(own, key) : [];
+    if (!own) return needsNothing;
+    return { elements: attachmentElements(own, key), rules: iptablesAttachment(own, key) !== undefined };
   },
   async missingRules({ made, key }, host) {
     const own = decodeMade(made);
