@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { XMLValidator } from "fast-xml-parser";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
@@ -40,6 +41,26 @@ describe("netctl inspect", () => {
     const printed = await lab.ok("inspect", ...words, "--json");
     return (JSON.parse(printed) as { readonly namespaces: readonly NamespaceView[] }).namespaces;
   };
+
+  test("takes no namespace for this host's whose link has the numbers of one that is", async () => {
+    const [far, guest, own] = ["far", "guest", "own"].map((hint) => TestNamespace.create(`topology-${hint}`));
+    if (far === undefined || guest === undefined || own === undefined) return;
+    const pairWith = (other: TestNamespace) =>
+      `ip link add v40 index 40077 type veth peer name eth0 index 40078 netns ${other.name}`;
+    lab.host.run(pairWith(own));
+    far.run(pairWith(guest));
+    // Another host, which nobody sees: an open file keeps it.
+    const held = openSync(far.path, "r");
+    far.remove();
+    try {
+      const names = (await namespaces()).map(({ name }) => name);
+      expect(names).toContain(own.name);
+      expect(names).not.toContain(guest.name);
+    } finally {
+      closeSync(held);
+      for (const each of [guest, own]) each.remove();
+    }
+  });
 
   test("shows a namespace of nobody's, and what its links lead to", async () => {
     const [found] = await namespaces(foreign.path);

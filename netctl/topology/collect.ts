@@ -151,15 +151,12 @@ function connect(namespaces: readonly ReadNamespace[]): ReadonlyMap<string, Link
         note("host", below, { relation: "peer", namespace: id, link: details.name });
     }
   }
-  for (const { id, link } of loose) {
-    if (link.kind !== "veth" || ends.has(keyOf(id, link.name))) continue;
+  // The host's ends of containers are known by now, and have the numbers that other hosts' have.
+  const unknown = loose.filter(({ id, link }) => link.kind === "veth" && !ends.has(keyOf(id, link.name)));
+  for (const { id, link } of unknown) {
     // Between two containers: each end names the other's ifindex. Where two pairs do, neither is known.
-    const peers = loose.filter(
-      (each) =>
-        each.id !== id &&
-        each.link.kind === "veth" &&
-        each.link.ifindex === link.parent &&
-        each.link.parent === link.ifindex,
+    const peers = unknown.filter(
+      (each) => each.id !== id && each.link.ifindex === link.parent && each.link.parent === link.ifindex,
     );
     const [peer] = peers;
     if (peer !== undefined && peers.length === 1)
