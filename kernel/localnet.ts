@@ -30,7 +30,7 @@ export function routesLocalnet(namespace: NetworkNamespace, link: Link): boolean
 /**
  * Lets packets from and to 127.0.0.0/8 pass the link, as connections from 127.0.0.1 to a translated destination do.
  * Whoever is on the link can then send such packets as well, so something else has to keep them off: the rules in
- * nftables/skeleton-ports.ts. Like `sysctl -w net.ipv4.conf.NAME.route_localnet=1`.
+ * nftables/skeleton/ports.ts. Like `sysctl -w net.ipv4.conf.NAME.route_localnet=1`.
  * @throws {SysctlError}
  */
 export function ensureLocalnetRouting(namespace: NetworkNamespace, link: Link): void {

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { SandboxAttachment } from "#runtime/sandbox-record.ts";
 import { noSettings } from "#runtime/sandbox-settings.ts";
-import { networkForUse } from "./builtin-network.ts";
 import { gather, type Register } from "./command.ts";
 import {
   type Action,
@@ -20,20 +19,21 @@ import type { ComposeEndpoint, ComposeNetwork, ComposeProject, ComposeService } 
 import { readCompose } from "./compose/read.ts";
 import { describeError, ExitCode, Failure } from "./failure.ts";
 import { writeJson } from "./io.ts";
-import { createNetwork } from "./network-create.ts";
-import { parseNetworkDefinition } from "./network-definition.ts";
-import { listNetworks } from "./network-listing.ts";
-import { removeNetwork } from "./network-rm.ts";
-import { parsePublish } from "./port-flag.ts";
-import { interfacePrefix, warnUnpublished } from "./sandbox-create.ts";
+import { networkForUse } from "./network/builtin.ts";
+import { createNetwork } from "./network/create.ts";
+import { parseNetworkDefinition } from "./network/definition.ts";
+import { listNetworks } from "./network/listing.ts";
+import { removeNetwork } from "./network/rm.ts";
+import { interfacePrefix, warnUnpublished } from "./sandbox/create.ts";
 import {
   attachmentFor,
   type NetworkChoice,
   parseAddress,
   parseAlias,
   parseMacFlag,
-} from "./sandbox-network.ts";
-import { parseSandboxSettings } from "./sandbox-settings-flags.ts";
+} from "./sandbox/network.ts";
+import { parsePublish } from "./sandbox/port-flag.ts";
+import { parseSandboxSettings } from "./sandbox/settings-flags.ts";
 import type { World } from "./world.ts";
 
 export interface ApplyFlags {

@@ -8,7 +8,7 @@ import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure } from "./failure.ts";
 import { listAtAdd } from "./forget-attachment.ts";
 import { writeJson } from "./io.ts";
-import { listNetworks, type Network } from "./network-listing.ts";
+import { listNetworks, type Network } from "./network/listing.ts";
 import { renderTable } from "./table.ts";
 import type { World } from "./world.ts";
 

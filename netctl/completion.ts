@@ -2,7 +2,7 @@ import { type Argument as Completed, RootCommand, script } from "@bomb.sh/tab";
 import type { Command } from "commander";
 import type { Register } from "./command.ts";
 import { ExitCode, UsageFailure } from "./failure.ts";
-import { drivers } from "./network-definition.ts";
+import { drivers } from "./network/definition.ts";
 import type { World } from "./world.ts";
 
 const shells = ["bash", "zsh", "fish"] as const;

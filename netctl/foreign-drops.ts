@@ -10,7 +10,7 @@ import { type DropDescription, describeDrop } from "#nftables/foreign/describe-d
 import { findDrops, type GuardedNetwork } from "#nftables/foreign/find-drops.ts";
 import { readForeignFirewalls } from "#nftables/foreign/read-firewalls.ts";
 import { Nft } from "#nftables/nft.ts";
-import type { Network } from "./network-listing.ts";
+import type { Network } from "./network/listing.ts";
 
 /** A firewall of somebody else's that drops what a network lets pass. */
 export interface ForeignDrop extends DropDescription {

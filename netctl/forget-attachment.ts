@@ -2,7 +2,7 @@ import { parseConfList } from "#cni/conflist.ts";
 import type { KnownAttachment } from "#runtime/attachments.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";
 import { delNetworkList, targetOf } from "#runtime/chain.ts";
-import type { Network } from "./network-listing.ts";
+import type { Network } from "./network/listing.ts";
 import type { World } from "./world.ts";
 
 /**

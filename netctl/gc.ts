@@ -1,12 +1,12 @@
 import { formatIp } from "#net/ip.ts";
 import type { KnownAttachment } from "#runtime/attachments.ts";
 import { gcNetworkList } from "#runtime/chain.ts";
-import { defaultGraceMs, type KnownLease, leakedStates, readAddressUse } from "./address-use.ts";
 import type { Register } from "./command.ts";
 import { describeError, ExitCode } from "./failure.ts";
 import { forgetAttachment } from "./forget-attachment.ts";
 import { writeJson } from "./io.ts";
-import { attachmentsOf, findNetwork, listNetworks, type Network } from "./network-listing.ts";
+import { defaultGraceMs, type KnownLease, leakedStates, readAddressUse } from "./ipam/address-use.ts";
+import { attachmentsOf, findNetwork, listNetworks, type Network } from "./network/listing.ts";
 import { renderTable } from "./table.ts";
 import type { World } from "./world.ts";
 

@@ -13,8 +13,8 @@ import {
 } from "./install/files.ts";
 import { type InstalledFile, Manifest } from "./install/manifest.ts";
 import { writeJson } from "./io.ts";
-import { createNetwork } from "./network-create.ts";
-import { parseNetworkDefinition } from "./network-definition.ts";
+import { createNetwork } from "./network/create.ts";
+import { parseNetworkDefinition } from "./network/definition.ts";
 import type { World } from "./world.ts";
 
 export interface InstallFlags {

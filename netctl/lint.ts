@@ -8,9 +8,9 @@ import type { Found, LintFinding } from "./lint/finding.ts";
 import { filesToLint, type ReadFile, readForLint } from "./lint/read.ts";
 import { findingsOf } from "./lint/rules.ts";
 import type { LintSubject } from "./lint/subject.ts";
-import { readSubnets } from "./network-conflist.ts";
-import { findNetwork } from "./network-listing.ts";
-import { subnetsOfHost, subnetsOfNetworks } from "./subnet-choice.ts";
+import { readSubnets } from "./network/conflist.ts";
+import { findNetwork } from "./network/listing.ts";
+import { subnetsOfHost, subnetsOfNetworks } from "./network/subnet-choice.ts";
 import type { World } from "./world.ts";
 
 export interface LintFlags {

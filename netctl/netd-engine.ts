@@ -1,7 +1,7 @@
 import type { Engine, EngineStatus, Entry, Outcome, Snapshot, Step } from "#engine/engine.ts";
 import { EngineError } from "#engine/error.ts";
 import { callNetd, NetdUnavailable } from "#netd/client.ts";
-import type { EngineCall } from "#netd/overlay-request.ts";
+import type { EngineCall } from "#netd/overlay/request.ts";
 import { engineRequestName } from "#netd/protocol.ts";
 import type { World } from "./world.ts";
 

@@ -9,18 +9,18 @@ import { sandboxContainerId } from "#runtime/network-id.ts";
 import { gather, type Register } from "./command.ts";
 import { describeError, ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
-import { findNetwork } from "./network-listing.ts";
+import { findNetwork } from "./network/listing.ts";
 import { containerName, ipCommands } from "./plan/ip-text.ts";
 import { newTables, nftCommands } from "./plan/nft-text.ts";
 import { rehearse } from "./plan/rehearse.ts";
-import { parsePublish } from "./port-flag.ts";
 import {
   attachmentFor,
   type NetworkChoice,
   parseAddress,
   parseAlias,
   parseMacFlag,
-} from "./sandbox-network.ts";
+} from "./sandbox/network.ts";
+import { parsePublish } from "./sandbox/port-flag.ts";
 import type { World } from "./world.ts";
 
 export interface PlanFlags {

@@ -5,7 +5,7 @@ import { cidr, int } from "#cni/schema-values.ts";
 import { errorCode } from "#machine/io-error.ts";
 import { formatCidr, hasHostBits, networkOf } from "#net/cidr.ts";
 import { describeError, Failure } from "./failure.ts";
-import { defaultPools, type SubnetPool } from "./subnet-pool.ts";
+import { defaultPools, type SubnetPool } from "./network/subnet-pool.ts";
 
 /** What an operator sets once for the host: docs/addresses.md. */
 export interface Settings {

@@ -16,7 +16,7 @@ import type { ChainHost } from "#runtime/chain.ts";
 import { ConfDirectory } from "#runtime/conf-dir.ts";
 import { Sandboxes } from "#runtime/sandbox.ts";
 import type { Io } from "./io.ts";
-import { sandboxRouting } from "./sandbox-routes.ts";
+import { sandboxRouting } from "./sandbox/routes.ts";
 import { readSettings, type Settings } from "./settings.ts";
 
 /** Everything a command can act on: it is a function of this and its flags, so tests need no process. */

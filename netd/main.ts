@@ -25,7 +25,7 @@ import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
-import { OverlayHost } from "./overlay-host.ts";
+import { OverlayHost } from "./overlay/host.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
 import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
 import { RedirectKeeper } from "./redirect-keeper.ts";

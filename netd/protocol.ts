@@ -27,7 +27,7 @@ export const maxReplyBytes = 4 * 1024 * 1024;
 
 /** Requests of this name are no plugin's, but for the resolver: from netctl and from plugins that run outside netd. */
 export const namesRequestName = "netctl-names";
-/** Requests for the embedded engine, from netctl: netd/overlay-request.ts. */
+/** Requests for the embedded engine, from netctl: netd/overlay/request.ts. */
 export const engineRequestName = "netctl-engine";
 /** Asks for what netd counts, in Prometheus' text format: netd/metrics.ts. */
 export const metricsRequestName = "netctl-metrics";

@@ -12,7 +12,7 @@ import { callFields, withOutcomeLogged } from "#suite/verb-log.ts";
 import { serveChain } from "./chain.ts";
 import type { Metrics } from "./metrics.ts";
 import { serveNamesRequest } from "./names-request.ts";
-import { serveEngineCall } from "./overlay-request.ts";
+import { serveEngineCall } from "./overlay/request.ts";
 import {
   chainRequestName,
   engineRequestName,

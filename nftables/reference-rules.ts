@@ -14,8 +14,8 @@
 import { createHash } from "node:crypto";
 import { formatCidr, hostCidr } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
-import { masqueradeChain } from "./iptables-masquerade.ts";
-import { publishingChain } from "./iptables-ports.ts";
+import { masqueradeChain } from "./iptables/masquerade.ts";
+import { publishingChain } from "./iptables/ports.ts";
 import type { NftRule } from "./json.ts";
 import { Nft } from "./nft.ts";
 import { ProgramError, type ProgramOptions, runProgram } from "./program.ts";

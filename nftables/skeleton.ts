@@ -16,13 +16,13 @@
 import { declareSet, definitionOf, type SetId, sets } from "./element.ts";
 import type { NftChain, NftListing } from "./json.ts";
 import { type OptionalPart, type SetDefinition, type TableFamily, tableName } from "./set-definition.ts";
-import type { Chain } from "./skeleton-chain.ts";
-import { forwardChains } from "./skeleton-forward.ts";
-import { loopbackChains } from "./skeleton-loopback.ts";
-import { masqueradeChains, masqueradeRules } from "./skeleton-masquerade.ts";
-import { overlayChains } from "./skeleton-overlay.ts";
-import { hairpinRules, portChains } from "./skeleton-ports.ts";
-import { spoofChains } from "./skeleton-spoof.ts";
+import type { Chain } from "./skeleton/chain.ts";
+import { forwardChains } from "./skeleton/forward.ts";
+import { loopbackChains } from "./skeleton/loopback.ts";
+import { masqueradeChains, masqueradeRules } from "./skeleton/masquerade.ts";
+import { overlayChains } from "./skeleton/overlay.ts";
+import { hairpinRules, portChains } from "./skeleton/ports.ts";
+import { spoofChains } from "./skeleton/spoof.ts";
 
 /** Raise with every change of the text below. */
 export const skeletonVersion = 8;

@@ -6,7 +6,7 @@ import { cidr } from "#cni/schema-values.ts";
 import type { AttachmentKey } from "#journal/record.ts";
 import { type Cidr, networkOf } from "#net/cidr.ts";
 import type { ElementRef, OwnedSetId } from "#nftables/element.ts";
-import type { IptablesMasquerade } from "#nftables/iptables-masquerade.ts";
+import type { IptablesMasquerade } from "#nftables/iptables/masquerade.ts";
 import { type OwnerTag, ownerTag, sameOwner } from "#nftables/owner.ts";
 import type { PluginHost } from "./context.ts";
 
@@ -52,7 +52,7 @@ export async function removeOrphanElements(
 /** The iptables programs of the host's namespace, for an operator who insists on them. */
 export async function iptablesOf(host: PluginHost, environment: Environment): Promise<IptablesMasquerade> {
   // Few ask for it, and its names need node:crypto, which takes 8 ms to load.
-  const { IptablesMasquerade } = await import("#nftables/iptables-masquerade.ts");
+  const { IptablesMasquerade } = await import("#nftables/iptables/masquerade.ts");
   return new IptablesMasquerade({
     searchPath: environment["PATH"],
     namespacePath: host.kernel.namespace.path,

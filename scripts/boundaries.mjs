@@ -62,7 +62,7 @@ const exceptions = {
     "#netd/protocol.ts",
     "#netd/client.ts",
     "#netd/chain-client.ts",
-    "#netd/overlay-request.ts",
+    "#netd/overlay/request.ts",
     "#dns-resolver/messages.ts",
     "#dns-resolver/query-log.ts",
     "#dns-resolver/chain.ts",

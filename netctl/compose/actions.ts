@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { Failure } from "#netctl/failure.ts";
-import type { Network } from "#netctl/network-listing.ts";
+import type { Network } from "#netctl/network/listing.ts";
 import type { Sandbox } from "#runtime/sandbox.ts";
 import type { ComposeNetwork, ComposeProject, ComposeService } from "./model.ts";
 

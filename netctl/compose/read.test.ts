@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Network } from "#netctl/network-listing.ts";
+import type { Network } from "#netctl/network/listing.ts";
 import { noSettings } from "#runtime/sandbox-settings.ts";
 import { hashLabel, hashOf, type Present, projectLabel, reconcile, takeAway } from "./actions.ts";
 import { readCompose } from "./read.ts";

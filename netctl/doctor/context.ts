@@ -2,7 +2,7 @@ import type { JournalRecord } from "#journal/record.ts";
 import { type Link, listLinks } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { readBootId } from "#machine/boot-id.ts";
-import { describeNetwork, type Network } from "#netctl/network-listing.ts";
+import { describeNetwork, type Network } from "#netctl/network/listing.ts";
 import type { World } from "#netctl/world.ts";
 import type { ConfProblem } from "#runtime/conf-dir.ts";
 

@@ -4,7 +4,7 @@ import { readBootId } from "#machine/boot-id.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
 import { type ForeignDrops, readForeignDrops } from "#netctl/foreign-drops.ts";
 import { KeptAttachments } from "#netctl/kept-attachments.ts";
-import { describeNetwork, type Network } from "#netctl/network-listing.ts";
+import { describeNetwork, type Network } from "#netctl/network/listing.ts";
 import { groupBy } from "#netctl/topology/group-by.ts";
 import type { NamespaceView, Topology, TopologyLink } from "#netctl/topology/model.ts";
 import { namespaceId } from "#netctl/topology/namespace-table.ts";

@@ -1,4 +1,4 @@
-import type { ConfiguredSubnet } from "#netctl/network-conflist.ts";
+import type { ConfiguredSubnet } from "#netctl/network/conflist.ts";
 
 /**
  * What `netctl inspect --json` prints, and what its tree is drawn from: plain JSON, addresses as text.

@@ -1,6 +1,6 @@
 import { type Cidr, formatCidr, hasHostBits, overlaps, parseCidr } from "#net/cidr.ts";
-import { readRanges } from "#netctl/network-conflist.ts";
-import type { UsedSubnet } from "#netctl/subnet-choice.ts";
+import { readRanges } from "#netctl/network/conflist.ts";
+import type { UsedSubnet } from "#netctl/network/subnet-choice.ts";
 import { below, type Found } from "./finding.ts";
 import type { LintedPlugin, LintSubject } from "./subject.ts";
 

@@ -1,7 +1,7 @@
 import { Gauge, Registry } from "prom-client";
 import { readSysctl } from "#kernel/sysctl.ts";
-import { measureSubnets, readAddressUse } from "#netctl/address-use.ts";
-import { describeNetwork } from "#netctl/network-listing.ts";
+import { measureSubnets, readAddressUse } from "#netctl/ipam/address-use.ts";
+import { describeNetwork } from "#netctl/network/listing.ts";
 import { publishedPortsIn } from "#netctl/port-text.ts";
 import { suiteVersion } from "#netctl/version.ts";
 import type { World } from "#netctl/world.ts";

@@ -5,7 +5,7 @@ import type { Container } from "#netctl/containers/container.ts";
 import { listContainers } from "#netctl/containers/list.ts";
 import { describeError } from "#netctl/failure.ts";
 import type { KeptAttachments } from "#netctl/kept-attachments.ts";
-import { describeNetwork, type Network } from "#netctl/network-listing.ts";
+import { describeNetwork, type Network } from "#netctl/network/listing.ts";
 import { publishedPortsIn, summarizePorts } from "#netctl/port-text.ts";
 import type { World } from "#netctl/world.ts";
 import type { CachedAttachment } from "#runtime/cache.ts";

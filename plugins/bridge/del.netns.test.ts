@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
 import { parseCidr } from "#net/cidr.ts";
-import { IptablesMasquerade } from "#nftables/iptables-masquerade.ts";
+import { IptablesMasquerade } from "#nftables/iptables/masquerade.ts";
 import { type Attached, BridgeRig } from "#testing/bridge-rig.ts";
 import { bridge } from "./main.ts";
 

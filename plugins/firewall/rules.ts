@@ -11,7 +11,7 @@ import {
   ingressNumber,
   ingressPolicySets,
 } from "#nftables/ingress-policy.ts";
-import type { IptablesFirewall, IptablesIngress } from "#nftables/iptables-firewall.ts";
+import type { IptablesFirewall, IptablesIngress } from "#nftables/iptables/firewall.ts";
 import { stillOwned } from "#nftables/nftables.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { isLastBehind } from "#plugins/last-behind.ts";
@@ -51,7 +51,7 @@ function admission({ addresses, adminChain }: Made, key: AttachmentKey) {
 }
 
 async function iptablesOf(host: PluginHost): Promise<IptablesFirewall> {
-  const { IptablesFirewall } = await import("#nftables/iptables-firewall.ts");
+  const { IptablesFirewall } = await import("#nftables/iptables/firewall.ts");
   return new IptablesFirewall({ namespacePath: host.kernel.namespace.path });
 }
 

@@ -8,7 +8,7 @@ import {
 } from "#nftables/conditional-ports.ts";
 import type { ElementRef, Operation } from "#nftables/element.ts";
 import { hairpinElements, hairpinRefs } from "#nftables/hairpin.ts";
-import { IptablesPorts, type IptablesPublisher } from "#nftables/iptables-ports.ts";
+import { IptablesPorts, type IptablesPublisher } from "#nftables/iptables/ports.ts";
 import { isOfContainer, type OwnerTag, ownerTag, sameOwner } from "#nftables/owner.ts";
 import {
   claimOfPorts,

@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseCidr } from "#net/cidr.ts";
+import { withCluster } from "#netctl/cluster.ts";
+import { UsageFailure } from "#netctl/failure.ts";
+import type { World } from "#netctl/world.ts";
+import type { NetworkRecord } from "#overlay/record.ts";
+import type { NetworkCreateFlags } from "./create.ts";
+
+/** How long to wait until the agent of this host knows of a network, or has forgotten it. */
+const agentTimeoutMs = 10_000;
+
+/** Creates a network that reaches over all hosts of the cluster. Its conflist appears on each of them. */
+export async function createOverlayNetwork(
+  name: string,
+  flags: NetworkCreateFlags,
+  world: World,
+): Promise<NetworkRecord> {
+  for (const [flag, values] of [
+    ["--gateway", flags.gateway],
+    ["--ip-range", flags.ipRange],
+    ["--aux-address", flags.auxAddress],
+    ["--label", flags.label],
+  ] as const)
+    if (values.length > 0)
+      throw new UsageFailure(
+        `Cannot use ${flag} with driver overlay-vxlan: each host has a block of its own`,
+      );
+  const options = parseOptions(flags.opt);
+  const record = await withCluster(
+    world,
+    async (cluster) =>
+      await cluster.createNetwork({
+        name,
+        subnets: flags.subnet.map(parseSubnet),
+        families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
+        internal: flags.internal === true,
+        encrypted: false,
+        mode: "l3",
+        ...options,
+        names: flags.disableDns === true ? "none" : (options.names ?? "cluster"),
+      }),
+  );
+  await untilConflist(world, name, true);
+  return record;
+}
+
+/** @returns hosts that still have containers in it */
+export async function removeOverlayNetwork(name: string, world: World): Promise<readonly string[]> {
+  return await withCluster(world, async (cluster) => {
+    const deadlineMs = performance.now() + agentTimeoutMs;
+    for (;;) {
+      const holders = await cluster.removeNetwork(name).catch((error: unknown) => {
+        // An agent was faster.
+        if (error instanceof Error && error.message.startsWith("No such network")) return [];
+        throw error;
+      });
+      if (holders.length === 0) {
+        await untilConflist(world, name, false);
+        return [];
+      }
+      if (performance.now() > deadlineMs) return holders;
+      await sleep(200);
+    }
+  });
+}
+
+function parseSubnet(text: string) {
+  try {
+    return { cidr: parseCidr(text) };
+  } catch (error) {
+    throw new UsageFailure(error instanceof Error ? error.message : String(error));
+  }
+}
+
+interface OverlayOptions {
+  readonly encrypted?: boolean;
+  readonly mode?: "l3" | "l2";
+  readonly vni?: number;
+  readonly mtu?: number;
+  readonly names?: "host" | "cluster";
+}
+
+function parseOptions(texts: readonly string[]): OverlayOptions {
+  return Object.assign({}, ...texts.map(parseOption)) as OverlayOptions;
+}
+
+function parseOption(text: string): OverlayOptions {
+  const [key = "", value = ""] = text.split("=", 2);
+  switch (key) {
+    case "encrypted":
+      return { encrypted: parseYesNo(key, value) };
+    case "mode":
+      if (value !== "l3" && value !== "l2") throw new UsageFailure(`Cannot use ${text}: expected l3 or l2`);
+      return { mode: value };
+    case "vni":
+      return { vni: parseNumber(text, value, 1, 0xffffff) };
+    case "mtu":
+    case "com.docker.network.driver.mtu":
+      return { mtu: parseNumber(text, value, 1280, 65_535) };
+    case "names":
+      if (value !== "host" && value !== "cluster")
+        throw new UsageFailure(`Cannot use ${text}: expected host or cluster`);
+      return { names: value };
+  }
+  throw new UsageFailure(
+    `Cannot use option ${JSON.stringify(key)} with driver overlay-vxlan: expected encrypted, mode, mtu, names or vni`,
+  );
+}
+
+function parseNumber(text: string, value: string, min: number, max: number): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < min || number > max)
+    throw new UsageFailure(`Cannot use ${text}: expected ${min} to ${max}`);
+  return number;
+}
+
+/** Docker's way: the option alone means yes. */
+function parseYesNo(key: string, value: string): boolean {
+  if (value === "" || value === "true") return true;
+  if (value === "false") return false;
+  throw new UsageFailure(`Cannot use ${key}=${value}: expected true or false`);
+}
+
+async function untilConflist(world: World, name: string, isThere: boolean): Promise<void> {
+  const deadlineMs = performance.now() + agentTimeoutMs;
+  while (performance.now() < deadlineMs) {
+    const { networks } = await world.networks.load();
+    if (networks.some(({ list }) => list.name === name) === isThere) return;
+    await sleep(100);
+  }
+  world.io.stderr(
+    `netctl: warning: this host's agent has not ${isThere ? "taken up" : "dropped"} network ${name} yet; is netd running?\n`,
+  );
+}
