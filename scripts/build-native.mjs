@@ -1,21 +1,32 @@
-// Compiles native/addon.c to dist/lib/native.node with the machine's C compiler. Does nothing where that is newer.
+// Compiles native/addon.c to dist/lib/native.node with the machine's C compiler. Does nothing where that was made of the
+// same text: times say nothing once somebody has copied a folder.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const source = join(root, "native/addon.c");
-const parts = [
-  source,
-  ...["own-proc.inc.c", "poller.inc.c", "answers.inc.c"].map((name) => join(root, "native", name)),
-  fileURLToPath(import.meta.url),
-];
+const native = join(root, "native");
+const source = join(native, "addon.c");
+const parts = readdirSync(native)
+  .filter((name) => name.endsWith(".inc.c"))
+  .sort()
+  .map((name) => join(native, name));
 const target = join(root, "dist/lib/native.node");
-const changedMs = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+const digestFile = join(root, "dist/native.sha256");
 
-if (changedMs(target) <= Math.max(...parts.map(changedMs))) {
+/** Of all that goes into the file. */
+function digestOfSources() {
+  const hash = createHash("sha256");
+  for (const path of [source, ...parts, fileURLToPath(import.meta.url)]) hash.update(readFileSync(path));
+  return hash.update(process.env.CC ?? "").digest("hex");
+}
+
+const digest = digestOfSources();
+const builtOf = existsSync(target) && existsSync(digestFile) ? readFileSync(digestFile, "utf8") : "";
+if (builtOf !== digest) {
   const { include_dir: headers } = createRequire(import.meta.url)("node-api-headers");
   const compiler = process.env.CC || "cc";
   mkdirSync(join(root, "dist/lib"), { recursive: true });
@@ -38,4 +49,5 @@ if (changedMs(target) <= Math.max(...parts.map(changedMs))) {
     process.exit(1);
   }
   renameSync(aside, target);
+  writeFileSync(digestFile, digest);
 }
