@@ -7,6 +7,7 @@ import { interfaceCases } from "./topics/bridge-interfaces.ts";
 import { networkCases } from "./topics/bridge-network.ts";
 import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
 import { removalCases } from "./topics/bridge-removal.ts";
+import { sourceCases } from "./topics/bridge-source.ts";
 import { delegationCases } from "./topics/delegation.ts";
 import { dhcpCases } from "./topics/dhcp.ts";
 import { dummyCases } from "./topics/dummy.ts";
@@ -15,16 +16,20 @@ import { fuzzCases } from "./topics/fuzz.ts";
 import { hostCases } from "./topics/host.ts";
 import { hostDeviceCases } from "./topics/host-device.ts";
 import { allocationCases } from "./topics/host-local-allocation.ts";
+import { onRequestCases } from "./topics/host-local-on-request.ts";
 import { refusalCases as hostLocalRefusals } from "./topics/host-local-refusals.ts";
 import { storeCases } from "./topics/host-local-store.ts";
 import { ipvlanCases } from "./topics/ipvlan.ts";
 import { isolationCases } from "./topics/isolation.ts";
+import { modeCases } from "./topics/isolation-modes.ts";
+import { openingCases } from "./topics/isolation-openings.ts";
 import { loopbackCases } from "./topics/loopback.ts";
 import { macvlanCases } from "./topics/macvlan.ts";
 import { nameCases } from "./topics/names.ts";
 import { noneCases } from "./topics/none.ts";
 import { overlayCases } from "./topics/overlay.ts";
 import { clusterCases } from "./topics/overlay-cluster.ts";
+import { bindingCases } from "./topics/portmap-binding.ts";
 import { passThroughCases, reachCases } from "./topics/portmap-reach.ts";
 import { portRefusalCases, portRemovalCases } from "./topics/portmap-removal.ts";
 import { environmentCases } from "./topics/protocol-environment.ts";
@@ -52,6 +57,7 @@ export const topics: readonly Topic[] = [
     cases: [
       ...interfaceCases,
       ...networkCases,
+      ...sourceCases,
       ...bridgeRefusals,
       ...removalCases,
       ...checkCases,
@@ -61,16 +67,20 @@ export const topics: readonly Topic[] = [
   {
     name: "host-local",
     executables: ["host-local"],
-    cases: [...allocationCases, ...storeCases, ...hostLocalRefusals],
+    cases: [...allocationCases, ...onRequestCases, ...storeCases, ...hostLocalRefusals],
   },
   { name: "static", executables: ["static"], cases: staticCases },
   {
     name: "portmap",
     executables: ["portmap", "bridge", "host-local"],
-    cases: [...reachCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
+    cases: [...reachCases, ...bindingCases, ...passThroughCases, ...portRefusalCases, ...portRemovalCases],
   },
   { name: "firewall", executables: ["firewall", "bridge", "host-local"], cases: firewallCases },
-  { name: "isolation", executables: ["bridge", "host-local", "portmap"], cases: isolationCases },
+  {
+    name: "isolation",
+    executables: ["bridge", "host-local", "portmap"],
+    cases: [...isolationCases, ...modeCases, ...openingCases],
+  },
   { name: "names", executables: ["dns", "bridge", "host-local"], cases: nameCases },
   { name: "tuning", executables: ["tuning", "bridge", "host-local"], cases: tuningCases },
   { name: "bandwidth", executables: ["bandwidth", "bridge", "host-local"], cases: bandwidthCases },

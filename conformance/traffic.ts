@@ -72,6 +72,15 @@ export async function askServer(
   return `nobody: ${reasons.join(", ")}`;
 }
 
+/**
+ * True if TCP gets nothing from there within a second, times the namespace's patience. Asks once: for what would
+ * have answered by then if it were let through, as something else beside it does.
+ */
+export async function isUnanswered(namespace: Namespace, host: string, port: number): Promise<boolean> {
+  const words = [namespace.patience / 2, "tcp", host, port].map(String);
+  return (await namespace.enter(process.execPath, ["-e", clientScript, ...words])).exitCode !== 0;
+}
+
 /** True if one of `attempts` pings, 1 s each, times the namespace's patience, is answered. */
 export async function ping(
   namespace: Namespace,
