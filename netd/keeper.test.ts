@@ -11,6 +11,7 @@ const nothing: Repair = {
   attachments: [],
   failed: [],
   looked: 1,
+  busy: [],
   unsettled: false,
 };
 

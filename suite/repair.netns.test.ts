@@ -179,7 +179,7 @@ describe("repair", () => {
     const { run } = rig.host.directories;
     const key = { network: "net1", containerId: "target", ifName: "eth0" };
     const found = await withAttachmentLock(run, key, () => repair(rig.host), { timeoutMs: 0 });
-    expect(found.unsettled).toBe(true);
+    expect(found).toMatchObject({ unsettled: true, busy: [key] });
     expect(ruleset()).toContain(`${other.ip4} comment`);
     expect(ruleset()).not.toContain(`${target.ip4} comment`);
     expect(await repair(rig.host)).toMatchObject({ unsettled: false });

@@ -32,6 +32,8 @@ export interface Repair {
   readonly shared: readonly Operation[];
   readonly attachments: readonly AttachmentRepair[];
   readonly failed: readonly RepairFailure[];
+  /** Attachments that miss something, and were left to who works on them. */
+  readonly busy: readonly AttachmentKey[];
   /** Attachments that were looked at. */
   readonly looked: number;
   /** True if an ADD or DEL was under way: look again when it has ended. */
@@ -85,7 +87,7 @@ export async function repair(
   { dryRun = false, memory }: RepairOptions = {},
 ): Promise<Repair> {
   const failed: RepairFailure[] = [];
-  const { restoration, kept, unsettled } = await restoreElements(host, {
+  const { restoration, kept, unsettled, busy } = await restoreElements(host, {
     dryRun,
     memory: memory ?? new Map(),
   });
@@ -95,7 +97,7 @@ export async function repair(
   }
   const restored = new Set(restoration.elements);
   const repaired: { kept: Wanted; elements: readonly Operation[]; rules: readonly string[] }[] = [];
-  let isBusy = unsettled;
+  let isChanging = false;
   for (const [index, each] of kept.entries()) {
     if (index % recordsAtOnce === 0) await nextTurn();
     // What attachments share counts apart.
@@ -103,7 +105,8 @@ export async function repair(
       .map(({ operation }) => operation)
       .filter((one) => one.owner !== undefined && restored.has(one));
     const rules = each.rules ? await repairRules(each, host, { dryRun, failed }) : [];
-    if (rules === "busy") isBusy = true;
+    if (rules === "busy") busy.set(each.owner, each.key);
+    else if (rules === "changed") isChanging = true;
     else if (elements.length + rules.length > 0) repaired.push({ kept: each, elements, rules });
   }
   if (!dryRun) {
@@ -123,8 +126,9 @@ export async function repair(
       rules,
     })),
     failed,
+    busy: [...busy.values()],
     looked: kept.length,
-    unsettled: isBusy,
+    unsettled: unsettled || isChanging || busy.size > 0,
   };
 }
 
@@ -133,6 +137,7 @@ async function restoreElements(host: PluginHost, { dryRun, memory }: Required<Re
   using locks = new AttachmentClaim(host.directories.run);
   let kept: readonly Wanted[] = [];
   let unsettled = false;
+  const busy = new Map<OwnerTag, AttachmentKey>();
   const wanted = async () => {
     ({ values: kept, unsettled } = await fromKept(host, wantedOf, memory));
     return kept.map(({ elements }) => elements);
@@ -143,13 +148,14 @@ async function restoreElements(host: PluginHost, { dryRun, memory }: Required<Re
     for (const [index, each] of kept.entries()) {
       if (index % recordsAtOnce === 0) await nextTurn();
       if (!each.elements.some(isMissing)) continue;
-      if (locks.take(each.key) && isStill(each, host)) claimed.add(each.elements);
+      if (!locks.take(each.key)) busy.set(each.owner, each.key);
+      else if (isStill(each, host)) claimed.add(each.elements);
       else unsettled = true;
     }
     return (elements: readonly Keyed[]) => claimed.has(elements);
   };
   const restoration = await restore(host.nftables, wanted, { dryRun, claim });
-  return { restoration, kept, unsettled };
+  return { restoration, kept, unsettled, busy };
 }
 
 function wantedOf({ record, date, upkeep }: Kept): Wanted {
@@ -164,12 +170,15 @@ export function foundAnything({ tables, shared, attachments, failed }: Repair): 
   return tables.length + shared.length + attachments.length + failed.length > 0;
 }
 
-/** @returns those that were missing; "busy" where they could not be put back, since somebody works on the attachment */
+/**
+ * @returns those that were missing; "busy" where they could not be put back, since somebody works on the attachment,
+ * "changed" where he has just done so
+ */
 async function repairRules(
   wanted: Wanted,
   host: PluginHost,
   { dryRun, failed }: { readonly dryRun: boolean; readonly failed: RepairFailure[] },
-): Promise<readonly string[] | "busy"> {
+): Promise<readonly string[] | "busy" | "changed"> {
   const { key, plugin, upkeep } = wanted;
   try {
     const record = recordOf(wanted, host);
@@ -177,7 +186,8 @@ async function repairRules(
     const missing = (await upkeep.missingRules?.(record, host)) ?? [];
     if (missing.length === 0 || dryRun) return missing;
     using lock = new AttachmentClaim(host.directories.run);
-    if (!lock.take(key) || !isStill(wanted, host)) return "busy";
+    if (!lock.take(key)) return "busy";
+    if (!isStill(wanted, host)) return "changed";
     await upkeep.restoreRules?.(record, host);
     return missing;
   } catch (error) {

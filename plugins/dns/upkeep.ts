@@ -11,7 +11,7 @@ export const upkeep: Upkeep = {
     return inContainer(record, host, (fd, port) =>
       hasResolverRedirect(fd, port)
         ? []
-        : [`table ip netctl_dns of container ${record.key.containerId} does not lead to the resolver`],
+        : [`table ip netctl_dns in container ${record.key.containerId}, which leads to the resolver`],
     );
   },
   async restoreRules(record, host) {
