@@ -210,17 +210,14 @@ export class Journal {
     );
   }
 
-  /**
-   * True if another attachment of the same network has a record of the plugin, whole or torn. Costs the same however
-   * many there are.
-   */
-  hasOther(key: AttachmentKey, plugin: string): boolean {
+  /** The other attachments' records of one plugin in the same network, each read when it is asked for. */
+  *eachOther(key: AttachmentKey, plugin: string): Generator<JournalRecord, void> {
     const own = recordName(key, plugin);
     for (const entry of this.#eachEntry(key.network)) {
-      const isRecord = entry.isFile() && parseRecordName(entry.name)?.plugin === plugin;
-      if (isRecord && entry.name !== own) return true;
+      const words = entry.isFile() && entry.name !== own ? parseRecordName(entry.name) : undefined;
+      const record = words?.plugin === plugin ? this.#readFile(key.network, entry.name, words) : undefined;
+      if (record) yield record;
     }
-    return false;
   }
 
   /** True if there are more records than that. Reads none. */

@@ -7,7 +7,8 @@ const maxRecordsToAsk = 16;
 
 /**
  * True if no other attachment, of whichever network, is behind the interface that this one is behind: what holds for all
- * of them can then go. Costs the same however many attachments there are.
+ * of them can then go. Those that leave too count for nothing, else two that leave at once would wait for each other.
+ * Costs the same however many attachments there are.
  * @param isBehind what a record of the plugin says; in doubt, true
  */
 export function isLastBehind(
@@ -16,14 +17,15 @@ export function isLastBehind(
   { journal }: PluginHost,
   isBehind: (record: JournalRecord) => boolean,
 ): boolean {
-  if (journal.hasOther(key, plugin)) return false;
+  let asked = 0;
+  const keepsIt = (record: JournalRecord) =>
+    ++asked > maxRecordsToAsk ||
+    (record.plugin === plugin && record.phase !== "leaving" && isBehind(record));
+  for (const record of journal.eachOther(key, plugin)) if (keepsIt(record)) return false;
   const others = journal.networks().filter((network) => network !== key.network);
   if (others.length > maxNetworksToAsk) return false;
-  let asked = 0;
   for (const network of others) {
-    for (const record of journal.each(network)) {
-      if (++asked > maxRecordsToAsk || (record.plugin === plugin && isBehind(record))) return false;
-    }
+    for (const record of journal.each(network)) if (keepsIt(record)) return false;
   }
   return true;
 }

@@ -176,6 +176,8 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
   const elements = attachmentElements(made, key);
   if (elements.length > 0) {
     undo.push("nftables elements", async () => {
+      // Who leaves at the same time need not wait for this one.
+      host.journal.leave(key, "bridge");
       await removeElements(host, key, made);
       await releaseSubnets(host, key);
       await releasePolicies(host, key);
@@ -184,7 +186,10 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
     crashPoint("elements-added");
   } else {
     // Should all others leave meanwhile, it is this one that has to take away what holds for the network.
-    undo.push("nftables elements", async () => await removeElements(host, key, made));
+    undo.push("nftables elements", async () => {
+      host.journal.leave(key, "bridge");
+      await removeElements(host, key, made);
+    });
     await dropPolicy({ key, made, host });
   }
   if (made.masqueradeBackend !== "iptables" || made.masquerade.length === 0) return;

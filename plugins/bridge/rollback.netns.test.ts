@@ -327,3 +327,26 @@ describe("a link of the name that the attachment derives for the host", () => {
     expect(rig.links()).toContain(name);
   });
 });
+
+describe("what holds for a network", () => {
+  const policy = () => rig.namespace.run("nft list table inet netctl").match(/elements = .*"br\w*"/g) ?? [];
+
+  test("goes with the last two containers also where both leave at once", async () => {
+    const [one, other] = [await rig.attach(everything), await rig.attach(everything)];
+    expect(policy()).not.toEqual([]);
+    // As far as the other's DEL has come when this one's looks.
+    rig.host.journal.leave({ network: "net1", containerId: other.containerId, ifName: "eth0" }, "bridge");
+    await rig.detach(one);
+    expect(policy()).toEqual([]);
+    await rig.detach(other);
+  });
+
+  test("stays for the containers that stay", async () => {
+    const [one, other] = [await rig.attach(everything), await rig.attach(everything)];
+    const before = policy();
+    await rig.detach(one);
+    expect(policy()).toEqual(before);
+    await rig.detach(other);
+    expect(policy()).toEqual([]);
+  });
+});
