@@ -19,8 +19,7 @@ export function isLastBehind(
 ): boolean {
   let asked = 0;
   const keepsIt = (record: JournalRecord) =>
-    ++asked > maxRecordsToAsk ||
-    (record.plugin === plugin && record.phase !== "leaving" && isBehind(record));
+    ++asked > maxRecordsToAsk || (record.plugin === plugin && record.phase !== "leaving" && isBehind(record));
   for (const record of journal.eachOther(key, plugin)) if (keepsIt(record)) return false;
   const others = journal.networks().filter((network) => network !== key.network);
   if (others.length > maxNetworksToAsk) return false;

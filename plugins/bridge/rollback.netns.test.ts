@@ -246,6 +246,8 @@ describe("after kill -9", () => {
         entry.remove = () => {};
         return entry;
       }
+
+      override leave(): void {}
     }
     class Killed extends Error {}
     const directory = join(rig.host.directories.state, "journal");
