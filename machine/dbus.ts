@@ -1,5 +1,14 @@
 import { connect, type Socket } from "node:net";
 
+/**
+ * Where the system's bus is, unless the environment says otherwise.
+ * @see D-Bus specification 0.43, "Well-known Message Bus Instances"
+ */
+export function systemBusPath(environment: Readonly<Record<string, string | undefined>>): string {
+  const address = environment["DBUS_SYSTEM_BUS_ADDRESS"] ?? "";
+  return /^unix:path=([^,;]+)/u.exec(address)?.[1] ?? "/run/dbus/system_bus_socket";
+}
+
 /** A call of a method whose arguments are all text. */
 export interface DbusCall {
   /** Name on the bus: `org.fedoraproject.FirewallD1`. */

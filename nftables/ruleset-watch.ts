@@ -17,7 +17,8 @@ export interface RulesetWatchOptions {
 
 /**
  * Tells when another program takes something of the suite's out of nftables: a table (`nft flush ruleset`), a chain, a
- * rule, an element. Other programs' own tables, and what is added to ours, go by unnoticed.
+ * rule, an element; and when firewalld begins again, by a reload or a start. Other programs' own tables, and what is added to
+ * ours, go by unnoticed.
  */
 export class RulesetWatch {
   readonly #watch: NotificationWatch;
@@ -43,14 +44,17 @@ export class RulesetWatch {
   }
 }
 
-/** What stands in every name of ours, and in the names of the reference's chains that we make by iptables. */
-const ourNames = [Buffer.from(tableName), Buffer.from("CNI-")];
+/** firewalld's table: made anew by each reload, which forgets the sources of its zones. */
+const firewalldTable = "firewalld";
+
+/** What stands in every name of ours, in the names of the reference's chains that we make by iptables, and firewalld's. */
+const watchedNames = [tableName, "CNI-", firewalldTable].map((name) => Buffer.from(name));
 
 /** Why something of ours may be gone; undefined for what does not concern us. */
 export function reasonIn(notifications: Uint8Array): string | undefined {
   // Others may change thousands of rules at once: one look for a name is cheaper than decoding them.
   const bytes = Buffer.from(notifications.buffer, notifications.byteOffset, notifications.byteLength);
-  if (!ourNames.some((name) => bytes.includes(name))) return undefined;
+  if (!watchedNames.some((name) => bytes.includes(name))) return undefined;
   try {
     const found = decodeRulesetNews(notifications).find(concernsUs);
     return found && `${words[found.message] ?? "change"} in table ${familyName(found.family)} ${found.table}`;
@@ -72,6 +76,7 @@ const words: Readonly<Record<number, string>> = {
 
 function concernsUs({ message, table }: RulesetNews): boolean {
   if (words[message] === undefined) return false;
+  if (table === firewalldTable) return message === NftMessage.NewTable;
   // Tables of one attachment each, and iptables': only their loss is a loss.
   const isAddition = message === NftMessage.NewTable || message === NftMessage.NewChain;
   return table === tableName || (!isAddition && isSharedName(table));

@@ -16,6 +16,8 @@ export interface PluginHost extends VerbHost {
   /** Where containers find each other by name. */
   readonly names: NameService;
   readonly directories: Directories;
+  /** Unix socket of the system's D-Bus: where firewalld is asked. */
+  readonly systemBus: string;
   /** /proc/sys/kernel/random/boot_id */
   readonly bootId: string;
   readonly log: Log;

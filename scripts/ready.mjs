@@ -40,6 +40,8 @@ const packages = {
     "etcd-server": ["/usr/bin/etcd"],
     "etcd-client": ["/usr/bin/etcdctl"],
     "wireguard-go": ["/usr/bin/wireguard-go"],
+    "dbus-daemon": ["/usr/bin/dbus-daemon"],
+    firewalld: ["/usr/sbin/firewalld"],
     containerd: ["/usr/bin/containerd"],
     runc: ["/usr/sbin/runc", "/usr/bin/runc"],
   },
@@ -100,6 +102,8 @@ function installPackages(task) {
     const quiet = { env: environment, stdio: ["ignore", "ignore", "inherit"] };
     run("apt-get", ["update", "-qq"], quiet);
     run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...missing], quiet);
+    // Nor at the next boot: a firewall would change what the machine lets in.
+    if (missing.includes("firewalld")) run("deb-systemd-helper", ["disable", "firewalld.service"], quiet);
   } finally {
     if (ours) rmSync(policy, { force: true });
   }

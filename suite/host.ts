@@ -7,6 +7,7 @@ import { NameRegistry, type NameService, registryDirectory } from "#dns-resolver
 import { Journal } from "#journal/journal.ts";
 import { HostKernel } from "#kernel/host-kernel.ts";
 import { readBootId } from "#machine/boot-id.ts";
+import { systemBusPath } from "#machine/dbus.ts";
 import { type Directories, resolveDirectories } from "#machine/directories.ts";
 import type { Log } from "#machine/log.ts";
 import { identifyNamespace } from "#machine/namespace-identity.ts";
@@ -68,6 +69,7 @@ export function openHost(
     nftables,
     journal,
     directories,
+    systemBus: systemBusPath(environment),
     bootId,
   };
   const withLog = (requestLog: Log): PluginHost => {

@@ -93,6 +93,7 @@ export class TestHost {
         leases: join(state, "networks"),
         results: join(state, "results"),
       },
+      systemBus: join(this.directory, "no-bus"),
       bootId,
       log: silentLog,
     };

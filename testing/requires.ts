@@ -23,6 +23,7 @@ const probes = {
   wireguard: "ip link add probe type wireguard",
   "wireguard-go": "command -v wireguard-go",
   ufw: 'command -v ufw || test -x "$NETCTL_UFW_ROOT/usr/sbin/ufw"',
+  firewalld: "command -v firewalld && command -v firewall-cmd && command -v dbus-daemon",
   // podman 5 has no CNI any more.
   podman:
     "podman --version | grep -q ' 4[.]' && command -v conmon && command -v runc && test -x /bin/busybox",

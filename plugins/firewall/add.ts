@@ -15,12 +15,11 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const prevResult = requirePrevResult(request, "firewall", "missing prevResult from earlier plugin");
   const key = keyOf(request);
   const attachment = describeAttachment({ config, key, prevResult });
-  const { environment } = request;
   // An ADD that was killed, or a container that is started again without a DEL in between.
-  if (host.journal.read(key, "firewall")) await releaseAttachment({ key, environment, host });
+  if (host.journal.read(key, "firewall")) await releaseAttachment({ key, host });
   const port = attachment.ingressPolicy === "isolated" ? portToIsolate(prevResult, host) : undefined;
   const made = madeOf(attachment, port);
-  const rules: Rules = { key, made, environment, host };
+  const rules: Rules = { key, made, host };
   const intent = { plugin: "firewall", made: encodeMade(made), result: prevResult };
   await recordedWork(request, host, intent, async (undo) => {
     undo.push("rules", () => removeRules(rules));

@@ -17,7 +17,7 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
   const differences = await host.nftables.differences(elementsOf(made, key));
   const problems = [
     ...differences.map(({ message }) => `nftables: ${message}`),
-    ...(await missingOwnRules({ key, made, environment: request.environment, host })),
+    ...(await missingOwnRules({ key, made, host })),
   ];
   // Without a record it may be the reference plugin's, with its rules.
   if (!record && problems.length > 0) {

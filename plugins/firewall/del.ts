@@ -13,7 +13,7 @@ import { releaseAttachment } from "./release.ts";
 export async function del(request: DelRequest, host: PluginHost): Promise<void> {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const record = host.journal.read(key, "firewall");
-  await releaseAttachment({ key, environment: request.environment, host }, guessMade(request, key));
+  await releaseAttachment({ key, host }, guessMade(request, key));
   const addresses = ownAddresses(request.config.prevResult, request.ifName);
   await removeReferenceRules(describeRequest(record, request), host, (rules) =>
     rules.removeForwarding(addresses),

@@ -1,28 +1,29 @@
-import type { Environment } from "#cni/plugin.ts";
 import { callDbus, type DbusCall, DbusError } from "#machine/dbus.ts";
 import { formatIp, type IpAddress } from "#net/ip.ts";
 
 /** firewalld is not running, or does not do what it is asked to. */
 export class FirewalldError extends Error {
-  constructor(message: string, cause: unknown) {
-    super(`Cannot use firewalld: ${message}`, { cause });
+  /** False where nobody answers as firewalld: then it has no rules either. */
+  readonly isRunning: boolean;
+
+  constructor(cause: unknown) {
+    super(`Cannot use firewalld: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
     this.name = "FirewalldError";
+    this.isRunning = !isNotRunning(cause);
   }
 }
-
-/** Where the system's bus is, unless the environment says otherwise (D-Bus specification, "Well-known buses"). */
-const systemBus = "/run/dbus/system_bus_socket";
 
 /**
  * Sources of a zone of firewalld's, at run time: a reload of firewalld forgets them. Like
  * `firewall-cmd --zone=ZONE --add-source=ADDRESS`.
+ * @see firewalld.dbus(5), org.fedoraproject.FirewallD1.zone
  */
 export class Firewalld {
   readonly #socketPath: string;
 
-  constructor(environment: Environment) {
-    const address = environment["DBUS_SYSTEM_BUS_ADDRESS"] ?? "";
-    this.#socketPath = /^unix:path=([^,;]+)/u.exec(address)?.[1] ?? systemBus;
+  /** @param socketPath of the bus that it is on */
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
   }
 
   /** @throws {FirewalldError} */
@@ -36,35 +37,46 @@ export class Firewalld {
       try {
         await this.#call("addSource", [zone, source]);
       } catch (error) {
-        if (isRefusal(error, "ALREADY_ENABLED")) continue;
-        if (!isRefusal(error, "ZONE_CONFLICT")) throw explained(error);
+        if (isRefusal(error, "ZONE_ALREADY_SET")) continue;
+        if (!isRefusal(error, "ZONE_CONFLICT")) throw new FirewalldError(error);
         await this.#ask("changeZoneOfSource", [zone, source]);
       }
     }
   }
 
-  /** Those that are not there are fine; so is a firewalld that does not run, as nothing is left of what it had. */
+  /**
+   * Those that are not there are fine, and so are those that somebody has put into another zone; so is a firewalld that
+   * does not run, as nothing is left of what it had.
+   * @throws {FirewalldError}
+   */
   async removeSources(zone: string, addresses: readonly IpAddress[]): Promise<void> {
     for (const source of sourcesOf(addresses)) {
       try {
         await this.#call("removeSource", [zone, source]);
       } catch (error) {
-        if (!(error instanceof DbusError) || (error.isRefusal && !isGone(error))) throw explained(error);
+        const isGone = goneCodes.some((code) => isRefusal(error, code));
+        if (!isGone && !isNotRunning(error)) throw new FirewalldError(error);
       }
     }
   }
 
-  /** @throws {FirewalldError} */
-  async missingSources(zone: string, addresses: readonly IpAddress[]): Promise<readonly string[]> {
-    const present = await this.#ask("getSources", [zone]);
-    return sourcesOf(addresses).filter((source) => !present.includes(source));
+  /** What is not in the zone, in words. @throws {FirewalldError} */
+  async misplaced(zone: string, addresses: readonly IpAddress[]): Promise<readonly string[]> {
+    const problems: string[] = [];
+    for (const source of sourcesOf(addresses)) {
+      const [present = ""] = await this.#ask("getZoneOfSource", [source]);
+      if (present === zone) continue;
+      const where = present === "" ? "" : `, but in ${JSON.stringify(present)}`;
+      problems.push(`firewalld: ${source} is not in zone ${JSON.stringify(zone)}${where}`);
+    }
+    return problems;
   }
 
   async #ask(member: string, args: readonly string[]): Promise<readonly string[]> {
     try {
       return await this.#call(member, args);
     } catch (error) {
-      throw explained(error);
+      throw new FirewalldError(error);
     }
   }
 
@@ -89,12 +101,16 @@ function isRefusal(error: unknown, code: string): boolean {
   return error instanceof DbusError && error.message.includes(code);
 }
 
-function isGone(error: unknown): boolean {
-  return ["UNKNOWN_SOURCE", "NOT_ENABLED", "INVALID_ZONE", "ServiceUnknown"].some((code) =>
-    isRefusal(error, code),
-  );
-}
+/** Of firewalld's errors: the source is in no zone, or in another, or there is no such zone. */
+const goneCodes = ["UNKNOWN_SOURCE", "ZONE_CONFLICT", "INVALID_ZONE"];
 
-function explained(error: unknown): FirewalldError {
-  return new FirewalldError(error instanceof Error ? error.message : String(error), error);
+/** The names of the bus for "nobody is there" and for "who was there has just gone"; what connect(2) says without a bus. */
+const absence = ["ServiceUnknown", "NameHasNoOwner", "Error.NoReply"];
+const unreachable = ["ENOENT", "ECONNREFUSED"];
+
+function isNotRunning(error: unknown): boolean {
+  if (!(error instanceof DbusError)) return false;
+  if (error.isRefusal) return absence.some((name) => error.message.includes(name));
+  const { cause } = error;
+  return cause instanceof Error && "code" in cause && unreachable.includes(String(cause.code));
 }

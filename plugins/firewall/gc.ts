@@ -9,13 +9,13 @@ import { releaseAttachment } from "./release.ts";
 
 /** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
 export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
-  const { validAttachments: valid, environment } = request;
+  const { validAttachments: valid } = request;
   if (!valid) return;
   const network = request.config.name;
   const steps = [
     () =>
       collectRecords(host.journal, { network, plugin: "firewall", valid }, ({ key }) =>
-        releaseAttachment({ key, environment, host }),
+        releaseAttachment({ key, host }),
       ),
     // After the loss of the journal.
     () => removeOrphans(host.nftables, admittedSets, { network, valid }),

@@ -1,7 +1,7 @@
 import { CniError, ErrorCode } from "#cni/error.ts";
-import type { Environment } from "#cni/plugin.ts";
 import type { AttachmentKey, JournalRecord } from "#journal/record.ts";
 import { crashPoint } from "#machine/crash-point.ts";
+import { formatIp } from "#net/ip.ts";
 import { isPolicyConflict, presentPolicy, readPolicyNumber, replacePolicy } from "#nftables/device-policy.ts";
 import type { Operation } from "#nftables/element.ts";
 import {
@@ -26,7 +26,6 @@ import { decodeMade, type Made } from "./made.ts";
 export interface Rules {
   readonly key: AttachmentKey;
   readonly made: Made;
-  readonly environment: Environment;
   readonly host: PluginHost;
 }
 
@@ -103,7 +102,7 @@ function numberOf({ ingressPolicy }: Made): number {
 }
 
 /** Makes what is not in the suite's own sets. @throws {ProgramError} @throws {FirewalldError} */
-export async function addOwnRules({ key, made, environment, host }: Rules): Promise<void> {
+export async function addOwnRules({ key, made, host }: Rules): Promise<void> {
   if (made.backend === "iptables") {
     const iptables = await iptablesOf(host);
     await iptables.admit(admission(made, key));
@@ -111,23 +110,22 @@ export async function addOwnRules({ key, made, environment, host }: Rules): Prom
     if (ingress) await iptables.restrict(ingress);
     crashPoint("firewall-iptables-added");
   } else if (made.backend === "firewalld") {
-    await new Firewalld(environment).addSources(made.zone, made.addresses);
+    await new Firewalld(host.systemBus).addSources(made.zone, made.addresses);
   }
 }
 
 /** What of that is not there, in words. */
-export async function missingOwnRules({ key, made, environment, host }: Rules): Promise<readonly string[]> {
+export async function missingOwnRules({ key, made, host }: Rules): Promise<readonly string[]> {
   if (made.backend === "iptables") {
     const missing = await (await iptablesOf(host)).missing(admission(made, key), iptablesIngress(made));
     return missing.map((rule) => `missing: ${rule}`);
   }
   if (made.backend === "nftables") return [];
-  const missing = await new Firewalld(environment).missingSources(made.zone, made.addresses);
-  return missing.map((source) => `firewalld: ${source} is not in zone ${JSON.stringify(made.zone)}`);
+  return await new Firewalld(host.systemBus).misplaced(made.zone, made.addresses);
 }
 
 /** Takes all of it away, as far as it is still this attachment's, and with the last one what holds for the bridge. */
-export async function removeRules({ key, made, environment, host }: Rules): Promise<void> {
+export async function removeRules({ key, made, host }: Rules): Promise<void> {
   const { backend, addresses, device, ingressPolicy } = made;
   const isLast = () =>
     device !== undefined && isLastBehind(key, "firewall", host, (record) => isBehind(record, device));
@@ -138,7 +136,7 @@ export async function removeRules({ key, made, environment, host }: Rules): Prom
     crashPoint("firewall-iptables-removed");
     return;
   }
-  if (backend === "firewalld") await new Firewalld(environment).removeSources(made.zone, addresses);
+  if (backend === "firewalld") await leaveZone(made, key, host);
   const owner = ownerOf(key);
   const removals = admittedRefs(addresses).map((ref) => ({ ref, owner }));
   await host.nftables.change((view) => {
@@ -148,17 +146,42 @@ export async function removeRules({ key, made, environment, host }: Rules): Prom
   });
 }
 
+/**
+ * A source has no owner: what another attachment has got meanwhile stays. That one's record is there before its sources,
+ * so whoever comes in between is seen afterwards.
+ */
+async function leaveZone({ zone, addresses }: Made, key: AttachmentKey, host: PluginHost): Promise<void> {
+  const firewalld = new Firewalld(host.systemBus);
+  const before = sourcesOfOthers(zone, key, host);
+  const own = addresses.filter((address) => !before.has(formatIp(address)));
+  await firewalld.removeSources(zone, own);
+  crashPoint("firewall-sources-removed");
+  const after = sourcesOfOthers(zone, key, host);
+  const taken = own.filter((address) => after.has(formatIp(address)));
+  if (taken.length > 0) await firewalld.addSources(zone, taken);
+}
+
+function sourcesOfOthers(zone: string, key: AttachmentKey, host: PluginHost): ReadonlySet<string> {
+  const found = new Set<string>();
+  for (const record of host.journal.each()) {
+    const { network, containerId, ifName } = record.key;
+    if (network === key.network && containerId === key.containerId && ifName === key.ifName) continue;
+    if (record.plugin !== "firewall" || record.phase === "torn" || record.phase === "leaving") continue;
+    const other = decodeMade(record);
+    if (other?.backend !== "firewalld" || other.zone !== zone || record.bootId !== host.bootId) continue;
+    for (const address of other.addresses) found.add(formatIp(address));
+  }
+  return found;
+}
+
 function isBehind(record: JournalRecord, device: string): boolean {
   const other = decodeMade(record);
   return !other || other.device === device;
 }
 
 /** @throws {Error} where the backend's program is missing or the kernel refuses, or the service does not answer */
-export async function rulesUsable(
-  backend: Made["backend"],
-  { environment, host }: Pick<Rules, "environment" | "host">,
-): Promise<void> {
+export async function rulesUsable(backend: Made["backend"], host: PluginHost): Promise<void> {
   if (backend === "iptables") await (await iptablesOf(host)).usable();
   else await host.nftables.usable();
-  if (backend === "firewalld") await new Firewalld(environment).usable();
+  if (backend === "firewalld") await new Firewalld(host.systemBus).usable();
 }

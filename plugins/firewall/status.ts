@@ -8,7 +8,7 @@ import { rulesUsable } from "./rules.ts";
 export async function status(request: StatusRequest, host: PluginHost): Promise<void> {
   const { backend } = parseFirewallConfig(request.config);
   try {
-    await rulesUsable(backend, { environment: request.environment, host });
+    await rulesUsable(backend, host);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new CniError(ErrorCode.PluginNotAvailable, message, { cause });

@@ -1,4 +1,5 @@
 import { needsNothing, type Upkeep } from "#plugins/upkeep.ts";
+import { FirewalldError } from "./firewalld.ts";
 import { decodeMade } from "./made.ts";
 import { addOwnRules, elementsOf, missingOwnRules } from "./rules.ts";
 
@@ -11,10 +12,17 @@ export const upkeep: Upkeep = {
   },
   async missingRules(record, host) {
     const made = decodeMade(record);
-    return made ? await missingOwnRules({ key: record.key, made, environment: {}, host }) : [];
+    if (!made) return [];
+    try {
+      return await missingOwnRules({ key: record.key, made, host });
+    } catch (error) {
+      // It lets pass what it does not know: nothing is missing before it runs again, which the watch notices.
+      if (error instanceof FirewalldError && !error.isRunning) return [];
+      throw error;
+    }
   },
   async restoreRules(record, host) {
     const made = decodeMade(record);
-    if (made) await addOwnRules({ key: record.key, made, environment: {}, host });
+    if (made) await addOwnRules({ key: record.key, made, host });
   },
 };

@@ -35,8 +35,11 @@ export class ChainRunner {
   readonly directory: string;
   readonly cache: ResultCache;
   readonly #containers: TestNamespace[] = [];
+  readonly #more: Readonly<Record<string, string>>;
 
-  constructor(hint: string) {
+  /** @param more further variables of the executables */
+  constructor(hint: string, more: Readonly<Record<string, string>> = {}) {
+    this.#more = more;
     this.host = TestNamespace.create(`${hint}-host`);
     this.directory = mkdtempSync(join(tmpdir(), "netctl-chain-"));
     this.cache = new ResultCache(this.path("results"));
@@ -44,6 +47,16 @@ export class ChainRunner {
 
   path(name: string): string {
     return join(this.directory, name);
+  }
+
+  get environment(): Readonly<Record<string, string>> {
+    return {
+      PATH: process.env["PATH"] ?? "",
+      NETCTL_STATE_DIR: this.path("state"),
+      NETCTL_RUN_DIR: this.path("run"),
+      NETCTL_STANDALONE: "1",
+      ...this.#more,
+    };
   }
 
   list(json: object): NetworkList {
@@ -107,12 +120,7 @@ export class ChainRunner {
     return {
       cache: this.cache,
       path,
-      environment: {
-        PATH: process.env["PATH"],
-        NETCTL_STATE_DIR: this.path("state"),
-        NETCTL_RUN_DIR: this.path("run"),
-        NETCTL_STANDALONE: "1",
-      },
+      environment: this.environment,
       runner: { run: async (type, call) => await runInside(this.host, findPlugin(type, path), call) },
     };
   }
