@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { neighbourOf } from "#testing/neighbour.ts";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
-import { TestNamespace } from "#testing/test-namespace.ts";
+import type { TestNamespace } from "#testing/test-namespace.ts";
 import { ask, startServer } from "#testing/traffic.ts";
 
 let suite: BuiltSuite;
@@ -14,16 +15,10 @@ beforeAll(async () => {
 afterAll(() => suite.remove());
 beforeEach(async () => {
   lab = new SuiteLab(suite, "promises");
-  lan = TestNamespace.create("promises-lan");
+  lan = neighbourOf(lab.host, "promises-lan");
   stops = [];
-  lab.host.run(`ip link add up0 type veth peer name eth0 netns ${lan.name}; ip link set up0 up`);
-  lab.host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add 192.0.2.77/24 dev up0");
-  lab.host.run(
-    "ip addr add 2001:db8::1/64 dev up0 nodad; ip addr add 2001:db8::77/64 dev up0 nodad preferred_lft 0",
-  );
-  lan.run(
-    "ip link set eth0 up; ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad",
-  );
+  lab.host.run("ip addr add 192.0.2.77/24 dev up0");
+  lab.host.run("ip addr add 2001:db8::77/64 dev up0 nodad preferred_lft 0");
   lan.run("ip route add 10.0.0.0/8 via 192.0.2.1; ip -6 route add fd00::/8 via 2001:db8::1");
   await serve(lan, "lan", [80]);
 });

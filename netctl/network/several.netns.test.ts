@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { neighbourOf } from "#testing/neighbour.ts";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
-import { TestNamespace } from "#testing/test-namespace.ts";
+import type { TestNamespace } from "#testing/test-namespace.ts";
 import { ask, askOnce, startServer } from "#testing/traffic.ts";
 
 let suite: BuiltSuite;
 let lab: SuiteLab;
-/** A neighbour of the host on its LAN: 192.0.2.2 and 2001:db8::2, which knows no way to the containers. */
 let lan: TestNamespace;
 let stops: (() => void)[];
 beforeAll(async () => {
@@ -15,14 +15,9 @@ beforeAll(async () => {
 afterAll(() => suite.remove());
 beforeEach(() => {
   lab = new SuiteLab(suite, "several");
-  lan = TestNamespace.create("several-lan");
+  lan = neighbourOf(lab.host, "several-lan");
   stops = [];
-  lab.host.run(`ip link add up0 type veth peer name eth0 netns ${lan.name}; ip link set up0 up`);
-  lab.host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad");
   lab.host.run("ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2");
-  lan.run(
-    "ip link set eth0 up; ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad",
-  );
 });
 afterEach(() => {
   for (const stop of stops) stop();

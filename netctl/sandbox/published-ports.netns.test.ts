@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { neighbourOf } from "#testing/neighbour.ts";
 import { type BuiltSuite, buildSuite, SuiteLab } from "#testing/suite-lab.ts";
-import { TestNamespace } from "#testing/test-namespace.ts";
+import type { TestNamespace } from "#testing/test-namespace.ts";
 import { ask, askOnce, startServer } from "#testing/traffic.ts";
 
 let suite: BuiltSuite;
@@ -13,13 +14,8 @@ beforeAll(async () => {
 afterAll(() => suite.remove());
 beforeEach(() => {
   lab = new SuiteLab(suite, "ports");
-  lan = TestNamespace.create("ports-lan");
+  lan = neighbourOf(lab.host, "ports-lan");
   stops = [];
-  lab.host.run(`ip link add up0 type veth peer name eth0 netns ${lan.name}; ip link set up0 up`);
-  lab.host.run("ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad");
-  lan.run(
-    "ip link set eth0 up; ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad",
-  );
 });
 afterEach(() => {
   for (const stop of stops) stop();
