@@ -3,6 +3,7 @@ import { plainConfig } from "#conformance/configs.ts";
 import { expect, expectEqual } from "#conformance/failure.ts";
 import { ping } from "#conformance/traffic.ts";
 import { expectNone, inside, onWire, uplink, wireConfig } from "./child-links.ts";
+import { mastersName } from "./masters-name.ts";
 
 const readme = "ipvlan README";
 const needs = ["ipvlan"] as const;
@@ -26,26 +27,7 @@ export const ipvlanCases: readonly Case[] = [
       await expectNone(namespace, "eth0");
     },
   },
-  {
-    title: "the container's interface may have the master's name",
-    source: `${readme}, master; linux 6.1 looks for the name in both namespaces`,
-    needs,
-    async run(lab) {
-      const outside = await lab.outside();
-
-      await lab.host.ip(`link set ${uplink} down`);
-      await lab.host.ip(`link set ${uplink} name eth0`);
-      await lab.host.ip("link set eth0 up");
-      await lab.rebase();
-      const config = wireConfig("ipvlan", lab, { master: "eth0" });
-      const attachment = await lab.attach(config, await lab.container());
-      const { namespace } = attachment.container;
-      expectEqual((await inside(namespace)).kind, "ipvlan", "kind of eth0");
-      expect(await ping(namespace, outside.ip4), "no answer from the wire");
-      (await attachment.delWithResult()).expectSilence();
-      await expectNone(namespace, "eth0");
-    },
-  },
+  mastersName("ipvlan"),
   ...["l3", "l3s"].map(
     (mode): Case => ({
       title: `mode ${mode} is what the kernel gets, and containers reach each other`,

@@ -5,6 +5,7 @@ import { code } from "#conformance/reply.ts";
 import { ping } from "#conformance/traffic.ts";
 import { readLink, readLinks } from "#conformance/witness.ts";
 import { enterVlan, expectNone, inside, onWire, uplink, wireConfig } from "./child-links.ts";
+import { mastersName } from "./masters-name.ts";
 
 const readme = "macvlan README";
 const extension = "unknown to the reference";
@@ -88,26 +89,7 @@ export const macvlanCases: readonly Case[] = [
       expectEqual(await given({ runtimeConfig: { mac: mac(3) } }, args), [mac(3), 1400], "runtimeConfig");
     },
   },
-  {
-    title: "the container's interface may have the master's name",
-    source: `${readme}, master; linux 6.1 looks for the name in both namespaces`,
-
-    async run(lab) {
-      const outside = await lab.outside();
-
-      await lab.host.ip(`link set ${uplink} down`);
-      await lab.host.ip(`link set ${uplink} name eth0`);
-      await lab.host.ip("link set eth0 up");
-      await lab.rebase();
-      const config = wireConfig("macvlan", lab, { master: "eth0" });
-      const attachment = await lab.attach(config, await lab.container());
-      const { namespace } = attachment.container;
-      expectEqual((await inside(namespace)).kind, "macvlan", "kind of eth0");
-      expect(await ping(namespace, outside.ip4), "no answer from the wire");
-      (await attachment.delWithResult()).expectSilence();
-      await expectNone(namespace, "eth0");
-    },
-  },
+  mastersName("macvlan"),
   {
     title: "without ipam the interface is up and has no address",
     source: `${readme}, ipam`,
