@@ -1,7 +1,7 @@
 import type { Register } from "#netctl/command.ts";
-import { describeError, ExitCode, Failure } from "#netctl/failure.ts";
+import { describeError, type ExitCode, Failure } from "#netctl/failure.ts";
 import { removeOwnBridge } from "#netctl/host-networks.ts";
-import { writeJson } from "#netctl/io.ts";
+import { removeEach } from "#netctl/remove-each.ts";
 import type { World } from "#netctl/world.ts";
 import type { KnownAttachment } from "#runtime/attachments.ts";
 import { gcNetworkList } from "#runtime/chain.ts";
@@ -39,20 +39,14 @@ export async function networkRm(
   flags: NetworkRmFlags,
   world: World,
 ): Promise<ExitCode> {
-  const removed: string[] = [];
-  let exitCode: ExitCode = ExitCode.Ok;
-  for (const name of names) {
+  return await removeEach(names, { json: flags.json === true }, world, async (name) => {
     try {
-      removed.push(await removeNetwork(name, world, { dryRun: flags.dryRun === true }));
+      return await removeNetwork(name, world, { dryRun: flags.dryRun === true });
     } catch (error) {
-      if (flags.force === true && error instanceof UnknownNetwork && error.problems.length === 0) continue;
-      world.io.stderr(`netctl: ${describeError(error)}\n`);
-      exitCode = ExitCode.Failure;
+      if (flags.force === true && error instanceof UnknownNetwork && error.problems.length === 0) return;
+      throw error;
     }
-  }
-  if (flags.json === true) writeJson(world.io, removed);
-  else world.io.stdout(removed.map((name) => `${name}\n`).join(""));
-  return exitCode;
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Register } from "#netctl/command.ts";
-import { describeError, ExitCode } from "#netctl/failure.ts";
-import { writeJson } from "#netctl/io.ts";
+import type { ExitCode } from "#netctl/failure.ts";
+import { removeEach } from "#netctl/remove-each.ts";
 import type { World } from "#netctl/world.ts";
 
 export interface SandboxRmFlags {
@@ -32,19 +32,10 @@ export async function sandboxRm(
   flags: SandboxRmFlags,
   world: World,
 ): Promise<ExitCode> {
-  const removed: string[] = [];
-  let exitCode: ExitCode = ExitCode.Ok;
-  for (const name of names) {
-    try {
-      if (flags.dryRun === true) await world.sandboxes.requireRemovable(name, { kill: flags.force === true });
-      else await world.sandboxes.remove(name, { kill: flags.force === true });
-      removed.push(name);
-    } catch (error) {
-      world.io.stderr(`netctl: ${describeError(error)}\n`);
-      exitCode = ExitCode.Failure;
-    }
-  }
-  if (flags.json === true) writeJson(world.io, removed);
-  else world.io.stdout(removed.map((name) => `${name}\n`).join(""));
-  return exitCode;
+  const kill = flags.force === true;
+  return await removeEach(names, { json: flags.json === true }, world, async (name) => {
+    if (flags.dryRun === true) await world.sandboxes.requireRemovable(name, { kill });
+    else await world.sandboxes.remove(name, { kill });
+    return name;
+  });
 }
