@@ -14,7 +14,7 @@ import {
 import { type InstalledFile, Manifest } from "./install/manifest.ts";
 import { writeJson } from "./io.ts";
 import { createNetwork } from "./network/create.ts";
-import { parseNetworkDefinition } from "./network/definition.ts";
+import { parseNetworkDefinition, plainNetwork } from "./network/definition.ts";
 import type { World } from "./world.ts";
 
 export interface InstallFlags {
@@ -166,21 +166,7 @@ async function networkFileFor(world: World): Promise<readonly PlannedFile[]> {
   if (networks.some((each) => each.list.name === networkName && each.path !== path)) return [];
   const present = await readIfThere(path);
   if (present !== undefined) return [{ path, content: present, mode: 0o644 }];
-  const definition = parseNetworkDefinition({
-    name: networkName,
-    driver: "bridge",
-    subnets: [],
-    gateways: [],
-    ipRanges: [],
-    auxAddresses: [],
-    options: [],
-    defaultOptions: {},
-    labels: [],
-    ipv4: true,
-    ipv6: false,
-    internal: false,
-    disableDns: true,
-  });
+  const definition = parseNetworkDefinition({ ...plainNetwork, name: networkName, disableDns: true });
   const conflist = await createNetwork(definition, world, { dryRun: true });
   return [{ path, content: Buffer.from(`${JSON.stringify(conflist, null, 2)}\n`), mode: 0o644 }];
 }

@@ -1,7 +1,7 @@
 import type { World } from "#netctl/world.ts";
 import { UnknownNetwork } from "#runtime/conf-dir.ts";
 import { createNetwork } from "./create.ts";
-import { parseNetworkDefinition } from "./definition.ts";
+import { parseNetworkDefinition, plainNetwork } from "./definition.ts";
 import type { Network } from "./listing.ts";
 import { builtinNetworks, defaultBridge, findNetwork } from "./listing.ts";
 
@@ -26,18 +26,9 @@ export async function networkForUse(name: string, world: World): Promise<Network
 async function createDefaultBridge(world: World): Promise<void> {
   const { networkOptions } = await world.settings();
   const definition = parseNetworkDefinition({
+    ...plainNetwork,
     name: "bridge",
-    driver: "bridge",
-    subnets: [],
-    gateways: [],
-    ipRanges: [],
-    auxAddresses: [],
-    options: [],
     defaultOptions: { "com.docker.network.bridge.name": defaultBridge, ...networkOptions["bridge"] },
-    labels: [],
-    ipv4: true,
-    ipv6: false,
-    internal: false,
   });
   try {
     await createNetwork(definition, world);

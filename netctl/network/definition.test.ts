@@ -2,22 +2,12 @@ import { describe, expect, it } from "vitest";
 import { formatCidr } from "#net/cidr.ts";
 import { formatIp } from "#net/ip.ts";
 import { UsageFailure } from "#netctl/failure.ts";
-import { type NetworkWords, parseNetworkDefinition } from "./definition.ts";
+import { type NetworkWords, parseNetworkDefinition, plainNetwork } from "./definition.ts";
 import { spansOf } from "./subnets.ts";
 
 const words = (changes: Partial<NetworkWords>): NetworkWords => ({
+  ...plainNetwork,
   name: "web",
-  driver: "bridge",
-  subnets: [],
-  gateways: [],
-  ipRanges: [],
-  auxAddresses: [],
-  options: [],
-  defaultOptions: {},
-  labels: [],
-  ipv4: true,
-  ipv6: false,
-  internal: false,
   ...changes,
 });
 const parse = (changes: Partial<NetworkWords>) => parseNetworkDefinition(words(changes));

@@ -27,6 +27,21 @@ export interface NetworkWords {
   readonly ipamDriver?: string;
 }
 
+/** A bridge network about which nothing else is said. */
+export const plainNetwork = {
+  driver: "bridge",
+  subnets: [],
+  gateways: [],
+  ipRanges: [],
+  auxAddresses: [],
+  options: [],
+  defaultOptions: {},
+  labels: [],
+  ipv4: true,
+  ipv6: false,
+  internal: false,
+} as const satisfies Omit<NetworkWords, "name">;
+
 export interface NetworkDefinition {
   readonly name: string;
   readonly driver: Driver;
