@@ -8,16 +8,10 @@ import { isNetlinkError, NetlinkError } from "#netlink/error.ts";
 import type { Request } from "#netlink/message.ts";
 import { batchLead, nftBatch, readGeneration } from "#netlink/netfilter/batch.ts";
 import { NetfilterFamily } from "#netlink/netfilter/header.ts";
-import {
-  addElements,
-  decodeElements,
-  deleteElements,
-  dumpElements,
-  getElement,
-  type SetElement,
-} from "#netlink/netfilter/set-element.ts";
+import { decodeElements, dumpElements, getElement, type SetElement } from "#netlink/netfilter/set-element.ts";
 import { isDormant } from "#netlink/netfilter/table.ts";
 import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
+import { chunks } from "./chunks.ts";
 import {
   definitionOf,
   type ElementRef,
@@ -27,25 +21,18 @@ import {
   type SetId,
   type SharedSetId,
 } from "./element.ts";
-import {
-  decodeElement,
-  encodeElement,
-  encodeKey,
-  presentComment,
-  presentKeyText,
-  setName,
-} from "./element-codec.ts";
+import { decodeElement, encodeKey, presentComment, presentKeyText, setName } from "./element-codec.ts";
+import { difference, sameValue } from "./element-difference.ts";
 import { ConflictError, type Difference, NftablesUnavailableError } from "./error.ts";
 import { Nft } from "./nft.ts";
 import { type OwnerTag, sameOwner } from "./owner.ts";
 import type { ProgramOptions } from "./program.ts";
 import { type OptionalPart, type TableFamily, tableName } from "./set-definition.ts";
-import { contains, isShared, largestSubnets, type SharedOperation } from "./shared-subnet.ts";
+import { contains, isShared, type SharedOperation } from "./shared-subnet.ts";
 import {
   compareSkeleton,
   type Extras,
   optionalPartsOf,
-  partsFor,
   type SkeletonPart,
   type SkeletonState,
   setsOfPart,
@@ -54,13 +41,12 @@ import {
   skeletonVersion,
   tableOf,
 } from "./skeleton.ts";
+import { addStep, deleteStep, grouped, markerStep, partsOf, type Step, stepsOf } from "./steps.ts";
 
 /** Another writer's commit between our look and our batch: each attempt means that somebody got on. */
 const maxRestarts = 256;
 /** One for each of the two tables of a flushed ruleset; again where it is flushed while we work. */
 const maxLoads = 10;
-/** So that a message's list of elements stays below the 64 KiB of an attribute. */
-const elementsPerMessage = 128;
 const readsPerDatagram = 64;
 
 /** One element to remove, if it is still its owner's. */
@@ -101,16 +87,6 @@ export interface Turn {
   skeleton(family: TableFamily, operations: readonly Operation[]): string;
   /** Commands in nft's language, as one transaction. @throws {ProgramError} */
   run(script: string): Promise<void>;
-}
-
-/** One request of a transaction, and what to make of its refusal. */
-interface Step {
-  readonly request: Request;
-  readonly part: SkeletonPart;
-  /** True for the request that finds out whether the skeleton is there. */
-  readonly marker?: true;
-  /** What it adds, of one set. */
-  readonly adds?: readonly Operation[];
 }
 
 /**
@@ -503,20 +479,6 @@ function isSkeletonMissing(error: NetlinkError, step: Step): boolean {
   return error.errno === Errno.ENOENT || (error.errno === Errno.EEXIST && step.marker === true);
 }
 
-/**
- * One transaction: the markers of the tables concerned, then what is deleted, then what is added. It always changes the
- * ruleset's number, where all is there already too: somebody may be about to remove an interface's elements, having
- * looked before we came, and has to look again.
- */
-function stepsOf(operations: readonly Operation[], deleted: readonly ElementRef[] = []): readonly Step[] {
-  const isSeen = operations.some(({ set }) => definitionOf(set).life === "attachment");
-  return [
-    ...partsOf(operations).map(markerStep),
-    ...grouped(deleted).map(deleteStep),
-    ...grouped(largestSubnets(operations)).flatMap((group) => addSteps(group, isSeen)),
-  ];
-}
-
 /** What another hand has written there, whatever it is, is nobody's of ours. */
 function commentOf(element: SetElement): string {
   try {
@@ -534,97 +496,4 @@ function tryDecode(set: SetId, element: SetElement): PresentElement | undefined 
     if (error instanceof RangeError || error instanceof DecodeError) return undefined;
     throw error;
   }
-}
-
-function markerStep(part: SkeletonPart): Step {
-  const marker = skeletonMarker(part);
-  const name = setName(definitionOf(marker.set));
-  const request = addElements(`find the nftables skeleton ${part}`, name, [encodeElement(marker)]);
-  return { request, part, marker: true };
-}
-
-/** Everything that has to be loaded for these elements. */
-function partsOf(operations: readonly Operation[]): readonly SkeletonPart[] {
-  return [...new Set(operations.flatMap(({ set }) => partsFor(set)))];
-}
-
-/**
- * An owned element is added, deleted and added again. The first fails if a map has another value for the key,
- * the others make the comment ours if the element was there; whoever looks meanwhile sees only the end.
- */
-function addSteps(operations: readonly Operation[], isSeen: boolean): readonly Step[] {
-  const [first] = operations;
-  if (!first) return [];
-  const definition = definitionOf(first.set);
-  const add = addStep(operations);
-  const isTakenOver = definition.life === "attachment" || (definition.life === "device" && !isSeen);
-  if (!isTakenOver) return [add];
-  const name = setName(definition);
-  const take = deleteElements(`take over ${summary(operations)}`, name, operations.map(encodeKey));
-  return [add, { ...add, request: take }, add];
-}
-
-/** All of one set. */
-function addStep(operations: readonly Operation[]): Step {
-  const definition = definitionOf(operations[0]?.set ?? "masquerade4");
-  const request = addElements(
-    `add ${summary(operations)}`,
-    setName(definition),
-    operations.map(encodeElement),
-  );
-  return { request, part: definition.family, adds: operations };
-}
-
-function deleteStep(refs: readonly ElementRef[]): Step {
-  const definition = definitionOf(refs[0]?.set ?? "masquerade4");
-  const request = deleteElements(`delete ${summary(refs)}`, setName(definition), refs.map(encodeKey));
-  return { request, part: definition.family };
-}
-
-function summary(refs: readonly ElementRef[]): string {
-  const [first] = refs;
-  if (!first) return "nothing";
-  return refs.length === 1 ? formatElement(first) : `${formatElement(first)} and ${refs.length - 1} more`;
-}
-
-/** By set, and in pieces that fit into one message. */
-function grouped<T extends ElementRef>(refs: readonly T[]): readonly (readonly T[])[] {
-  const bySet = new Map<SetId, T[]>();
-  for (const ref of refs) {
-    const group = bySet.get(ref.set);
-    if (group) group.push(ref);
-    else bySet.set(ref.set, [ref]);
-  }
-  return [...bySet.values()].flatMap((group) => chunks(group, elementsPerMessage));
-}
-
-function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
-    items.slice(index * size, (index + 1) * size),
-  );
-}
-
-function sameValue(operation: Operation, present: PresentElement): boolean {
-  const { value } = definitionOf(operation.set);
-  if (!value) return true;
-  const asked = formatElement({ set: operation.set, key: present.key, value: valueOf(operation) });
-  return asked === formatElement({ set: operation.set, key: present.key, value: present.value });
-}
-
-function valueOf(operation: Operation): readonly unknown[] | undefined {
-  return "value" in operation ? operation.value : undefined;
-}
-
-function difference(operation: Operation, present: PresentElement | undefined): string | undefined {
-  const element = formatElement(operation);
-  if (!present) return `${element} is missing`;
-  const isOwned = definitionOf(operation.set).life === "attachment";
-  if (isOwned && !sameOwner(operation.owner ?? "", present.comment)) {
-    const holder = present.owner
-      ? `container ${JSON.stringify(present.owner.containerId)}`
-      : JSON.stringify(present.comment);
-    return `${element} belongs to ${holder}`;
-  }
-  if (sameValue(operation, present)) return undefined;
-  return `${element} is there as ${formatElement({ ...operation, key: present.key, value: present.value })}`;
 }
