@@ -1,21 +1,17 @@
+import { HashIndex, hashText } from "#machine/hash-index.ts";
+import { PackedMap } from "#machine/packed-map.ts";
 import { type Cidr, containsIp, networkOf, parseCidr } from "#net/cidr.ts";
 import { formatIp, type IpAddress, ipToBytes } from "#net/ip.ts";
 import { keyText, type NamedAttachment, type NameKey } from "./registry.ts";
 
-/** An attachment that answers to a name. Of tens of thousands few are asked for: what can be made is not kept. */
+/** An attachment that answers to a name. */
 export class Host {
-  readonly entry: NamedAttachment;
+  readonly names: readonly string[];
+  readonly addresses: readonly IpAddress[];
 
-  constructor(entry: NamedAttachment) {
-    this.entry = entry;
-  }
-
-  get network(): string {
-    return this.entry.network;
-  }
-
-  get addresses(): readonly IpAddress[] {
-    return this.entry.addresses.map((text) => parseCidr(text).address);
+  constructor({ names, addresses }: Kept) {
+    this.names = names;
+    this.addresses = addresses.map((text) => parseCidr(text).address);
   }
 
   /** Records' data, in the order of `addresses`. */
@@ -31,47 +27,68 @@ export interface Network {
   readonly domain: string;
   /** Besides: as its members were told. */
   readonly domains: ReadonlyMap<string, number>;
-  readonly members: ReadonlyMap<string, Host>;
-  readonly byName: ReadonlyMap<string, readonly Host[]>;
-  /** By `formatIp`. */
-  readonly byAddress: ReadonlyMap<string, Host>;
   /** With how many members each has. */
   readonly subnets: ReadonlyMap<string, { readonly cidr: Cidr; readonly members: number }>;
 }
 
 interface MutableNetwork extends Network {
+  members: number;
   readonly domains: Map<string, number>;
-  readonly members: Map<string, Host>;
-  readonly byName: Map<string, Host[]>;
-  readonly byAddress: Map<string, Host>;
   readonly subnets: Map<string, { cidr: Cidr; members: number }>;
 }
 
-/** All names there are, by network. Changed in place: a change costs the same however many there are. */
+/** What is kept of an attachment, as JSON. */
+type Kept = Pick<NamedAttachment, "names" | "addresses" | "domain">;
+
+/**
+ * All names there are, by network. Changed in place: a change costs the same however many there are. Of tens of thousands
+ * few are asked for, so they are kept as bytes, and a host is made when it is asked for.
+ */
 export class Snapshot {
   readonly #networks = new Map<string, MutableNetwork>();
+  /** By `keyText`. */
+  readonly #members = new PackedMap();
+  /** Numbers of members, by network and name, and by network and address. */
+  readonly #byName = new HashIndex();
+  readonly #byAddress = new HashIndex();
 
   network(name: string): Network | undefined {
     return this.#networks.get(name);
   }
 
-  networks(): IterableIterator<Network> {
-    return this.#networks.values();
+  /** Who has one of these names in a network, each once. */
+  named(network: string, names: readonly string[]): readonly Host[] {
+    const hosts = new Map<number, Host>();
+    for (const name of names)
+      for (const number of this.#byName.all(hashText(`${network}/${name}`))) {
+        if (hosts.has(number) || !this.#isOf(number, network)) continue;
+        const kept = this.#read(number);
+        if (kept.names.includes(name)) hosts.set(number, new Host(kept));
+      }
+    return [...hosts.values()];
   }
 
-  add(entry: NamedAttachment): Host {
+  /** Who has an address in a network; the last one that came with it. */
+  at(network: string, address: IpAddress): Host | undefined {
+    const number = this.#numberAt(network, formatIp(address));
+    return number === undefined ? undefined : new Host(this.#read(number));
+  }
+
+  add(entry: NamedAttachment): void {
     this.remove(entry);
-    const key = keyText(entry);
+    const { names, addresses, domain } = entry;
+    const kept: Kept = { names, addresses, ...(domain === undefined ? {} : { domain }) };
+    const cidrs = addresses.map(parseCidr);
     const network = this.#ensure(entry.network);
-    const cidrs = entry.addresses.map(parseCidr);
-    const host = new Host(entry);
-    network.members.set(key, host);
-    for (const name of new Set(entry.names)) {
-      const hosts = network.byName.get(name);
-      if (hosts) hosts.push(host);
-      else network.byName.set(name, [host]);
+    const number = this.#members.set(keyText(entry), JSON.stringify(kept));
+    network.members += 1;
+    for (const name of new Set(names)) this.#byName.add(hashText(`${entry.network}/${name}`), number);
+    for (const text of new Set(cidrs.map(({ address }) => formatIp(address)))) {
+      const hash = hashText(`${entry.network}/${text}`);
+      const before = this.#numberAt(entry.network, text);
+      if (before !== undefined) this.#byAddress.remove(hash, before);
+      this.#byAddress.add(hash, number);
     }
-    for (const { address } of cidrs) network.byAddress.set(formatIp(address), host);
     for (const cidr of cidrs) {
       const subnet = networkOf(cidr);
       const text = subnetText(subnet);
@@ -79,52 +96,53 @@ export class Snapshot {
       if (known) known.members += 1;
       else network.subnets.set(text, { cidr: subnet, members: 1 });
     }
-    if (entry.domain !== undefined)
-      network.domains.set(entry.domain, (network.domains.get(entry.domain) ?? 0) + 1);
-    return host;
+    if (domain !== undefined) network.domains.set(domain, (network.domains.get(domain) ?? 0) + 1);
   }
 
   remove(key: NameKey): void {
     const network = this.#networks.get(key.network);
-    const host = network?.members.get(keyText(key));
-    if (!network || !host) return;
-    network.members.delete(keyText(key));
-    for (const name of new Set(host.entry.names)) {
-      const hosts = network.byName.get(name) ?? [];
-      const index = hosts.indexOf(host);
-      if (index >= 0) hosts.splice(index, 1);
-      if (hosts.length === 0) network.byName.delete(name);
-    }
-    for (const address of host.addresses) {
-      const text = formatIp(address);
-      if (network.byAddress.get(text) === host) network.byAddress.delete(text);
-    }
-    for (const text of host.entry.addresses) {
-      const subnet = subnetText(networkOf(parseCidr(text)));
+    const number = network && this.#members.numberOf(keyText(key));
+    if (!network || number === undefined) return;
+    const { names, addresses, domain } = this.#read(number);
+    this.#members.delete(keyText(key));
+    network.members -= 1;
+    for (const name of new Set(names)) this.#byName.remove(hashText(`${key.network}/${name}`), number);
+    for (const cidr of addresses.map(parseCidr)) {
+      this.#byAddress.remove(hashText(`${key.network}/${formatIp(cidr.address)}`), number);
+      const subnet = subnetText(networkOf(cidr));
       const known = network.subnets.get(subnet);
       if (known && --known.members === 0) network.subnets.delete(subnet);
     }
-    const { domain } = host.entry;
     if (domain !== undefined) {
       const left = (network.domains.get(domain) ?? 1) - 1;
       if (left > 0) network.domains.set(domain, left);
       else network.domains.delete(domain);
     }
-    if (network.members.size === 0) this.#networks.delete(network.name);
+    if (network.members === 0) this.#networks.delete(network.name);
+  }
+
+  #read(number: number): Kept {
+    return JSON.parse(this.#members.valueAt(number)) as Kept;
+  }
+
+  #isOf(number: number, network: string): boolean {
+    return this.#members.keyAt(number).startsWith(`${network}/`);
+  }
+
+  /** @param address as `formatIp` has it */
+  #numberAt(network: string, address: string): number | undefined {
+    return this.#byAddress.find(
+      hashText(`${network}/${address}`),
+      (number) =>
+        this.#isOf(number, network) &&
+        this.#read(number).addresses.some((text) => formatIp(parseCidr(text).address) === address),
+    );
   }
 
   #ensure(name: string): MutableNetwork {
     let network = this.#networks.get(name);
     if (!network) {
-      network = {
-        name,
-        domain: name.toLowerCase(),
-        domains: new Map(),
-        members: new Map(),
-        byName: new Map(),
-        byAddress: new Map(),
-        subnets: new Map(),
-      };
+      network = { name, domain: name.toLowerCase(), domains: new Map(), members: 0, subnets: new Map() };
       this.#networks.set(name, network);
     }
     return network;

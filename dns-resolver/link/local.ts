@@ -23,12 +23,12 @@ export interface Found {
  * not in are not looked at.
  */
 export function findHosts(snapshot: Snapshot, asker: Asker, name: string): Found | undefined {
-  const groups: Host[][] = [];
+  const groups: (readonly Host[])[] = [];
   let first: string | undefined;
   for (const networkName of asker.networks) {
     const network = snapshot.network(networkName);
     if (!network) continue;
-    const hosts = hostsIn(network, name);
+    const hosts = hostsIn(snapshot, network, name);
     if (hosts.length === 0) continue;
     first ??= networkName;
     groups.push(hosts);
@@ -36,15 +36,11 @@ export function findHosts(snapshot: Snapshot, asker: Asker, name: string): Found
   return first === undefined ? undefined : { network: first, groups };
 }
 
-function hostsIn(network: Network, name: string): Host[] {
-  const found = new Set(network.byName.get(name));
-  for (const domain of domainsOf(network)) {
-    if (name.length <= domain.length + 1 || !name.endsWith(domain)) continue;
-    const dot = name.length - domain.length - 1;
-    if (name[dot] !== ".") continue;
-    for (const host of network.byName.get(name.slice(0, dot)) ?? []) found.add(host);
-  }
-  return [...found];
+function hostsIn(snapshot: Snapshot, network: Network, name: string): readonly Host[] {
+  const short = [...domainsOf(network)].flatMap((domain) =>
+    name.length > domain.length + 1 && name.endsWith(`.${domain}`) ? [name.slice(0, -domain.length - 1)] : [],
+  );
+  return snapshot.named(network.name, [name, ...short]);
 }
 
 function* domainsOf(network: Network): Iterable<string> {

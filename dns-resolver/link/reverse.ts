@@ -4,7 +4,7 @@ import { encodeAnswer } from "#dns-resolver/wire/encode.ts";
 import { encodeName } from "#dns-resolver/wire/name.ts";
 import { Rcode, RecordType } from "#dns-resolver/wire/numbers.ts";
 import type { Query } from "#dns-resolver/wire/query.ts";
-import { formatIp, type IpAddress, ipFromBytes, isLoopback, tryParseIp } from "#net/ip.ts";
+import { type IpAddress, ipFromBytes, isLoopback, tryParseIp } from "#net/ip.ts";
 import { noSuchName, noSuchType, ourTtlSeconds } from "./authority.ts";
 import { ours } from "./local.ts";
 
@@ -36,14 +36,12 @@ export function reverse(snapshot: Snapshot): Link {
         reply(pointer(query, "localhost", { kind: "special", rule: "RFC 6303 section 4" }));
         return;
       }
-      const text = formatIp(address);
       for (const name of asker.networks) {
         const network = snapshot.network(name);
         if (!network) continue;
         const source = { kind: "local", network: name } as const;
-        const host = network.byAddress.get(text);
-        const [first] = host?.entry.names ?? [];
-        if (host && first !== undefined) {
+        const [first] = snapshot.at(name, address)?.names ?? [];
+        if (first !== undefined) {
           reply(pointer(query, `${first}.${network.domain}`, source));
           return;
         }
