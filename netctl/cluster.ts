@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
+import { resolve } from "node:path";
 import type { Engine } from "#engine/engine.ts";
 import { EngineError } from "#engine/error.ts";
 import { serviceAccountDirectory } from "#engine/kubernetes/settings.ts";
@@ -8,7 +9,8 @@ import { readAllAddresses } from "#kernel/address.ts";
 import { listLinks } from "#kernel/link.ts";
 import { readAllRoutes } from "#kernel/route.ts";
 import { writeDurably } from "#machine/durable-file.ts";
-import { type Cidr, parseCidr } from "#net/cidr.ts";
+import { IoError } from "#machine/io-error.ts";
+import { type Cidr, formatCidr, hasHostBits, networkOf, parseCidr } from "#net/cidr.ts";
 import { tryParseIp } from "#net/ip.ts";
 import { Cluster, type ClusterSpec } from "#overlay/cluster.ts";
 import { OverlayError } from "#overlay/error.ts";
@@ -19,7 +21,8 @@ import {
   readHostSettings,
 } from "#overlay/host-settings.ts";
 import { openEngine } from "#overlay/open-engine.ts";
-import type { Pool } from "#overlay/record.ts";
+import { namePattern, type Pool } from "#overlay/record.ts";
+import { readSelf } from "#overlay/self.ts";
 import { Failure, UsageFailure } from "./failure.ts";
 import { NetdEngine } from "./netd-engine.ts";
 import type { World } from "./world.ts";
@@ -62,7 +65,22 @@ export function engineSettings(
   }
   if ((user === undefined) !== (passwordFile === undefined))
     throw new UsageFailure("--user and --password-file go together");
-  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  if ((cert === undefined) !== (key === undefined)) throw new UsageFailure("--cert and --key go together");
+  const plain = etcd.find((endpoint) => !/^https:/i.test(endpoint));
+  for (const [flag, path] of [["--ca", ca] as const, ["--cert", cert] as const, ["--key", key] as const]) {
+    if (path === undefined) continue;
+    if (plain !== undefined)
+      throw new UsageFailure(
+        `Cannot use ${flag} with ${JSON.stringify(plain)}: nothing is encrypted there; https://HOST:PORT is`,
+      );
+    readPart(flag, path);
+  }
+  // netd, which reads them as well, is in another directory.
+  const tls = {
+    ...(ca && { ca: resolve(ca) }),
+    ...(cert && { cert: resolve(cert) }),
+    ...(key && { key: resolve(key) }),
+  };
   return {
     kind: "etcd",
     endpoints: [...etcd],
@@ -92,16 +110,21 @@ function kubernetesSettings(
     kind: "kubernetes",
     server: isPod ? `https://${host?.includes(":") ? `[${host}]` : host}:${port}` : asked,
     namespace: kubernetesNamespace ?? "netctl",
-    ...(token === undefined ? {} : { tokenFile: token }),
-    ...(authority === undefined ? {} : { caFile: authority }),
+    ...(token === undefined ? {} : { tokenFile: resolve(token) }),
+    ...(authority === undefined ? {} : { caFile: resolve(authority) }),
   };
 }
 
 function readPassword(path: string): string {
+  return readPart("--password-file", path).replace(/\r?\n$/, "");
+}
+
+/** What a flag names, so that what can't be read is said now, and with the flag. @throws {Failure} */
+function readPart(flag: string, path: string): string {
   try {
-    return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+    return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new Failure(`Cannot read the password in ${JSON.stringify(path)}: ${String(cause)}`, { cause });
+    throw new Failure(`${flag}: ${new IoError("read", path, cause).message}`, { cause });
   }
 }
 
@@ -118,6 +141,7 @@ export function parsePool(text: string): Pool {
   } catch (error) {
     throw bad(error instanceof Error ? error.message : String(error));
   }
+  if (hasHostBits(cidr)) throw bad(`BASE should be ${formatCidr(networkOf(cidr))}`);
   const bits = cidr.address.family === 4 ? 32 : 128;
   const sizeNumber = Number(size);
   const blockNumber = block === undefined ? (cidr.address.family === 4 ? 26 : 112) : Number(block);
@@ -143,6 +167,14 @@ export async function becomeMember(
   flags: MemberFlags,
   founding: Founding | undefined,
 ): Promise<HostSettings> {
+  if (!namePattern.test(name))
+    throw new UsageFailure(
+      `Cannot name a cluster ${JSON.stringify(name)}: a name starts with a letter or digit, continues with those and _ . -, and has at most 128 characters`,
+    );
+  if (flags.hostName !== undefined && !/^[\w.-]{1,64}$/.test(flags.hostName))
+    throw new UsageFailure(
+      `Cannot use --host-name ${JSON.stringify(flags.hostName)}: expected letters, digits and _ . -, at most 64 of them`,
+    );
   const directory = overlayDirectory(world.directories.state);
   const present = readHostSettings(directory);
   if (present)
@@ -154,10 +186,14 @@ export async function becomeMember(
     throw new UsageFailure(
       "Cannot join a cluster without its engine: give --etcd http://HOST:PORT for each member",
     );
-  const underlay = chooseUnderlay(world, flags.underlay);
-  const record = await withEngine(world, engine, async (opened) => {
-    const cluster = new Cluster(opened, name);
-    if (!founding && !(await opened.read(cluster.keys.cluster)))
+  const self = {
+    hostId: randomBytes(8).toString("hex"),
+    name: flags.hostName ?? hostname(),
+    underlay: chooseUnderlay(world, flags.underlay),
+  };
+  const record = await withEngine(world, engine, async (store) => {
+    const cluster = new Cluster(store, name);
+    if (!founding && !(await store.read(cluster.keys.cluster)))
       throw new Failure(
         `There is no cluster ${JSON.stringify(name)} there; "netctl cluster init" founds one`,
       );
@@ -167,17 +203,18 @@ export async function becomeMember(
       vniMax: 0xffffff,
       pools: founding && founding.pools.length > 0 ? founding.pools : defaultPools,
     };
-    return await cluster.open(spec);
+    const opened = await cluster.open(spec);
+    const { v4, v6 } = readSelf(self, world.kernel.namespace)?.underlay ?? {};
+    await cluster.refuseUnderlay([v4, v6].filter((ip) => ip !== undefined));
+    return opened;
   });
   const settings: HostSettings = {
     v: 1,
     cluster: name,
     uuid: record.uuid,
-    hostId: randomBytes(8).toString("hex"),
+    ...self,
     nonce: randomBytes(16).toString("hex"),
-    name: flags.hostName ?? hostname(),
     engine,
-    underlay,
   };
   await writeDurably(hostSettingsPath(directory), `${JSON.stringify(settings, undefined, 2)}\n`, {
     mode: 0o600,

@@ -1,12 +1,23 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Engine, Entry, Step } from "#engine/engine.ts";
-import { type Cidr, firstIp, formatCidr, lastIp, networkOf, overlaps } from "#net/cidr.ts";
-import { addToIp, compareIp } from "#net/ip.ts";
+import {
+  type Cidr,
+  containsIp,
+  firstIp,
+  formatCidr,
+  hostCidr,
+  lastIp,
+  networkOf,
+  overlaps,
+} from "#net/cidr.ts";
+import { addToIp, compareIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { overheadBetween } from "./desired.ts";
 import { OverlayError } from "./error.ts";
 import { Keys } from "./keys.ts";
 import {
   type ClusterRecord,
   formatRecord,
+  type HostRecord,
   type NetworkRecord,
   type Pool,
   type PoolsRecord,
@@ -14,6 +25,7 @@ import {
   readHost,
   readNetwork,
   readPools,
+  readVni,
 } from "./record.ts";
 
 export interface ClusterSpec {
@@ -28,6 +40,8 @@ export interface NetworkSpec {
   /** Without one, the next free one of the cluster's first pool of that family. */
   readonly subnets: readonly { readonly cidr: Cidr; readonly blockLength?: number }[];
   readonly families: readonly (4 | 6)[];
+  /** What a subnet that nobody named must keep off, beside the hosts' own addresses. */
+  readonly avoid?: readonly Cidr[];
   readonly vni?: number;
   readonly mtu?: number;
   readonly internal: boolean;
@@ -87,17 +101,21 @@ export class Cluster {
   }
 
   /**
-   * @throws {OverlayError} "taken" name, subnet or number; "exhausted"
+   * @throws {OverlayError} "taken" name, subnet or number; "exhausted"; "unfit" MTU or subnet
    * @throws {EngineError}
    */
   async createNetwork(spec: NetworkSpec): Promise<NetworkRecord> {
     const cluster = await this.#cluster();
+    const hosts = await this.#hosts();
+    refuseWide(spec, hosts);
+    for (const { cidr } of spec.subnets) refuseHosts(cidr, hosts);
+    const avoid = [...(spec.avoid ?? []), ...hosts.flatMap(addressesOf).map(hostCidr)];
     for (let attempt = 0; attempt < maxTries; attempt++) {
       const poolsEntry = await this.#engine.read(this.keys.pools);
       const pools: PoolsRecord = poolsEntry
         ? readPools(this.keys.pools, poolsEntry.value)
         : { v: 1, allocated: [] };
-      const subnets = chooseSubnets(spec, cluster.pools, pools);
+      const subnets = chooseSubnets({ ...spec, avoid }, cluster.pools, pools);
       const vni = spec.vni ?? candidateVni(spec.name, attempt, cluster);
       const record: NetworkRecord = {
         v: 1,
@@ -125,13 +143,34 @@ export class Cluster {
       if (outcome.committed) return record;
       if (outcome.found.has(this.keys.network(spec.name)))
         throw new OverlayError("taken", `Network ${JSON.stringify(spec.name)} already exists`);
-      if (spec.vni !== undefined && outcome.found.has(this.keys.vni(spec.vni)))
-        throw new OverlayError("taken", `VNI ${spec.vni} is another network's`);
+      const rival = spec.vni === undefined ? undefined : outcome.found.get(this.keys.vni(spec.vni));
+      if (rival)
+        throw new OverlayError(
+          "taken",
+          `VNI ${spec.vni} is that of network ${JSON.stringify(readVni(rival.key, rival.value).network)}`,
+        );
     }
     throw new OverlayError(
       "conflict",
       `Cannot create network ${JSON.stringify(spec.name)}: too many others are being created`,
     );
+  }
+
+  /**
+   * For a host that is about to join: its own address in a network's subnet would lead nowhere.
+   * @throws {OverlayError} "unfit"
+   * @throws {EngineError}
+   */
+  async refuseUnderlay(addresses: readonly IpAddress[]): Promise<void> {
+    for (const { name, subnets } of await this.networks())
+      for (const ip of addresses) {
+        const hiding = subnets.find(({ cidr }) => has(cidr, ip));
+        if (hiding)
+          throw new OverlayError(
+            "unfit",
+            `Underlay address ${formatIp(ip)} of this host is in ${formatCidr(hiding.cidr)} of network ${JSON.stringify(name)}: give --underlay another one, or remove that network`,
+          );
+      }
   }
 
   /**
@@ -230,11 +269,45 @@ export class Cluster {
     return outcome.committed;
   }
 
+  async #hosts(): Promise<readonly HostRecord[]> {
+    const { entries } = await this.#engine.list(this.keys.hosts);
+    return entries.map(({ key, value }) => readHost(key, value));
+  }
+
   async #cluster(): Promise<ClusterRecord> {
     const entry = await this.#engine.read(this.keys.cluster);
     if (!entry) throw new OverlayError("missing", `The engine has no cluster below ${this.keys.prefix}`);
     return readCluster(entry.key, entry.value);
   }
+}
+
+const addressesOf = ({ underlay }: HostRecord): readonly IpAddress[] =>
+  [underlay.v4, underlay.v6].filter((ip) => ip !== undefined);
+
+const has = (cidr: Cidr, ip: IpAddress) => cidr.address.family === ip.family && containsIp(cidr, ip);
+
+/** Packets to a host would go to its containers instead: the engine itself might be out of reach. */
+function refuseHosts(subnet: Cidr, hosts: readonly HostRecord[]): void {
+  for (const host of hosts) {
+    const ip = addressesOf(host).find((each) => has(subnet, each));
+    if (ip)
+      throw new OverlayError(
+        "unfit",
+        `Subnet ${formatCidr(subnet)} has ${formatIp(ip)} in it, by which host ${host.name} is reached`,
+      );
+  }
+}
+
+function refuseWide({ mtu, encrypted }: NetworkSpec, hosts: readonly HostRecord[]): void {
+  const [narrowest] = hosts.filter((host) => host.mtu > 0).sort((a, b) => a.mtu - b.mtu);
+  if (mtu === undefined || !narrowest) return;
+  const family = hosts.every(({ underlay }) => underlay.v4) ? 4 : 6;
+  const most = narrowest.mtu - overheadBetween(hosts, encrypted, family);
+  if (mtu > most)
+    throw new OverlayError(
+      "unfit",
+      `MTU ${mtu} is too large: the underlay of host ${narrowest.name} takes ${narrowest.mtu} bytes, which leaves ${most} to containers`,
+    );
 }
 
 function writePools(key: string, present: Entry | undefined, pools: PoolsRecord): Step {
@@ -278,22 +351,23 @@ function chooseSubnets(
   const families = spec.families.filter(
     (family) => !given.some(({ cidr }) => cidr.address.family === family),
   );
-  return [...given, ...families.map((family) => nextSubnet(family, pools, allocated))];
+  const used = [...allocated.map(({ cidr }) => cidr), ...(spec.avoid ?? [])];
+  return [...given, ...families.map((family) => nextSubnet(family, pools, used))];
 }
 
 function nextSubnet(
   family: 4 | 6,
   pools: readonly Pool[],
-  allocated: PoolsRecord["allocated"],
+  used: readonly Cidr[],
 ): NetworkRecord["subnets"][number] {
   for (const { base, size, blockLength } of pools) {
     if (base.address.family !== family) continue;
     let candidate: Cidr = { address: firstIp(base), prefixLength: size };
     while (compareIp(lastIp(candidate), lastIp(base)) <= 0) {
-      const taken = allocated.find((other) => overlaps(other.cidr, candidate));
+      const taken = used.find((other) => overlaps(other, candidate));
       if (!taken) return { cidr: candidate, blockLength };
       // Behind whichever of the two is larger: a pool with a thousand networks takes a thousand steps, not a million.
-      const end = taken.cidr.prefixLength < size ? lastIp(taken.cidr) : lastIp(candidate);
+      const end = taken.prefixLength < size ? lastIp(taken) : lastIp(candidate);
       candidate = { address: addToIp(end, 1), prefixLength: size };
     }
   }

@@ -20,7 +20,7 @@ export function renderOverlayConflist(record: NetworkRecord, clusterUuid: string
     netctl: {
       driver: "overlay-vxlan",
       labels: {},
-      options: {},
+      options: optionsOf(record),
       ownsBridge: false,
       internal: record.internal,
       subnets,
@@ -41,6 +41,17 @@ export function renderOverlayConflist(record: NetworkRecord, clusterUuid: string
     ],
   };
   return `${JSON.stringify(conflist, undefined, 2)}\n`;
+}
+
+/** As `network create -o` takes them; those with their default are left out. */
+function optionsOf({ mode, encrypted, mtu, names, vni }: NetworkRecord): Readonly<Record<string, string>> {
+  return {
+    ...(mode === "l2" ? { mode } : {}),
+    ...(encrypted ? { encrypted: "true" } : {}),
+    ...(mtu === undefined ? {} : { mtu: String(mtu) }),
+    ...(names === "host" ? { names } : {}),
+    vni: String(vni),
+  };
 }
 
 /**

@@ -125,7 +125,7 @@ describe.each(engines)("on %s", (_name, start) => {
       );
       await expect(cluster.createNetwork(network("web"))).rejects.toThrow('Network "web" already exists');
       await expect(cluster.createNetwork(network("other", { vni: 777 }))).rejects.toThrow(
-        "VNI 777 is another network's",
+        'VNI 777 is that of network "web"',
       );
       await expect(
         cluster.createNetwork(network("other", { subnets: [{ cidr: parseCidr("192.0.2.128/25") }] })),

@@ -165,10 +165,18 @@ export function mtuOf(
   const hosts = hostIds.flatMap((id) => view.hosts.get(id) ?? []);
   const mtus = hosts.map(({ mtu }) => mtu).filter((mtu) => mtu > 0);
   const narrowest = Math.min(...(mtus.length > 0 ? mtus : [1500]));
-  if (!network.encrypted) return narrowest - overhead[family];
+  return narrowest - overheadBetween(hosts, network.encrypted, family);
+}
+
+/**
+ * What is put around a packet of a container between these hosts, in bytes.
+ * @param family of the underlay, where the network is not encrypted
+ */
+export function overheadBetween(hosts: readonly HostRecord[], encrypted: boolean, family: 4 | 6): number {
+  if (!encrypted) return overhead[family];
   // VXLAN inside is over IPv6 always; what carries it is over IPv4 where all hosts have that.
   const carrier = hosts.every(({ underlay }) => underlay.v4) ? 4 : 6;
-  return narrowest - overhead[6] - wireguardOverhead[carrier];
+  return overhead[6] + wireguardOverhead[carrier];
 }
 
 /** The family over which two hosts talk: IPv4 if both have it. */

@@ -1,5 +1,5 @@
-/** Why something about the overlay can't be done; the engine itself was well. */
-export type OverlayFault = "taken" | "missing" | "exhausted" | "conflict";
+/** Why something about the overlay can't be done; the engine itself was well. "unfit": not with the hosts that are there. */
+export type OverlayFault = "taken" | "missing" | "exhausted" | "conflict" | "unfit";
 
 export class OverlayError extends Error {
   override readonly name: string = "OverlayError";

@@ -35,6 +35,10 @@ const ip = text(parseIp, formatIp).read;
 const version = v.literal(1);
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+/** Names of clusters and networks: as CNI has them (SPEC.md, section 1). Keys and files of every host are called so. */
+export const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
+const name = v.pipe(v.string(), v.regex(namePattern, "no name that a network may have"));
+
 /** A range of subnets for networks. */
 const poolSchema = v.looseObject({
   base: subnet,
@@ -60,7 +64,7 @@ export type Pool = v.InferOutput<typeof poolSchema>;
 
 const networkSchema = v.looseObject({
   v: version,
-  name: v.string(),
+  name,
   /** Differs from that of an earlier network of the same name. */
   id: v.string(),
   /** "l3": routes to each host's block. "l2": one Ethernet segment over all hosts, without floods. Never changes. */
@@ -139,6 +143,8 @@ export type EndpointRecord = v.InferOutput<typeof endpointSchema>;
 const liveSchema = v.looseObject({ v: version, nonce: v.string() });
 export type LiveRecord = v.InferOutput<typeof liveSchema>;
 
+const vniSchema = v.looseObject({ v: version, network: v.string(), id: v.string() });
+
 const poolsSchema = v.looseObject({
   v: version,
   allocated: v.array(v.looseObject({ cidr: subnet, network: v.string() })),
@@ -172,6 +178,7 @@ export const readBlock = reader(blockSchema);
 export const readName = reader(nameSchema);
 export const readEndpoint = reader(endpointSchema);
 export const readLive = reader(liveSchema);
+export const readVni = reader(vniSchema);
 export const readPools = reader(poolsSchema);
 
 /** JSON with addresses and subnets as people write them. */

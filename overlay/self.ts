@@ -7,7 +7,10 @@ import type { HostSettings } from "./host-settings.ts";
 import type { HostRecord } from "./record.ts";
 
 /** This host as it is now; undefined while its underlay has no address. */
-export function readSelf(settings: HostSettings, namespace: NetworkNamespace): HostRecord | undefined {
+export function readSelf(
+  settings: Pick<HostSettings, "hostId" | "name" | "underlay">,
+  namespace: NetworkNamespace,
+): HostRecord | undefined {
   const { underlay } = settings;
   let device: number | undefined;
   let v4: IpAddress | undefined;

@@ -6,6 +6,7 @@ import {
   type EndpointRecord,
   type HostRecord,
   type NetworkRecord,
+  RecordError,
   readBlock,
   readCluster,
   readEndpoint,
@@ -205,7 +206,11 @@ export class ClusterView {
     const { key, value } = entry;
     if (key === this.#keys.cluster) this.#cluster = readCluster(key, value);
     const name = restOf(key, this.#keys.networks);
-    if (name !== undefined) this.#networks.set(name, { entry, record: readNetwork(key, value) });
+    if (name !== undefined) {
+      const record = readNetwork(key, value);
+      if (record.name !== name) throw new RecordError(`Cannot read ${key}: it is of network ${record.name}`);
+      this.#networks.set(name, { entry, record });
+    }
     const id = restOf(key, this.#keys.hosts);
     if (id !== undefined) this.#hosts.set(id, readHost(key, value));
     const block = restOf(key, this.#keys.blocks);

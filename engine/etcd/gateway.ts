@@ -7,6 +7,7 @@ import {
 } from "node:http";
 import { Agent as SecureAgent, request as secureRequest } from "node:https";
 import { EngineError } from "#engine/error.ts";
+import { IoError } from "#machine/io-error.ts";
 import type { EtcdSettings } from "./settings.ts";
 
 /** An answer of etcd's that is an error, by the gRPC code in it. */
@@ -301,7 +302,7 @@ function readPem(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (cause) {
-    throw new EngineError("denied", `Cannot read ${JSON.stringify(path)}`, { cause });
+    throw new EngineError("denied", new IoError("read", path, cause).message, { cause });
   }
 }
 

@@ -8,6 +8,7 @@ import {
 import { Agent as SecureAgent, request as secureRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "#engine/error.ts";
+import { IoError } from "#machine/io-error.ts";
 import type { KubernetesSettings } from "./settings.ts";
 
 /** An answer larger than this is no answer. */
@@ -195,6 +196,6 @@ function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new EngineError("denied", `Cannot read ${JSON.stringify(path)}`, { cause });
+    throw new EngineError("denied", new IoError("read", path, cause).message, { cause });
   }
 }

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { formatCidr } from "#net/cidr.ts";
@@ -15,6 +16,7 @@ import { ExitCode, Failure, UsageFailure } from "#netctl/failure.ts";
 import { writeJson } from "#netctl/io.ts";
 import { renderTable } from "#netctl/table.ts";
 import type { World } from "#netctl/world.ts";
+import { socketPath } from "#netd/protocol.ts";
 import { adopt } from "#overlay/adopt.ts";
 import { overlayDirectory } from "#overlay/host-settings.ts";
 import { KnownFile } from "#overlay/known-file.ts";
@@ -104,6 +106,12 @@ async function join(
     engine.kind === "etcd" ? engine.endpoints : engine.kind === "kubernetes" ? [engine.server] : [];
   if (flags.json === true) writeJson(world.io, { ...settings, engine: { kind: engine.kind, endpoints } });
   else world.io.stdout(`${settings.hostId}\n`);
+  const { namespace } = world.kernel;
+  const socket = socketPath(world.directories.run, BigInt(namespace.ino));
+  if (statSync(socket, { throwIfNoEntry: false })?.isSocket() !== true)
+    world.io.stderr(
+      "netctl: warning: netd does not run here: nothing follows the cluster until it is started (docs/netd.md)\n",
+    );
   return ExitCode.Ok;
 }
 

@@ -1,7 +1,7 @@
 import { UsageFailure } from "#netctl/failure.ts";
 import { didYouMean } from "#runtime/nearest-word.ts";
 import { type NetworkSettings, readNetworkOptions } from "./options.ts";
-import { parseSubnets, type SubnetRequest } from "./subnets.ts";
+import { chooseFamilies, parseSubnets, type SubnetRequest } from "./subnets.ts";
 import { isWireDriver, readWireOptions, type WireSettings, wireDrivers } from "./wire.ts";
 
 export const drivers = ["bridge", ...wireDrivers, "host", "none"] as const;
@@ -69,6 +69,14 @@ export const predefinedNames: readonly string[] = [...builtinNames, "default", "
 /** As the CNI specification has it (SPEC.md, "Section 1"), and short enough for the result cache's file names. */
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
 
+/** @throws {UsageFailure} */
+export function requireNetworkName(name: string): void {
+  if (!namePattern.test(name))
+    throw new UsageFailure(
+      `Cannot name a network "${name}": a name starts with a letter or digit, continues with those and _ . -, and has at most 128 characters`,
+    );
+}
+
 /**
  * Understands the words of `network create`, with no look at the host.
  * @throws {UsageFailure} with the flag and its value
@@ -80,11 +88,7 @@ export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
       `Cannot use driver "${words.driver}": expected one of ${[...drivers, "overlay-vxlan"].join(", ")}${didYouMean(words.driver, drivers)}`,
     );
   }
-  if (!namePattern.test(words.name)) {
-    throw new UsageFailure(
-      `Cannot name a network "${words.name}": a name starts with a letter or digit, continues with those and _ . -, and has at most 128 characters`,
-    );
-  }
+  requireNetworkName(words.name);
   const labels = readPairs(words.labels, "label");
   const given = readPairs(words.options, "option");
   if (driver !== "bridge" && !isWireDriver(driver)) {
@@ -108,13 +112,10 @@ export function parseNetworkDefinition(words: NetworkWords): NetworkDefinition {
   const settings = wire === undefined ? readNetworkOptions(options) : {};
   const { ipv4: ipv4Option, ipv6: ipv6Option } = wire ?? settings;
   const subnets = parseSubnets(words);
-  const has = (family: 4 | 6) => subnets.some(({ subnet }) => subnet.address.family === family);
-  const wantsIpv4 = words.ipv4 && ipv4Option !== false;
-  if (!wantsIpv4 && has(4)) throw new UsageFailure("Cannot use an IPv4 --subnet without IPv4");
-  const ipv6 = words.ipv6 || ipv6Option === true || has(6);
-  // An IPv6 subnet alone is a wish for a network without IPv4.
-  const ipv4 = wantsIpv4 && (has(4) || subnets.length === 0);
-  if (!ipv4 && !ipv6) throw new UsageFailure("Cannot create a network without IPv4 and without IPv6");
+  const { ipv4, ipv6 } = chooseFamilies(subnets, {
+    ipv4: words.ipv4 && ipv4Option !== false,
+    ipv6: words.ipv6 || ipv6Option === true,
+  });
   const definition = { name: words.name, driver, subnets, ipv4, ipv6, internal: words.internal };
   if (wire !== undefined && wire.ipam !== "host-local" && subnets.length > 0) {
     throw new UsageFailure(`Cannot use --subnet with --ipam-driver ${wire.ipam}`);

@@ -31,14 +31,17 @@ export interface Network {
 
 export function describeNetwork(configured: ConfiguredNetwork): Network {
   const plugins = configured.list.plugins.map(({ json }) => json);
+  const driver = driverOf(plugins);
+  const notes = readNotes(configured.list.json);
   return {
     name: configured.list.name,
     id: networkId(configured.list.name),
-    driver: driverOf(plugins),
+    driver,
     configured,
-    subnets: readSubnets(plugins),
+    // The plugin asks the cluster for its subnets; what the agent has written beside it says the same.
+    subnets: driver === "overlay-vxlan" ? (notes?.subnets ?? []) : readSubnets(plugins),
     bridges: bridgesOf(plugins),
-    notes: readNotes(configured.list.json),
+    notes,
   };
 }
 

@@ -1,10 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseCidr } from "#net/cidr.ts";
+import { type Cidr, formatCidr } from "#net/cidr.ts";
+import { ipBits } from "#net/ip.ts";
 import { withCluster } from "#netctl/cluster.ts";
 import { UsageFailure } from "#netctl/failure.ts";
 import type { World } from "#netctl/world.ts";
 import type { NetworkRecord } from "#overlay/record.ts";
 import type { NetworkCreateFlags } from "./create.ts";
+import { requireNetworkName } from "./definition.ts";
+import { listNetworks } from "./listing.ts";
+import { refuseTaken, subnetsOfHost, subnetsOfNetworks, warnOfShadow } from "./subnet-choice.ts";
+import { chooseFamilies, isSizeOnly, parseSubnets } from "./subnets.ts";
 
 /** How long to wait until the agent of this host knows of a network, or has forgotten it. */
 const agentTimeoutMs = 10_000;
@@ -15,24 +20,24 @@ export async function createOverlayNetwork(
   flags: NetworkCreateFlags,
   world: World,
 ): Promise<NetworkRecord> {
-  for (const [flag, values] of [
-    ["--gateway", flags.gateway],
-    ["--ip-range", flags.ipRange],
-    ["--aux-address", flags.auxAddress],
-    ["--label", flags.label],
-  ] as const)
-    if (values.length > 0)
-      throw new UsageFailure(
-        `Cannot use ${flag} with driver overlay-vxlan: each host has a block of its own`,
-      );
+  requireNetworkName(name);
+  refuseOthersFlags(flags);
   const options = parseOptions(flags.opt);
+  const asked = parseSubnets({ subnets: flags.subnet, gateways: [], ipRanges: [], auxAddresses: [] });
+  const { ipv4, ipv6 } = chooseFamilies(asked, { ipv4: flags.ipv4, ipv6: flags.ipv6 === true });
+  const subnets = asked.map(({ subnet }) => subnet);
+  refuseSmall(subnets);
+  const onHost = await subnetsOfHost(world);
+  const others = (await listNetworks(world)).filter(({ driver }) => driver !== "overlay-vxlan");
+  for (const subnet of subnets) refuseTaken(subnet, subnetsOfNetworks(others));
   const record = await withCluster(
     world,
     async (cluster) =>
       await cluster.createNetwork({
         name,
-        subnets: flags.subnet.map(parseSubnet),
-        families: [...(flags.ipv4 ? [4 as const] : []), ...(flags.ipv6 === true ? [6 as const] : [])],
+        subnets: subnets.map((cidr) => ({ cidr })),
+        families: [...(ipv4 ? [4 as const] : []), ...(ipv6 ? [6 as const] : [])],
+        avoid: [...onHost, ...subnetsOfNetworks(others)].map(({ cidr }) => cidr),
         internal: flags.internal === true,
         encrypted: false,
         mode: "l3",
@@ -40,8 +45,40 @@ export async function createOverlayNetwork(
         names: flags.disableDns === true ? "none" : (options.names ?? "cluster"),
       }),
   );
+  for (const subnet of subnets) warnOfShadow(subnet, onHost, world);
   await untilConflist(world, name, true);
   return record;
+}
+
+/** Flags of other drivers, rather than to pass over them. @throws {UsageFailure} */
+function refuseOthersFlags(flags: NetworkCreateFlags): void {
+  const blocks = "each host is the gateway of blocks of its own";
+  const { scope = "swarm", ipamDriver = "default" } = flags;
+  const refused = [
+    ...flags.gateway.map((text) => [`--gateway ${text}`, blocks]),
+    ...flags.ipRange.map((text) => [`--ip-range ${text}`, blocks]),
+    ...flags.auxAddress.map((text) => [`--aux-address ${text}`, blocks]),
+    ...flags.label.map((text) => [`--label ${text}`, "the cluster keeps no labels"]),
+    ...(ipamDriver === "default" ? [] : [[`--ipam-driver ${ipamDriver}`, "hosts get blocks of the subnet"]]),
+    ...(scope === "swarm" ? [] : [[`--scope ${scope}`, "the network is on all hosts"]]),
+  ];
+  const [first] = refused;
+  if (first) throw new UsageFailure(`Cannot use ${first[0]} with driver overlay-vxlan: ${first[1]}`);
+}
+
+/** The smallest block has eight addresses, of which a host needs four. @throws {UsageFailure} */
+function refuseSmall(subnets: readonly Cidr[]): void {
+  for (const subnet of subnets) {
+    if (isSizeOnly(subnet))
+      throw new UsageFailure(
+        `Cannot use --subnet ${formatCidr(subnet)} with driver overlay-vxlan: the cluster's pools say how large a subnet is`,
+      );
+    const longest = ipBits(subnet.address.family) - 3;
+    if (subnet.prefixLength > longest)
+      throw new UsageFailure(
+        `Cannot use --subnet ${formatCidr(subnet)} with driver overlay-vxlan: a host's block has at least eight addresses, so a prefix length of at most ${longest} is needed`,
+      );
+  }
 }
 
 /** @returns hosts that still have containers in it */
@@ -62,14 +99,6 @@ export async function removeOverlayNetwork(name: string, world: World): Promise<
       await sleep(200);
     }
   });
-}
-
-function parseSubnet(text: string) {
-  try {
-    return { cidr: parseCidr(text) };
-  } catch (error) {
-    throw new UsageFailure(error instanceof Error ? error.message : String(error));
-  }
 }
 
 interface OverlayOptions {

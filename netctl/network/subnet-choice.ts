@@ -45,13 +45,7 @@ export async function chooseSubnets(
   const asked = definition.subnets.filter(({ subnet }) => !isSizeOnly(subnet));
   for (const { subnet } of asked) refuseTaken(subnet, taken);
   // On a wire, the host is there as well.
-  for (const { subnet } of definition.wire === undefined ? asked : []) {
-    const shadowed = onHost.find(({ cidr }) => overlaps(cidr, subnet));
-    if (shadowed === undefined) continue;
-    world.io.stderr(
-      `netctl: warning: subnet ${formatCidr(subnet)} overlaps ${formatCidr(shadowed.cidr)}, which this host reaches by ${shadowed.by}\n`,
-    );
-  }
+  for (const { subnet } of definition.wire === undefined ? asked : []) warnOfShadow(subnet, onHost, world);
   const used = [...taken, ...onHost].map(({ cidr }) => cidr);
   const { pools } = await world.settings();
   const wanted = ([4, 6] as const).filter((family) => (family === 4 ? definition.ipv4 : definition.ipv6));
@@ -63,11 +57,21 @@ export async function chooseSubnets(
   });
 }
 
-function refuseTaken(subnet: Cidr, taken: readonly UsedSubnet[]): void {
+/** @throws {Failure} naming whose it is */
+export function refuseTaken(subnet: Cidr, taken: readonly UsedSubnet[]): void {
   const rival = taken.find(({ cidr }) => overlaps(cidr, subnet));
   if (rival === undefined) return;
   throw new Failure(
     `Pool overlaps with other one on this address space: ${formatCidr(subnet)} with ${formatCidr(rival.cidr)} of ${rival.by}`,
+  );
+}
+
+/** What the host reaches otherwise, it will look for in the new network. */
+export function warnOfShadow(subnet: Cidr, onHost: readonly UsedSubnet[], { io }: Pick<World, "io">): void {
+  const shadowed = onHost.find(({ cidr }) => overlaps(cidr, subnet));
+  if (shadowed === undefined) return;
+  io.stderr(
+    `netctl: warning: subnet ${formatCidr(subnet)} overlaps ${formatCidr(shadowed.cidr)}, which this host reaches by ${shadowed.by}\n`,
   );
 }
 

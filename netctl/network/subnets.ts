@@ -15,6 +15,9 @@ import {
   formatIp,
   type IpAddress,
   ipBits,
+  isLinkLocal,
+  isLoopback,
+  isMulticast,
   isUnspecified,
   parseIp,
 } from "#net/ip.ts";
@@ -82,6 +85,23 @@ export function parseSubnets(words: SubnetWords): readonly SubnetRequest[] {
   });
 }
 
+/**
+ * Which families a network has: what its subnets say, else what its flags say.
+ * @throws {UsageFailure}
+ */
+export function chooseFamilies(
+  subnets: readonly SubnetRequest[],
+  wants: { readonly ipv4: boolean; readonly ipv6: boolean },
+): { readonly ipv4: boolean; readonly ipv6: boolean } {
+  const has = (family: 4 | 6) => subnets.some(({ subnet }) => subnet.address.family === family);
+  if (!wants.ipv4 && has(4)) throw new UsageFailure("Cannot use an IPv4 --subnet without IPv4");
+  const ipv6 = wants.ipv6 || has(6);
+  // An IPv6 subnet alone is a wish for a network without IPv4.
+  const ipv4 = wants.ipv4 && (has(4) || subnets.length === 0);
+  if (!ipv4 && !ipv6) throw new UsageFailure("Cannot create a network without IPv4 and without IPv6");
+  return { ipv4, ipv6 };
+}
+
 /** `0.0.0.0/24` and `::/64`: a subnet of that size, wherever there is room, as Docker has it. */
 export function isSizeOnly(subnet: Cidr): boolean {
   return isUnspecified(subnet.address);
@@ -144,7 +164,7 @@ function refuseUnusable(subnets: readonly Cidr[]): void {
     const { family } = subnet.address;
     if (subnets.slice(0, index).some((other) => other.address.family === family)) {
       throw new UsageFailure(
-        `Cannot use --subnet ${formatCidr(subnet)}: a bridge network has one IPv${family} subnet`,
+        `Cannot use --subnet ${formatCidr(subnet)}: a network has one IPv${family} subnet`,
       );
     }
     const longest = ipBits(family) - 2;
@@ -156,7 +176,18 @@ function refuseUnusable(subnets: readonly Cidr[]): void {
     if (subnet.prefixLength === 0) {
       throw new UsageFailure(`Cannot use --subnet ${formatCidr(subnet)}: it is all there is`);
     }
+    const reserved = reservedFor(subnet);
+    if (reserved !== undefined)
+      throw new UsageFailure(`Cannot use --subnet ${formatCidr(subnet)}: these are ${reserved} addresses`);
   }
+}
+
+/** What nobody can have in a network; undefined for what containers can. */
+function reservedFor({ address }: Cidr): string | undefined {
+  if (isUnspecified(address)) return undefined;
+  if (isLoopback(address)) return "loopback";
+  if (isMulticast(address)) return "multicast";
+  return address.family === 6 && isLinkLocal(address) ? "link-local" : undefined;
 }
 
 function parseHost(text: string, flag: string, subnets: readonly Cidr[]): IpAddress {
