@@ -360,7 +360,9 @@ export class OverlayAgent {
       if (change.kind !== "put" || !change.entry.key.startsWith(asked)) continue;
       const self = this.#presence.self;
       const tunnels = self ? desiredTunnels(this.#view, self, this.#encryption.ends).tunnels : [];
-      const own = tunnels.flatMap(({ addresses }) => addresses.map(({ address }) => formatIp(address)));
+      const own = tunnels
+        .flatMap(({ addresses, stretch }) => stretch?.own.addresses ?? addresses)
+        .map(({ address }) => formatIp(address));
       this.#bulk.offer(change.entry, new Set(own));
     }
   }

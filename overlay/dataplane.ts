@@ -32,11 +32,16 @@ import {
 } from "#netlink/route/route.ts";
 import type { Desired, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
-import { forwardingKey, type Have, type Key, keyed, neighborKey, type Want } from "./kernel-entry.ts";
+import {
+  addressKey,
+  forwardingKey,
+  type Have,
+  neighborKey,
+  routeKey,
+  routeProtocol,
+  type Want,
+} from "./kernel-entry.ts";
 import { ensureStretch, presentOnBridge, wantedOnBridge } from "./stretch.ts";
-
-/** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
-export const routeProtocol = 201;
 
 /** Of the routes that end packets to addresses which nobody has: any other route to them comes first. */
 const unreachableMetric = 0xffff_fffe;
@@ -97,7 +102,7 @@ export function reconcile(
     const bridge = ensureStretch(namespace, device, tunnel.stretch, { changes, failures });
     if (bridge === undefined) continue;
     wants.push(...wantedOnBridge(tunnel, tunnel.stretch, device.ifindex, bridge));
-    haves.push(...presentOnBridge(namespace, device, bridge));
+    haves.push(...presentOnBridge(namespace, device, bridge, tunnel.stretch));
   }
   wants.push(...unreachableRoutes(subnets));
   haves.push(...presentRoutes(namespace));
@@ -365,7 +370,8 @@ function presentRoutes(namespace: NetworkNamespace): readonly Have[] {
     .flatMap((family) => namespace.dump(getRoutes({ family, table: 254 })).map(decodeRoute))
     .filter((route) => route.protocol === routeProtocol)
     .map((route) => ({
-      ...routeKey(route),
+      // IPv6 names the loopback as the device of a route that goes nowhere.
+      ...routeKey(isUnreachable(route) ? { destination: route.destination } : route),
       words: `route to ${route.destination ? formatCidr(route.destination) : "everywhere"}`,
       remove: deleteRoute({
         family: route.family,
@@ -381,19 +387,4 @@ function presentRoutes(namespace: NetworkNamespace): readonly Have[] {
 
 function isUnreachable(route: Pick<Route, "type">): boolean {
   return route.type === RouteType.unreachable;
-}
-
-function routeKey(route: {
-  readonly destination?: Cidr | undefined;
-  readonly gateway?: IpAddress | undefined;
-  readonly ifindex?: number | undefined;
-}): Key {
-  const { destination, gateway, ifindex } = route;
-  const to = destination ? formatCidr(destination) : "default";
-  // IPv6 names the loopback as the device of a route that goes nowhere.
-  return gateway ? keyed(`route ${to}`, `${formatIp(gateway)} ${ifindex}`) : keyed(`no route ${to}`);
-}
-
-function addressKey(ifindex: number, address: Cidr): Key {
-  return keyed(`address ${ifindex} ${formatCidr(address)}`);
 }

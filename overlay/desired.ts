@@ -34,13 +34,17 @@ export interface Tunnel {
 
 export interface Stretch {
   readonly bridge: IfName;
-  /** Of the bridge. */
+  /** Of the bridge, the same on all hosts. */
   readonly mac: MacAddress;
-  /** Containers of other hosts that are reached by this tunnel. */
+  /** Containers of other hosts that are reached by this tunnel, and those hosts themselves. */
   readonly endpoints: readonly Endpoint[];
+  /** What this host alone is reached by in the segment, for whoever tries the way. */
+  readonly own: { readonly mac: MacAddress; readonly addresses: readonly Cidr[] };
 }
 
 export interface Endpoint {
+  /** Of a host: that of its end of the tunnel, which its bridge takes as its own. */
+  readonly isHost: boolean;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
   /** The other end of the tunnel, as in `Peer`. */
@@ -126,9 +130,16 @@ function stretched(tunnel: Tunnel, known: ReadonlyMap<string, KnownEndpoint>): T
     const underlay = hosts.get(endpoint.host);
     const { mac, ips } = endpoint.record;
     if (!underlay || newest.get(mac) !== endpoint) return [];
-    return [{ mac, ips: ips.filter((ip) => newest.get(formatIp(ip)) === endpoint), underlay }];
+    const own = ips.filter((ip) => newest.get(formatIp(ip)) === endpoint);
+    return [{ isHost: false, mac, ips: own, underlay }];
   });
-  const stretch = { bridge: overlayBridgeName(vni), mac: stretchedBridgeMac(networkId), endpoints };
+  const ends = peers.map(({ mac, gateways, underlay }) => ({ isHost: true, mac, ips: gateways, underlay }));
+  const stretch = {
+    bridge: overlayBridgeName(vni),
+    mac: stretchedBridgeMac(networkId),
+    endpoints: [...endpoints, ...ends],
+    own: { mac: tunnel.mac, addresses: tunnel.addresses },
+  };
   return { ...tunnel, addresses: [], peers: [], stretch };
 }
 

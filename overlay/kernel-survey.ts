@@ -3,11 +3,13 @@ import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { type Cidr, equalCidr, firstIp, formatCidr } from "#net/cidr.ts";
 import { compareIp, equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import { decodeForwardingEntry, getForwardingEntries } from "#netlink/route/fdb.ts";
+import { firstLink, getLink } from "#netlink/route/link.ts";
 import { decodeNeighbor, getNeighbors, NeighborFlag, NeighborState } from "#netlink/route/neighbor.ts";
 import { decodeRoute, getRoutes } from "#netlink/route/route.ts";
-import { routeProtocol } from "./dataplane.ts";
 import { encryptedVtepName, overlayBridgeName, vtepMac, vtepName } from "./identity.ts";
+import { routeProtocol } from "./kernel-entry.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
+import { portProblem } from "./stretch.ts";
 import type { ClusterView } from "./view.ts";
 
 /** What the kernel has of one network's ways, beside what the engine wants. Nothing is changed. */
@@ -18,6 +20,8 @@ export interface KernelSurvey {
   readonly missing: ReadonlyMap<string, readonly string[]>;
   /** What leads to somebody whom the engine does not have, in words. */
   readonly unexplained: readonly string[];
+  /** How the tunnels are not as they should be, each a sentence. */
+  readonly wrong: readonly string[];
 }
 
 interface Present {
@@ -32,6 +36,13 @@ interface Present {
     readonly destination: IpAddress;
     readonly device: string;
   }[];
+  /** MAC addresses that the bridge of a network of mode l2 sends to the tunnel. */
+  readonly bridged: ReadonlySet<string>;
+}
+
+interface Named {
+  readonly ifindex: number;
+  readonly name: string;
 }
 
 /** Whom a host is reached by, and how, in words that `Present` can be looked through for. */
@@ -59,13 +70,13 @@ export function surveyNetwork(
   const links = listLinks(namespace);
   const devices = links.filter((link) => link.kind === "vxlan" && tunnels.some((each) => each === link.name));
   const bridge = links.find((link) => link.name === overlayBridgeName(vni));
-  const present = readPresent(namespace, mode === "l2" && bridge ? [...devices, bridge] : devices);
+  const present = readPresent(namespace, devices, mode === "l2" ? bridge : undefined);
   const blocks = [...view.blocks.values()].filter((block) => block.network === name);
   const takesPart = blocks.some(({ record }) => record.host === self);
   const wanted = !takesPart
     ? []
     : mode === "l2"
-      ? containersWanted(view, network, self)
+      ? [...containersWanted(view, network, self), ...hostsWanted(view, network, self)]
       : hostsWanted(view, network, self);
   const missing = new Map<string, string[]>();
   for (const { host, words, isThere } of wanted) {
@@ -75,13 +86,13 @@ export function surveyNetwork(
     list.push(words);
   }
   const macs = new Set(
-    mode === "l2"
-      ? [...view.endpointsOf(name).values()].map(({ record }): string => record.mac)
-      : blocks.map(({ record }): string => vtepMac(record.host, vni)),
+    mode === "l2" ? [...view.endpointsOf(name).values()].map(({ record }): string => record.mac) : [],
   );
+  for (const { record } of blocks) macs.add(vtepMac(record.host, vni));
   const isKnownBlock = (cidr: Cidr) => blocks.some(({ record }) => equalCidr(record.cidr, cidr));
   return {
     devices: devices.map((link) => link.name),
+    wrong: mode === "l2" && bridge ? devices.flatMap((link) => portWords(namespace, link, bridge)) : [],
     missing,
     unexplained: [
       ...present.routes
@@ -98,6 +109,17 @@ export function surveyNetwork(
         ),
     ],
   };
+}
+
+function portWords(
+  namespace: NetworkNamespace,
+  { ifindex }: { readonly ifindex: number },
+  bridge: { readonly ifindex: number; readonly name: string },
+): readonly string[] {
+  const [answer] = namespace.attempt([getLink(ifindex, { statistics: false })]);
+  const link = answer?.errno === 0 ? firstLink(answer.messages) : undefined;
+  const words = link && portProblem(link, bridge);
+  return words === undefined ? [] : [words];
 }
 
 /** The other ends' underlay addresses: whichever family both have. */
@@ -126,7 +148,8 @@ function hostsWanted(view: ClusterView, network: NetworkRecord, self: string): r
           .sort(compareIp)[0] ?? [],
     );
     return [
-      ...blocks.map(
+      // In one segment a container is a neighbour, and no route leads to it.
+      ...(network.mode === "l2" ? [] : blocks).map(
         (cidr): Wanted => ({
           host,
           words: `route to ${formatCidr(cidr)}`,
@@ -140,7 +163,7 @@ function hostsWanted(view: ClusterView, network: NetworkRecord, self: string): r
           isThere: ({ neighbours }) => neighbours.some((each) => equalIp(each.ip, ip) && each.mac === mac),
         }),
       ),
-      forwardingWanted(view, network, host, mac),
+      ...forwardingWanted(view, network, host, mac),
     ];
   });
 }
@@ -149,7 +172,7 @@ function containersWanted(view: ClusterView, network: NetworkRecord, self: strin
   return [...view.endpointsOf(network.name).values()]
     .filter(({ host }) => host !== self && view.hosts.has(host))
     .flatMap(({ host, record: { mac, ips } }) => [
-      forwardingWanted(view, network, host, mac),
+      ...forwardingWanted(view, network, host, mac),
       ...ips.map(
         (ip): Wanted => ({
           host,
@@ -160,10 +183,15 @@ function containersWanted(view: ClusterView, network: NetworkRecord, self: strin
     ]);
 }
 
-function forwardingWanted(view: ClusterView, network: NetworkRecord, host: string, mac: string): Wanted {
+function forwardingWanted(
+  view: ClusterView,
+  network: NetworkRecord,
+  host: string,
+  mac: string,
+): readonly Wanted[] {
   const record = view.hosts.get(host);
   const to = network.encrypted ? undefined : (record?.underlay.v4 ?? record?.underlay.v6);
-  return {
+  const own: Wanted = {
     host,
     words: `forwarding entry ${mac}${to ? ` to ${formatIp(to)}` : ""}`,
     isThere: ({ forwarding }) =>
@@ -171,13 +199,18 @@ function forwardingWanted(view: ClusterView, network: NetworkRecord, host: strin
         (each) => each.mac === mac && (network.encrypted || isUnderlayOf(record, each.destination)),
       ),
   };
+  if (network.mode === "l3") return [own];
+  const words = `forwarding entry ${mac} of bridge ${overlayBridgeName(network.vni)}`;
+  return [own, { host, words, isThere: ({ bridged }) => bridged.has(mac) }];
 }
 
 /** Ours alone: routes by their protocol, permanent entries that nobody has marked as learned elsewhere. */
 function readPresent(
   namespace: NetworkNamespace,
-  links: readonly { readonly ifindex: number; readonly name: string }[],
+  devices: readonly Named[],
+  bridge: Named | undefined,
 ): Present {
+  const links = bridge ? [...devices, bridge] : devices;
   const names = new Map(links.map(({ ifindex, name }) => [ifindex, name]));
   const routes = ([4, 6] as const)
     .flatMap((family) => namespace.dump(getRoutes({ family, table: 254 })).map(decodeRoute))
@@ -186,8 +219,12 @@ function readPresent(
       const device = names.get(ifindex ?? 0);
       return destination && gateway && device !== undefined ? [{ destination, gateway, device }] : [];
     });
+  const bridged = (bridge ? namespace.dump(getForwardingEntries({ master: bridge.ifindex })) : [])
+    .map(decodeForwardingEntry)
+    .filter(({ ifindex, destination }) => !destination && devices.some((each) => each.ifindex === ifindex));
   return {
     routes,
+    bridged: new Set(bridged.map(({ mac }) => mac)),
     neighbours: links.flatMap(({ ifindex, name: device }) =>
       namespace
         .dump(getNeighbors({ ifindex }))

@@ -7,8 +7,8 @@ import { RouteGroup, RouteMessage } from "#netlink/route/constant.ts";
 import { Protocol } from "#netlink/socket.ts";
 import type { Nftables } from "#nftables/nftables.ts";
 import { RulesetWatch } from "#nftables/ruleset-watch.ts";
-import { routeProtocol } from "./dataplane.ts";
 import { isOverlayDeviceName } from "./identity.ts";
+import { routeProtocol } from "./kernel-entry.ts";
 
 /** Whoever takes much away tells of each piece: one look for all that comes within this time. */
 const settleMs = 50;

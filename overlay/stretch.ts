@@ -1,7 +1,9 @@
 import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { writeSysctls } from "#kernel/sysctl.ts";
-import { formatIp } from "#net/ip.ts";
+import { formatCidr, hostCidr } from "#net/cidr.ts";
+import { formatIp, ipBits } from "#net/ip.ts";
+import { decodeAddress, deleteAddress, getAddresses, newAddress } from "#netlink/route/address.ts";
 import {
   decodeForwardingEntry,
   deleteForwardingEntry,
@@ -18,8 +20,18 @@ import {
   NeighborState,
   newNeighbor,
 } from "#netlink/route/neighbor.ts";
-import type { Stretch, Tunnel } from "./desired.ts";
-import { forwardingKey, type Have, keyed, neighborKey, type Want } from "./kernel-entry.ts";
+import { newRoute } from "#netlink/route/route.ts";
+import type { Endpoint, Stretch, Tunnel } from "./desired.ts";
+import {
+  addressKey,
+  forwardingKey,
+  type Have,
+  keyed,
+  neighborKey,
+  routeKey,
+  routeProtocol,
+  type Want,
+} from "./kernel-entry.ts";
 
 /**
  * What the tunnel's port of a stretched network's bridge does: nothing is flooded to the other hosts, nothing learned
@@ -32,6 +44,17 @@ const portSettings = {
   broadcastFlood: false,
   neighborSuppress: true,
 } as const satisfies BridgePort;
+
+/** Of a tunnel that should be a port of a bridge: what it is not, in words; undefined if all is as it should be. */
+export function portProblem(device: Link, bridge: { readonly ifindex: number; readonly name: string }) {
+  if (device.master !== bridge.ifindex) return `tunnel ${device.name} is no port of ${bridge.name}`;
+  const wrong = Object.entries(portSettings).filter(
+    ([setting, value]) => device.bridgePort?.[setting as keyof typeof portSettings] !== value,
+  );
+  if (wrong.length === 0) return undefined;
+  const words = wrong.map(([setting, value]) => `${setting} ${value ? "off" : "on"}`);
+  return `port ${device.name} of ${bridge.name} has ${words.join(", ")}`;
+}
 
 interface Report {
   readonly changes: string[];
@@ -68,21 +91,70 @@ export function ensureStretch(
     attempt(`set bridge ${name} up`, setLink(bridge.ifindex, { mac, up: true }));
   if (device.master !== bridge.ifindex)
     attempt(`connect tunnel ${device.name} to ${name}`, setLink(device.ifindex, { master: bridge.ifindex }));
-  const isSet = (setting: keyof typeof portSettings) =>
-    device.bridgePort?.[setting] === portSettings[setting];
-  if (device.master !== bridge.ifindex || !Object.keys(portSettings).every((each) => isSet(each as never)))
+  if (portProblem(device, { ifindex: bridge.ifindex, name }) !== undefined)
     attempt(`set port ${device.name} of ${name}`, setLink(device.ifindex, { bridgePort: portSettings }));
   return bridge.ifindex;
 }
 
 /** Ways to the containers of other hosts: by which tunnel, to which host, and who has which address. */
 export function wantedOnBridge(
-  { name, lower }: Tunnel,
-  { endpoints, bridge: bridgeName }: Stretch,
+  tunnel: Tunnel,
+  stretch: Stretch,
   ifindex: number,
   bridge: number,
 ): readonly Want[] {
-  return endpoints.flatMap(({ mac, ips, underlay }) => [
+  const { own, bridge: name } = stretch;
+  return [
+    {
+      ...ownKey(bridge, own.mac),
+      words: `own forwarding entry ${own.mac} of ${name}`,
+      add: newForwardingEntry({ ifindex: bridge, mac: own.mac, presence: "replace" }),
+    },
+    ...own.addresses.map((address) => ({
+      ...addressKey(bridge, address),
+      words: `address ${formatCidr(address)} of ${name}`,
+      add: newAddress({ ifindex: bridge, address, noDad: address.address.family === 6 }),
+    })),
+    ...stretch.endpoints.flatMap((endpoint) => [
+      ...endpointEntries(tunnel, stretch, endpoint, ifindex, bridge),
+      ...(endpoint.isHost ? hostRoutes(stretch, endpoint, bridge) : []),
+    ]),
+  ];
+}
+
+const ownKey = (bridge: number, mac: string) => keyed(`own of bridge ${bridge}`, mac);
+
+/** From the one address that is this host's alone: to that of the gateway every host would answer itself. */
+function hostRoutes({ own, bridge: name }: Stretch, { ips }: Endpoint, bridge: number): readonly Want[] {
+  return ips.flatMap((ip) => {
+    const destination = hostCidr(ip);
+    const source = own.addresses.find(({ address }) => address.family === ip.family)?.address;
+    if (!source) return [];
+    return [
+      {
+        ...routeKey({ destination, ifindex: bridge }),
+        words: `route to ${formatCidr(destination)} by ${name}`,
+        add: newRoute({
+          family: ip.family,
+          destination,
+          ifindex: bridge,
+          source,
+          protocol: routeProtocol,
+          presence: "replace",
+        }),
+      },
+    ];
+  });
+}
+
+function endpointEntries(
+  { name, lower }: Tunnel,
+  { bridge: bridgeName }: Stretch,
+  { mac, ips, underlay }: Endpoint,
+  ifindex: number,
+  bridge: number,
+): readonly Want[] {
+  return [
     {
       ...forwardingKey(ifindex, mac, underlay),
       words: `forwarding entry ${mac} to ${formatIp(underlay)} of ${name}`,
@@ -110,7 +182,7 @@ export function wantedOnBridge(
       words: `neighbor ${formatIp(ip)} of ${bridgeName}`,
       add: newNeighbor({ ifindex: bridge, ip, mac, replace: true }),
     })),
-  ]);
+  ];
 }
 
 /** What the bridge has of it. The tunnel's own table is not looked at here. */
@@ -118,10 +190,17 @@ export function presentOnBridge(
   namespace: NetworkNamespace,
   { ifindex, name }: Link,
   bridge: number,
+  { own }: Stretch,
 ): readonly Have[] {
-  const forwarding = namespace
-    .dump(getForwardingEntries({ master: bridge }))
-    .map(decodeForwardingEntry)
+  const all = namespace.dump(getForwardingEntries({ master: bridge })).map(decodeForwardingEntry);
+  const isOwnThere = all.some((entry) => entry.ifindex === bridge && entry.mac === own.mac);
+  // The gateway's has the length of the subnet.
+  const addresses = namespace
+    .dump(getAddresses({ ifindex: bridge }))
+    .map(decodeAddress)
+    .map(({ address }) => address)
+    .filter(({ address, prefixLength }) => prefixLength === ipBits(address.family));
+  const forwarding = all
     .filter((entry) => entry.ifindex === ifindex && entry.master === bridge)
     .filter(({ state, destination }) => state === NeighborState.noArp && destination === undefined)
     .filter(({ flags }) => (flags & NeighborFlag.ExternallyLearned) === 0);
@@ -131,6 +210,20 @@ export function presentOnBridge(
     .filter(({ state }) => state === NeighborState.permanent)
     .filter(({ flags }) => (flags & NeighborFlag.ExternallyLearned) === 0);
   return [
+    ...(isOwnThere
+      ? [
+          {
+            ...ownKey(bridge, own.mac),
+            words: `own forwarding entry ${own.mac} of the bridge of ${name}`,
+            remove: deleteForwardingEntry({ ifindex: bridge, mac: own.mac }),
+          },
+        ]
+      : []),
+    ...addresses.map((address) => ({
+      ...addressKey(bridge, address),
+      words: `address ${formatCidr(address)} of the bridge of ${name}`,
+      remove: deleteAddress({ ifindex: bridge, address }),
+    })),
     ...forwarding.map(({ mac }) => ({
       ...keyed(`bridge fdb ${bridge} ${mac}`, String(ifindex)),
       words: `forwarding entry ${mac} of the bridge of ${name}`,

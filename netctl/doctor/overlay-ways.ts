@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import type { Engine } from "#engine/engine.ts";
 import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
+import { findRoute, RouteType } from "#kernel/route.ts";
 import { type Cidr, firstIp } from "#net/cidr.ts";
 import { compareIp, formatIp, type IpAddress } from "#net/ip.ts";
 import { withCluster } from "#netctl/cluster.ts";
@@ -55,7 +56,7 @@ interface Means {
 export async function tryWays(
   world: World,
   namespace: NetworkNamespace,
-  agent: AgentStatus,
+  { agent, except }: { readonly agent: AgentStatus; readonly except: ReadonlySet<string> },
 ): Promise<readonly Finding[]> {
   return await withCluster(world, async ({ keys }, engine, { hostId, engine: { kind } }) => {
     // A cluster of one host has no ways.
@@ -64,7 +65,8 @@ export async function tryWays(
     const snapshot = await engine.list(keys.prefix);
     view.replace(snapshot);
     const live = new Set(snapshot.entries.map(({ key }) => key));
-    const ways = waysFrom(view, hostId, agent).filter(({ host }) => live.has(keys.live(host.id)));
+    const networks = agent.networks.filter(({ name }) => !except.has(name));
+    const ways = waysFrom(view, hostId, networks).filter(({ host }) => live.has(keys.live(host.id)));
     const means = { engine, keys, view, namespace, udpPort: view.cluster?.udpPort ?? 4789 };
     const chosen = ways.length > maxHosts ? shuffled(ways).slice(0, maxHosts) : ways;
     const findings: Finding[] = [];
@@ -84,8 +86,8 @@ export async function tryWays(
   });
 }
 
-/** One for each other host that has addresses in a routed network of this one, and one more where encrypted ones are. */
-function waysFrom(view: ClusterView, hostId: string, agent: AgentStatus): readonly Way[] {
+/** One for each other host that has addresses in a network of this one, for each kind of network that both are in. */
+function waysFrom(view: ClusterView, hostId: string, networks: AgentStatus["networks"]): readonly Way[] {
   const self = view.hosts.get(hostId);
   if (!self) return [];
   const lowest = (network: string, id: string): IpAddress | undefined =>
@@ -95,15 +97,15 @@ function waysFrom(view: ClusterView, hostId: string, agent: AgentStatus): readon
       .sort((a, b) => a.address.family - b.address.family || compareIp(a.address, b.address))
       .map(firstIp)[0];
   const found = new Map<string, Way>();
-  for (const { name, mtu, mode, encrypted, state } of agent.networks) {
-    if (mode !== "l3" || state !== "active") continue;
+  for (const { name, mtu, mode, encrypted, state } of networks) {
+    if (state !== "active") continue;
     const from = lowest(name, hostId);
     for (const host of view.hosts.values()) {
       const to = host.id === hostId ? undefined : lowest(name, host.id);
       const family = self.underlay.v4 && host.underlay.v4 ? "v4" : "v6";
       const [here, there] = [self.underlay[family], host.underlay[family]];
       if (!from || !to || from.family !== to.family || !here || !there) continue;
-      const key = `${host.id} ${encrypted}`;
+      const key = `${host.id} ${encrypted} ${mode}`;
       if (!found.has(key))
         found.set(key, {
           host,
@@ -121,6 +123,19 @@ function waysFrom(view: ClusterView, hostId: string, agent: AgentStatus): readon
 
 async function tryWay(way: Way, means: Means): Promise<readonly Finding[]> {
   const { host, network, mtu, to } = way;
+  const { namespace } = means;
+  const route = findRoute(namespace, { destination: to });
+  // In a segment that begins with it, before Linux 5.14: nobody can be reached by a subnet's first address.
+  if (route.found && route.route.type === RouteType.broadcast)
+    return [
+      {
+        id: "overlay-way-untried",
+        severity: "note",
+        subject: network,
+        evidence: `the way to ${host.name} in network ${network} can't be tried: this kernel takes ${formatIp(to)} for a broadcast address`,
+        remedy: `netctl doctor overlay on ${host.name} tries the same way, there and back`,
+      },
+    ];
   if (!(await answers(to, { tries: 4 }))) return [await explainSilence(way, means)];
   const longest = mtu - pingOverhead[to.family];
   if (!(await answers(to, { bytes: longest, tries: 3 }))) return [await explainLength(way, means)];

@@ -3,6 +3,7 @@ import { describeError } from "#netctl/failure.ts";
 import { overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
 import { readOverlayStatus } from "#overlay/status-file.ts";
 import type { Check, Finding } from "./finding.ts";
+import { overlayKernel } from "./overlay-kernel.ts";
 import { tryWays } from "./overlay-ways.ts";
 
 /** The agent says every second how it is. */
@@ -29,6 +30,7 @@ export const overlay: Check = {
             "this host is a member of a cluster, and netd's agent does not run: nothing follows the cluster",
           remedy: "start netd: docs/netd.md",
         },
+        ...(await overlayKernel(world, { isKept: false })),
       ];
     const findings: Finding[] = [];
     if (!agent.connected && agent.awayMs > awayAfterMs)
@@ -59,9 +61,15 @@ export const overlay: Check = {
           remedy: "raise the underlay's MTU, or create the network with -o mtu=N",
         });
     }
+    const wrong = await overlayKernel(world, { isKept: true });
+    findings.push(...wrong);
     if (agent.connected)
       findings.push(
-        ...(await tryWays(world, host, agent).catch((error: unknown): Finding[] => [
+        ...(await tryWays(world, host, {
+          agent,
+          // What stops packets there is known already.
+          except: new Set(wrong.map(({ subject }) => subject)),
+        }).catch((error: unknown): Finding[] => [
           {
             id: "overlay-ways-untried",
             severity: "warning",

@@ -61,6 +61,7 @@ export async function readOverlayNetworks(world: World): Promise<OverlayNetworks
           missing.map((words) => `the engine has ${name}, and the kernel lacks ${words}`),
         ),
         ...survey.unexplained.map((words) => `the kernel has a ${words}, of which the engine knows nothing`),
+        ...survey.wrong,
         ...ownerless(known, record),
         ...strays(known, record, settings.hostId, networks),
       ];

@@ -1,5 +1,6 @@
 import type { Colors } from "#netctl/io.ts";
 import { renderTree, type TreeNode } from "#netctl/tree.ts";
+import { isOverlayDeviceName } from "#overlay/identity.ts";
 import type {
   AttachmentView,
   BridgeView,
@@ -112,7 +113,7 @@ class Drawing {
       const { attachment } = port;
       const owner =
         attachment === null
-          ? this.#dim("of another")
+          ? this.#dim(isOverlayDeviceName(port.name) ? "tunnel to the other hosts" : "of another")
           : (names.get(attachment.containerId) ?? attachment.containerId.slice(0, 12));
       return this.#node([
         "port",

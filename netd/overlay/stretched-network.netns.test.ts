@@ -87,7 +87,7 @@ describe("a network of mode l2", () => {
     const found = await differences();
     expect(
       found.filter((each) => each.startsWith("the engine has h2, and the kernel lacks forwarding entry")),
-    ).toHaveLength(2);
+    ).toHaveLength(4);
     lab.startNetd(1);
     await lab.until("they agree again", async () => (await differences()).length === 0);
     await lab.netctl(2, "sandbox", "rm", "o2");

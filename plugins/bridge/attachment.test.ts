@@ -299,4 +299,7 @@ test("contradicting() finds any other IPv4 address and overlapping IPv6 ones", (
       contradicting([parseCidr("10.1.0.1/16")], [parseCidr("10.1.0.1/24")], several).map(formatCidr),
     ).toEqual(["10.1.0.1/16"]);
   expect(contradicting(present, wanted, true).map(formatCidr)).toEqual(["fd00:1::7/64"]);
+  const single = ["10.1.0.64/32", "fd00:1::9/128"].map(parseCidr);
+  expect(contradicting(single, wanted, true)).toEqual([]);
+  expect(contradicting(single, wanted, false).map(formatCidr)).toEqual(["10.1.0.64/32", "fd00:1::9/128"]);
 });

@@ -297,7 +297,8 @@ function describeGateway(ips: readonly CniIp[], config: BridgeConfig): GatewaySp
 
 /**
  * Which addresses of an interface keep it from being the gateway: any other IPv4 address, unless there are several
- * subnets, and those whose subnet overlaps. Other IPv6 addresses may stand beside ours. Link-local ones never matter.
+ * subnets, and those whose subnet overlaps. Other IPv6 addresses may stand beside ours. Link-local ones never matter,
+ * nor, where there are several subnets, single addresses that have none.
  */
 export function contradicting(
   present: readonly Cidr[],
@@ -308,6 +309,7 @@ export function contradicting(
   return present.filter(
     (address) =>
       !wantedText.has(formatCidr(address)) &&
+      !(severalSubnets && address.prefixLength === ipBits(address.address.family)) &&
       wanted.some(
         (gateway) =>
           gateway.address.family === address.address.family &&
