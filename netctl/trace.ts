@@ -1,12 +1,11 @@
 import type { NetworkNamespace } from "#kernel/namespace.ts";
-import { formatIp, type IpAddress } from "#net/ip.ts";
+import { formatIp, type IpAddress, tryParseIp } from "#net/ip.ts";
 import { Nftables } from "#nftables/nftables.ts";
-import type { ClusterView } from "#overlay/view.ts";
 import type { Register } from "./command.ts";
 import { describeError, ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
 import { type Flow, type Hop, pass, stop } from "./trace/hop.ts";
-import { readKnownCluster } from "./trace/overlay.ts";
+import { addressesCalled, type KnownCluster, readKnownCluster } from "./trace/overlay.ts";
 import { findPath } from "./trace/path.ts";
 import { findPlace, findTarget, type Place } from "./trace/place.ts";
 import { type ProbeResult, probe } from "./trace/probe.ts";
@@ -30,7 +29,7 @@ export const registerTrace: Register = (parent, invoke) => {
     )
     .argument(
       "<to>",
-      "the same, or an address; with :PORT or :PORT/udp, [ADDRESS]:PORT for IPv6. Without a port: a ping",
+      "the same, an address, or what a container is called in a network over several hosts; with :PORT or :PORT/udp, [ADDRESS]:PORT for IPv6. Without a port: a ping",
     )
     .option("--probe", "send a packet, and show the rules that decide")
     .option("--json", "print JSON")
@@ -53,12 +52,13 @@ Examples:
 async function trace(fromText: string, toText: string, flags: TraceFlags, world: World): Promise<ExitCode> {
   const { target, flow } = parseTarget(toText);
   const from = await findPlace(world, fromText);
-  const to = await findTarget(world, target);
+  const cluster = readKnownCluster(world);
+  const to = await findAnywhere(world, target, from, cluster);
   const { netns } = from;
   if (netns === undefined) throw new Failure(`${fromText} has no namespace here`);
   const address = chooseAddress(from, to);
   const { namespace } = world.kernel;
-  const path = await follow({ ...from, netns }, to, address, flow, namespace, readKnownCluster(world));
+  const path = await follow({ ...from, netns }, to, address, flow, namespace, cluster);
   // What is unknown by looking, the probe says.
   const hops =
     flags.probe === true
@@ -105,13 +105,29 @@ async function trace(fromText: string, toText: string, flags: TraceFlags, world:
   return stopped ? ExitCode.Failure : ExitCode.Ok;
 }
 
+/** What is here under that very name, then what is called so on another host, then what begins so. */
+async function findAnywhere(
+  world: World,
+  target: string,
+  from: Place,
+  cluster: KnownCluster | undefined,
+): Promise<Place> {
+  const isHere =
+    target === "host" ||
+    tryParseIp(target) !== undefined ||
+    (await world.sandboxes.list()).some(({ name }) => name === target);
+  const addresses = cluster && !isHere ? await addressesCalled(world, cluster, target, from.addresses) : [];
+  // It has no namespace on this host.
+  return addresses.length > 0 ? { name: target, addresses } : await findTarget(world, target);
+}
+
 async function follow(
   from: Place & { readonly netns: string },
   to: Place,
   address: IpAddress,
   flow: Flow,
   host: NetworkNamespace,
-  cluster: ClusterView | undefined,
+  cluster: KnownCluster | undefined,
 ): Promise<readonly Hop[]> {
   const nftables = new Nftables();
   try {

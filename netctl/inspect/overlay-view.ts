@@ -40,7 +40,7 @@ export async function readOverlayNetworks(world: World): Promise<OverlayNetworks
     );
     return undefined;
   });
-  const known = asked?.view ?? readKnownCluster(world);
+  const known = asked?.view ?? readKnownCluster(world)?.view;
   if (!known) return { ...nothing, problems };
   const networks = new LocalNetworks(directory);
   const byName = new Map(

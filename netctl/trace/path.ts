@@ -5,9 +5,8 @@ import { findRoute, type Route, RouteType } from "#kernel/route.ts";
 import { readSysctl } from "#kernel/sysctl.ts";
 import { equalIp, formatIp, type IpAddress, isUnspecified } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
-import type { ClusterView } from "#overlay/view.ts";
 import { type Flow, type Hop, pass, stop } from "./hop.ts";
-import { crossOverlay } from "./overlay.ts";
+import { crossOverlay, type KnownCluster } from "./overlay.ts";
 import type { Place } from "./place.ts";
 import { findPublished } from "./published.ts";
 
@@ -19,7 +18,7 @@ export interface PathQuestion {
   readonly address: IpAddress;
   readonly flow: Flow;
   /** What is known of this host's cluster, where it is in one. */
-  readonly cluster?: ClusterView;
+  readonly cluster?: KnownCluster;
 }
 
 /**

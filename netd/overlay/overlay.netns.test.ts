@@ -270,6 +270,7 @@ describe("whatever fails", () => {
     await lab.until("its name is told too", async () =>
       (await lab.netctl(1, "trace", "s1", there)).includes("is called s2"),
     );
+    expect(await lab.netctl(1, "trace", "s1", "s2.web")).toContain(`s1 to s2.web (${there})`);
     await expect(lab.netctl(1, "doctor", "overlay")).resolves.toContain("0 errors");
     await lab.killNetd(1);
     lab.host(1).run(`ip neigh flush dev ${name} nud permanent`);

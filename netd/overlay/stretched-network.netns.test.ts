@@ -65,6 +65,17 @@ describe("a network of mode l2", () => {
     // No router between them: the packet arrives with as many hops to live as it left with.
     expect(inside(1, "s1", `ping -c1 -W2 ${there}`)).toContain("ttl=64");
     expect(await lab.pings(1, "s1", "203.0.113.254")).toBe(true);
+    // Who asks is told the way, by address and by name, and that there is none.
+    for (const target of [there, "s2", "s2.flat"])
+      await lab.until(`the way to ${target} is told`, async () =>
+        (await lab.netctl(1, "trace", "s1", target).catch(() => "")).includes(
+          `of network flat to h2 at 203.0.113.2, which has ${there} at ${far.address}`,
+        ),
+      );
+    const nobody = here.replace(/\.\d+$/, ".250");
+    await expect(lab.netctl(1, "trace", "s1", nobody)).rejects.toMatchObject({
+      stdout: expect.stringContaining(`no host of the cluster has a container with ${nobody}`) as string,
+    });
   });
 
   testWith(["vxlan"], "has engine and kernel side by side, encrypted or not", async () => {
