@@ -1,3 +1,4 @@
+import { crashPoint, pretends } from "#machine/crash-point.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import { type IfName, parseIfName } from "#net/ifname.ts";
 import type { MacAddress } from "#net/mac.ts";
@@ -6,7 +7,7 @@ import { isNetlinkError } from "#netlink/error.ts";
 import { IpvlanMode } from "#netlink/route/kind/ipvlan.ts";
 import { MacvlanMode } from "#netlink/route/kind/macvlan.ts";
 import { deleteLink, type NewLink, newLink, setLink } from "#netlink/route/link.ts";
-import { readLink, requireLink } from "./link.ts";
+import { readLink, removeLink, requireLink } from "./link.ts";
 import { LinkExistsError, ParentRefusedError, UnsupportedByKernelError } from "./link-error.ts";
 import type { NetworkNamespace } from "./namespace.ts";
 
@@ -101,6 +102,11 @@ function create(
   const namespaceFd = target === namespace ? undefined : target.fd;
   const link = { parent: parent.ifindex, mtu, namespaceFd, ...own };
   try {
+    if (target !== namespace && pretends("older-kernel")) {
+      const failure = createUnderOtherName(namespace, { target, name, link });
+      if (failure === undefined) return;
+      throw failure;
+    }
     namespace.transact([
       newLink({ name, ...link }),
       ...(alias === undefined ? [] : [setLink(name, { alias })]),
@@ -149,7 +155,7 @@ function createUnderOtherName(
   },
 ): unknown {
   const { target, name, link } = work;
-  const other = parseIfName(`new-${sha256Hex(name).slice(0, 10)}`);
+  const other = birthName(name);
   try {
     // Of an attempt that was killed between the two steps.
     if (readLink(target, other)) target.transact([deleteLink(other)]);
@@ -157,6 +163,7 @@ function createUnderOtherName(
   } catch (error) {
     return error;
   }
+  crashPoint("child-link-born");
   try {
     target.transact([setLink(requireLink(target, other).ifindex, { name })]);
     return undefined;
@@ -164,6 +171,23 @@ function createUnderOtherName(
     target.transact([deleteLink(other)]);
     return error;
   }
+}
+
+/** Follows from the final name, so that whoever finishes what was killed between the two steps knows it. */
+function birthName(name: IfName): IfName {
+  return parseIfName(`new-${sha256Hex(name).slice(0, 10)}`);
+}
+
+/**
+ * Removes what was made for `name` on an older kernel and never got it, since its maker was killed. Nothing happens
+ * where there is none. @throws {NetlinkError}
+ */
+export async function removeUnnamedChild(
+  namespace: NetworkNamespace,
+  { name, kind }: { readonly name: IfName; readonly kind: string },
+): Promise<void> {
+  const link = readLink(namespace, birthName(name));
+  if (link?.kind === kind) await removeLink(namespace, link.ifindex);
 }
 
 /** What the kernel means where it says no more than an errno: drivers/net/{macvlan,ipvlan/ipvlan_main}.c, net/8021q. */

@@ -26,6 +26,7 @@ const scopes = /* @__PURE__ */ new AsyncLocalStorage<Scope>();
  * - `NETCTL_CRASH_AT`: SIGKILL
  * - `NETCTL_STOP_AT`: SIGSTOP; somebody else sends SIGCONT
  * - `NETCTL_FAIL_AT`: an error is thrown
+ * - `NETCTL_PRETEND`: names alone, of what `pretends()` is asked
  * - `NETCTL_FAULT_TRACE`: a file to which every point that is passed is appended
  *
  * @param name words with hyphens, as what has been done last: "journal-begun"
@@ -44,6 +45,16 @@ export async function withCrashPoints<Value>(
     return await scopes.run({ place, environment, passed: new Map() }, work);
   }
   return await work();
+}
+
+/**
+ * True where the request's environment lists `name` in `NETCTL_PRETEND`: for what another kernel does, and this one does
+ * not. In an installed program always false.
+ */
+export function pretends(name: string): boolean {
+  if (typeof NETCTL_FAULTS === "undefined" || !NETCTL_FAULTS) return false;
+  const { NETCTL_PRETEND: names = "" } = scopes.getStore()?.environment ?? {};
+  return names.split(",").includes(name);
 }
 
 function append(file: string, point: string): void {

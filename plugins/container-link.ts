@@ -1,4 +1,5 @@
 import type { CniInterface, CniResult } from "#cni/result.ts";
+import { removeUnnamedChild } from "#kernel/child-link.ts";
 import { announce, configureInterface, waitForAddresses } from "#kernel/interface.ts";
 import { changeLink, type Link, readLink, removeLink, requireLink } from "#kernel/link.ts";
 import { WaitTimeoutError } from "#kernel/wait.ts";
@@ -92,7 +93,11 @@ export async function removeContainerLink(
   const container = openAttachmentNamespace(host, departing.record, departing.netns);
   if (!container) return undefined;
   try {
-    const link = readLink(container, departing.key.ifName as IfName);
+    const name = departing.key.ifName as IfName;
+    // An ADD that has ended has named it.
+    const started = intact(departing.record);
+    if (started && started.phase !== "done") await removeUnnamedChild(container, { name, kind });
+    const link = readLink(container, name);
     if (link?.kind !== kind || !isOwn(departing, host)) return undefined;
     await removeLink(container, link.ifindex);
     return link;

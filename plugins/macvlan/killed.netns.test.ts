@@ -39,6 +39,7 @@ async function run(
   verb: Verb,
   container: TestNamespace,
   environment: Readonly<Record<string, string>> = {},
+  fields: Readonly<Record<string, unknown>> = {},
 ): Promise<Ended> {
   const faults = lab.path("faults.cjs");
   writeFileSync(faults, "globalThis.NETCTL_FAULTS = true;");
@@ -57,7 +58,7 @@ async function run(
   });
   let stdout = "";
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stdin.end(JSON.stringify(config));
+  child.stdin.end(JSON.stringify({ ...config, ...fields }));
   const signal = await new Promise<string | null>((resolve) => child.on("close", (_, by) => resolve(by)));
   return { signal, json: stdout.trim() === "" ? {} : (JSON.parse(stdout) as Ended["json"]) };
 }
@@ -86,6 +87,51 @@ function left(container: TestNamespace): unknown {
     users: filesIn("run/shared"),
   };
 }
+
+test("what is born under another name, as on older kernels, never stays under that", async () => {
+  const container = TestNamespace.create("container");
+  try {
+    // A master that stays, and does not take with it what is on it.
+    lab.host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up");
+    const plain = { internal: false, hostAccess: false, master: "up0" };
+    const older = { NETCTL_PRETEND: "older-kernel" };
+    const trace = { ...older, NETCTL_FAULT_TRACE: lab.path("trace") };
+    expect((await run("ADD", container, trace, plain)).json).not.toHaveProperty("code");
+    expect(readFileSync(lab.path("trace"), "utf8")).toContain("standalone/child-link-born");
+    const attached = left(container);
+    expect(attached).toMatchObject({ container: ["lo", expect.stringMatching(/^eth0@/u) as string] });
+    expect((await run("DEL", container, {}, plain)).json).toEqual({});
+    const nothing = {
+      host: ["lo", "up1@up0", "up0@up1"],
+      routes: "",
+      container: ["lo"],
+      records: [],
+      users: [],
+    };
+    expect(left(container)).toEqual(nothing);
+
+    const killed = { ...older, NETCTL_CRASH_AT: "standalone/child-link-born" };
+    const valid = { ...plain, "cni.dev/valid-attachments": [] };
+    const ways: Readonly<Record<string, () => Promise<Ended>>> = {
+      DEL: () => run("DEL", container, {}, plain),
+      "DEL without namespace": () => run("DEL", container, { CNI_NETNS: "" }, plain),
+      GC: () => run("GC", container, { CNI_CONTAINERID: "", CNI_IFNAME: "", CNI_NETNS: "" }, valid),
+    };
+    for (const [way, finish] of Object.entries(ways)) {
+      expect((await run("ADD", container, killed, plain)).signal).toBe("SIGKILL");
+      expect(left(container)).toMatchObject({ container: ["lo", expect.stringMatching(/^new-/u) as string] });
+      expect((await finish()).json, way).toEqual({});
+      expect(left(container), way).toEqual(nothing);
+    }
+    expect((await run("ADD", container, killed, plain)).signal).toBe("SIGKILL");
+    expect((await run("ADD", container, {}, plain)).json).not.toHaveProperty("code");
+    expect(left(container)).toMatchObject({ container: ["lo", expect.stringMatching(/^eth0@/u) as string] });
+    expect((await run("DEL", container, {}, plain)).json).toEqual({});
+    expect(left(container)).toEqual(nothing);
+  } finally {
+    container.remove();
+  }
+});
 
 test(
   "an ADD or a DEL that is killed at any step is finished by the next DEL, and an ADD begins anew",
