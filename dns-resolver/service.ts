@@ -23,6 +23,8 @@ import { parseNameServers } from "./upstream/group.ts";
 const resolvConfIntervalMs = 1000;
 /** A thread that ends again and again is started so often. */
 const restartMs = 500;
+/** Names of other hosts in one message. */
+const toldAtOnce = 500;
 
 export interface ResolverServiceOptions {
   readonly registry: NameRegistry;
@@ -42,7 +44,7 @@ export class ResolverService implements NameService {
   /** Why an attachment is not served, by `keyText`. */
   readonly #problems = new Map<string, string>();
   /** All names on other hosts: the thread is told them whenever it starts. */
-  #foreign: () => readonly NamedAttachment[] = () => [];
+  #foreign: () => Iterable<NamedAttachment> = () => [];
   readonly #listeners = new Set<(network: string) => void>();
   /** Files that this process has written or removed, whose notices are no news. */
   readonly #own = new Map<string, number>();
@@ -113,18 +115,18 @@ export class ResolverService implements NameService {
     return () => this.#listeners.delete(listener);
   }
 
-  /** @param all what `changeForeign` has told so far: asked for when the thread starts anew */
-  setForeign(all: () => readonly NamedAttachment[]): void {
+  /** @param all what there is of them: asked for when the thread starts anew, and gone through piece by piece */
+  setForeign(all: () => Iterable<NamedAttachment>): void {
     this.#foreign = all;
   }
 
   /**
    * Takes in names of containers that are on other hosts, and lets go of others. Their keys are never those of a
-   * container of this one. Answered by as soon as the thread has read it.
+   * container of this one. What is given in order is taken in order.
+   * @returns when they are answered by; at once where there is no thread, which is told all when it starts
    */
-  changeForeign(put: readonly NamedAttachment[], gone: readonly NameKey[]): void {
-    // One that ends meanwhile is told all of them when it is started again.
-    void this.#thread?.give({ op: "foreign", put, gone }).catch(() => undefined);
+  async changeForeign(put: Iterable<NamedAttachment>, gone: readonly NameKey[]): Promise<void> {
+    await this.#thread?.give({ op: "foreign", put: [...put], gone }).catch(() => undefined);
   }
 
   /** One entry of each namespace that has any. */
@@ -232,10 +234,20 @@ export class ResolverService implements NameService {
     this.#thread = thread;
     void thread.ended.then(() => this.#revive());
     void thread.give({ op: "hostServers", addresses: this.#hostServers }).catch(() => undefined);
-    const foreign = this.#foreign();
-    if (foreign.length > 0)
-      void thread.give({ op: "foreign", put: foreign, gone: [] }).catch(() => undefined);
+    void this.#tellForeign(thread).catch(() => undefined);
     return thread;
+  }
+
+  /** A few at a time: of all at once there would be three copies for a while. */
+  async #tellForeign(thread: ResolverThread): Promise<void> {
+    let put: NamedAttachment[] = [];
+    for (const each of this.#foreign()) {
+      put.push(each);
+      if (put.length < toldAtOnce) continue;
+      await thread.give({ op: "foreign", put, gone: [] });
+      put = [];
+    }
+    if (put.length > 0) await thread.give({ op: "foreign", put, gone: [] });
   }
 
   async #revive(): Promise<void> {

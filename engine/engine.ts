@@ -86,6 +86,12 @@ export interface Engine {
   /** All keys that begin with `prefix`, in order, as they were at one revision. @throws {EngineError} */
   list(prefix: string): Promise<Snapshot>;
   /**
+   * The same in parts of some hundred keys, all of one revision, in any order: for who does not want all at once.
+   * @throws {CompactedError} when the store has forgotten that revision meanwhile: begin again
+   * @throws {EngineError}
+   */
+  listInParts(prefix: string): AsyncIterable<Snapshot>;
+  /**
    * Changes below `prefix` from revision `from` on, without a gap, until `signal` is aborted. Goes on by itself after a
    * lost connection, from the last revision that was delivered.
    * @throws {CompactedError} when the store has forgotten what lies between: list again, and compare

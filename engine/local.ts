@@ -195,6 +195,11 @@ export class LocalEngine implements Engine {
     return Promise.resolve({ revision: this.#revision, entries });
   }
 
+  async *listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
+    yield await this.list(prefix);
+    return undefined;
+  }
+
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<Changes> {
     return this.#history.watch(prefix, from, AbortSignal.any([signal, this.#closing.signal]));
   }

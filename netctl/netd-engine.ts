@@ -32,6 +32,11 @@ export class NetdEngine implements Engine {
     return (await this.#ask({ op: "list", prefix })) as Snapshot;
   }
 
+  async *listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
+    yield await this.list(prefix);
+    return undefined;
+  }
+
   async status(): Promise<EngineStatus> {
     return (await this.#ask({ op: "status" })) as EngineStatus;
   }

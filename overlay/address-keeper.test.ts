@@ -8,6 +8,7 @@ import { parseCidr } from "#net/cidr.ts";
 import { parseIp } from "#net/ip.ts";
 import { AddressKeeper } from "./address-keeper.ts";
 import { Cluster } from "./cluster.ts";
+import { listOf } from "./cluster-list.ts";
 import { LocalNetworks } from "./local-network.ts";
 import { formatRecord, type HostRecord } from "./record.ts";
 import { Session } from "./session.ts";
@@ -32,7 +33,7 @@ const host: HostRecord = {
 const register = async (previous?: Session) =>
   await Session.begin(engine, cluster.keys, host, "nonce", previous);
 const look = async () => {
-  view.replace(await engine.list(cluster.keys.prefix));
+  view.replace(listOf(cluster.keys, await engine.list(cluster.keys.prefix)));
 };
 const known = () => {
   const [network] = view.networks.values();

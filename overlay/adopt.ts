@@ -1,4 +1,5 @@
 import type { Engine, Entry, Snapshot, Step } from "#engine/engine.ts";
+import { listOf } from "./cluster-list.ts";
 import { OverlayError } from "./error.ts";
 import type { Keys } from "./keys.ts";
 import { formatRecord, readCluster } from "./record.ts";
@@ -23,7 +24,7 @@ export interface Adopted {
  */
 export async function adopt(engine: Engine, keys: Keys, uuid: string, known: Snapshot): Promise<Adopted> {
   const view = new ClusterView(keys);
-  view.replace(known);
+  view.replace(listOf(keys, known));
   const { cluster } = view;
   if (cluster?.uuid !== uuid)
     throw new OverlayError("missing", "This host knows nothing of its cluster: adopt it from another one");
@@ -36,7 +37,7 @@ export async function adopt(engine: Engine, keys: Keys, uuid: string, known: Sna
       "conflict",
       `The engine has another cluster below ${keys.prefix}: ${found.uuid}, and this host is of ${uuid}`,
     );
-  if (view.judge(snapshot, uuid).trusted)
+  if (view.judge(listOf(keys, snapshot), uuid).trusted)
     throw new OverlayError(
       "conflict",
       "The engine has this cluster, and is believed: there is nothing to adopt",

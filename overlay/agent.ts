@@ -9,6 +9,7 @@ import type { Nftables } from "#nftables/nftables.ts";
 import { AddressKeeper } from "./address-keeper.ts";
 import { BulkSender } from "./bulk-sender.ts";
 import { Cluster } from "./cluster.ts";
+import { ClusterList } from "./cluster-list.ts";
 import { keepConflists } from "./conflist-files.ts";
 import { desiredTunnels } from "./desired.ts";
 import { Encryption } from "./encryption/encryption.ts";
@@ -23,6 +24,7 @@ import { type LocalNetwork, LocalNetworks } from "./local-network.ts";
 import type { NameExchange } from "./name-exchange.ts";
 import { NameKeeper } from "./name-keeper.ts";
 import { Presence } from "./presence.ts";
+import { readKnown } from "./read-known.ts";
 import type { HostRecord } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
@@ -36,8 +38,6 @@ const passIntervalMs = 10_000;
 const blindPassIntervalMs = 1500;
 /** How often blocks are counted. */
 const upkeepIntervalMs = 5000;
-/** How much longer than writing the names takes the pause before they are written again is. */
-const namesPauseFactor = 200;
 const shortestPauseMs = 200;
 const longestPauseMs = 10_000;
 
@@ -113,7 +113,7 @@ export class OverlayAgent {
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#keys = new Keys(options.settings.cluster);
-    this.#view = new ClusterView(this.#keys);
+    this.#view = new ClusterView(this.#keys, (key) => this.#noteChange(key));
     this.#cluster = new Cluster(options.engine, options.settings.cluster);
     this.#networks = new LocalNetworks(options.directory);
     this.#keeper = new AddressKeeper({
@@ -165,7 +165,7 @@ export class OverlayAgent {
       ended: (error) => this.#lookOften(error),
     });
     this.#known = new KnownFile(options.directory, "known.json");
-    this.#knownNames = new KnownFile(options.directory, "known-names.json", namesPauseFactor);
+    this.#knownNames = new KnownFile(options.directory, "known-names.json");
     this.#presence = new Presence({
       engine: options.engine,
       keys: this.#keys,
@@ -198,9 +198,8 @@ export class OverlayAgent {
 
   /** Returns at once; nothing waits for the engine. */
   start(): void {
-    const known = this.#known.load();
-    const names = this.#knownNames.load()?.entries ?? [];
-    if (known) this.#view.replace({ ...known, entries: [...known.entries, ...names] });
+    const known = readKnown(this.#keys, this.#known, this.#knownNames);
+    if (known) this.#view.replace(known);
     this.#names.learn();
     try {
       this.#watch.start();
@@ -232,7 +231,7 @@ export class OverlayAgent {
     await this.#kernel.settle();
     this.#save(() => {
       this.#saveView();
-      this.#saveNames(true);
+      this.#saveNames();
     });
     await this.#options.engine.close();
   }
@@ -318,25 +317,35 @@ export class OverlayAgent {
 
   async #takeList(): Promise<void> {
     const { engine, settings, log } = this.#options;
-    const snapshot = await engine.list(this.#keys.prefix);
-    const trust = this.#view.judge(snapshot, settings.uuid);
+    const list = new ClusterList(this.#keys);
+    for await (const part of engine.listInParts(this.#keys.prefix)) list.add(part);
+    const { revision } = list;
+    const trust = this.#view.judge(list, settings.uuid);
     if (!trust.trusted) {
       this.#distrust = trust.reason;
       throw new OverlayError("conflict", trust.reason);
     }
-    if (this.#distrust !== undefined)
-      log.info("the engine is believed again", { revision: snapshot.revision });
+    if (this.#distrust !== undefined) log.info("the engine is believed again", { revision });
     this.#distrust = undefined;
-    this.#view.replace(snapshot);
+    this.#view.replace(list);
     this.#wasHeard = true;
     // After a gap the session may be gone, or be in an engine that has lost it.
     this.#presence.poke();
     if (!this.#connected) {
-      log.info("connected to the engine", { revision: snapshot.revision });
+      log.info("connected to the engine", { revision });
       log.event({ type: "engine", action: "connect" });
     }
     this.#connected = true;
     this.#changed();
+  }
+
+  #noteChange(key: string): void {
+    if (!this.#view.names.covers(key)) {
+      this.#known.touch(key);
+      return;
+    }
+    this.#knownNames.touch(key);
+    this.#names.note(key);
   }
 
   #take(changes: Changes): void {
@@ -457,7 +466,7 @@ export class OverlayAgent {
     this.#keeper.forgetOthers(this.#view.networks);
     await this.#endpoints.publish(this.#networks.told());
     this.#problems.delete("addresses");
-    this.#save(() => this.#saveNames(false));
+    this.#save(() => this.#saveNames());
   }
 
   async #dropNetwork(name: string): Promise<void> {
@@ -476,11 +485,15 @@ export class OverlayAgent {
   }
 
   #saveView(): void {
-    this.#known.save(this.#view.changeCounts.others, () => this.#view.snapshot());
+    const { revision, others } = this.#view;
+    const entry = (key: string) => others.get(key);
+    this.#known.save({ revision, size: others.size, entry, entries: () => others.values() });
   }
 
-  #saveNames(isLast: boolean): void {
-    this.#knownNames.save(this.#view.changeCounts.names, () => this.#view.nameSnapshot(), isLast);
+  #saveNames(): void {
+    const { revision, names } = this.#view;
+    const entry = (key: string) => names.get(key);
+    this.#knownNames.save({ revision, size: names.size, entry, entries: () => names.entries() });
   }
 
   #save(save: () => void): void {

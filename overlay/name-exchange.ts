@@ -23,9 +23,14 @@ export interface ForeignName {
 export interface NameExchange {
   /** Of containers that there are: one whose namespace has gone is not among them. */
   local(network: string): readonly LocalNames[];
-  /** @param all what `change` has told so far, for a resolver that starts anew */
-  begin(all: () => readonly (ForeignName & ContainerNames)[]): void;
-  change(put: readonly (ForeignName & ContainerNames)[], gone: readonly ForeignName[]): void;
+  /** @param all what there is of the other hosts', for a resolver that starts anew: gone through piece by piece */
+  begin(all: () => Iterable<ForeignName & ContainerNames>): void;
+  /**
+   * Brings the resolver to know these, and no longer those. What is given in order is taken in order.
+   * @param put not gone through where there is no resolver: `begin` has told what it asks for when it starts
+   * @returns when it has taken them in
+   */
+  change(put: Iterable<ForeignName & ContainerNames>, gone: readonly ForeignName[]): Promise<void>;
   /** @returns ends it */
   onChange(listener: () => void): () => void;
 }

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Engine, Step } from "#engine/engine.ts";
+import type { Engine, Entry, Step } from "#engine/engine.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import type { Keys } from "./keys.ts";
 import type { ContainerNames, ForeignName, LocalNames, NameExchange } from "./name-exchange.ts";
 import { writeOwnEntries } from "./own-entries.ts";
 import { formatRecord, readName } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
-import type { ClusterView, KnownNetwork } from "./view.ts";
+import type { ClusterView } from "./view.ts";
 
 /** Between two commits: what comes meanwhile goes with the next one. */
 const commitPauseMs = 50;
@@ -23,6 +23,9 @@ export interface NameKeeperOptions {
   readonly well: () => void;
 }
 
+/** So many names are told at once: there may be tens of thousands. */
+const toldAtOnce = 500;
+
 /**
  * Writes what this host's containers are called into the engine, for networks whose names reach over all hosts, and
  * hands the resolver those of the other hosts. No ADD and no DEL waits for it. Names are no more leased than addresses
@@ -32,8 +35,12 @@ export interface NameKeeperOptions {
 export class NameKeeper {
   readonly #options: NameKeeperOptions;
   readonly #publishing: Recurrent;
-  /** What the resolver was told, by key: the text of the record, which the view has as well. */
-  readonly #told = new Map<string, string>();
+  /** Keys that the engine has of this host's own. */
+  readonly #own = new Set<string>();
+  /** Networks of which the resolver is told. */
+  readonly #told = new Set<string>();
+  /** Keys of other hosts in networks of `#told`, of which it has not been told what they are now. */
+  readonly #untold = new Set<string>();
   readonly #unsubscribe: () => void;
 
   constructor(options: NameKeeperOptions) {
@@ -48,12 +55,7 @@ export class NameKeeper {
       await sleep(commitPauseMs);
     });
     this.#unsubscribe = options.exchange.onChange(() => this.publish());
-    options.exchange.begin(() =>
-      [...this.#told].flatMap(([key, value]) => {
-        const names = tryRead(key, value);
-        return names ? [{ ...nameIn(key), ...names }] : [];
-      }),
-    );
+    options.exchange.begin(() => this.#allTold());
   }
 
   /** Brings what the engine has of this host's names to what they are. */
@@ -61,37 +63,35 @@ export class NameKeeper {
     this.#publishing.request();
   }
 
+  /** To be called with each key of a name that has come, changed or gone in the view. */
+  note(key: string): void {
+    const { view, hostId } = this.#options;
+    const { network, host } = placeOf(key);
+    if (host === hostId) {
+      if (view.entry(key)) this.#own.add(key);
+      else this.#own.delete(key);
+      return;
+    }
+    if (!this.#told.has(network)) return;
+    this.#untold.add(key);
+    if (this.#untold.size >= toldAtOnce) this.#tellUntold();
+  }
+
   /** Brings what the resolver knows of the other hosts' names to what the engine has. */
   learn(): void {
-    const { view, exchange, hostId, keys } = this.#options;
-    const put: (ForeignName & ContainerNames)[] = [];
-    const present = new Set<string>();
-    for (const { record } of this.#shared()) {
-      const own = keys.namesOn(record.name, hostId);
-      for (const [key, { value }] of view.namesOf(record.name)) {
-        if (key.startsWith(own)) continue;
-        present.add(key);
-        if (this.#told.get(key) === value) continue;
-        const names = tryRead(key, value);
-        if (!names) continue;
-        this.#told.set(key, value);
-        put.push({ ...nameIn(key), ...names });
-      }
+    const shared = this.#shared();
+    this.#tellUntold();
+    for (const network of this.#told) if (!shared.has(network)) this.#forget(network);
+    for (const network of shared) {
+      if (this.#told.has(network)) continue;
+      this.#told.add(network);
+      void this.#tell(network);
     }
-    const gone: ForeignName[] = [];
-    for (const key of this.#told.keys()) {
-      if (present.has(key)) continue;
-      this.#told.delete(key);
-      gone.push(nameIn(key));
-    }
-    if (put.length + gone.length > 0) exchange.change(put, gone);
   }
 
   /** For a host that leaves: nobody asks it for the others' names any more. */
   forget(): void {
-    const gone = [...this.#told.keys()].map(nameIn);
-    this.#told.clear();
-    if (gone.length > 0) this.#options.exchange.change([], gone);
+    for (const network of this.#told) this.#forget(network);
   }
 
   async close(): Promise<void> {
@@ -99,15 +99,52 @@ export class NameKeeper {
     await this.#publishing.close();
   }
 
-  /** Networks whose names reach over all hosts, and in which this host takes part: the others' it need not know. */
-  #shared(): readonly KnownNetwork[] {
+  #tellUntold(): void {
+    const { view, exchange } = this.#options;
+    if (this.#untold.size === 0) return;
+    const keys = [...this.#untold];
+    this.#untold.clear();
+    const entries = keys.flatMap((key) => view.entry(key) ?? []);
+    const gone = keys.filter((key) => !view.entry(key)).map(nameIn);
+    void exchange.change(named(entries), gone);
+  }
+
+  /** All that there is of a network. What changes meanwhile is told in between, and what is told later is not older. */
+  async #tell(network: string): Promise<void> {
+    const { exchange } = this.#options;
+    for (const part of parts(this.#foreign(network), toldAtOnce)) {
+      if (!this.#told.has(network)) return;
+      await exchange.change(named(part), []);
+    }
+  }
+
+  #forget(network: string): void {
+    this.#told.delete(network);
+    for (const part of parts(this.#foreign(network), toldAtOnce))
+      void this.#options.exchange.change(
+        [],
+        part.map(({ key }) => nameIn(key)),
+      );
+  }
+
+  *#allTold(): Generator<ForeignName & ContainerNames> {
+    for (const network of this.#told) yield* named(this.#foreign(network));
+  }
+
+  /** Of the other hosts. */
+  *#foreign(network: string): Generator<Entry> {
     const { view, hostId } = this.#options;
-    const own = new Set(
-      [...view.blocks.values()].flatMap(({ network, record }) => (record.host === hostId ? [network] : [])),
-    );
-    return [...view.networks.values()].filter(
-      ({ record }) => record.names === "cluster" && own.has(record.name),
-    );
+    for (const entry of view.namesOf(network)) if (placeOf(entry.key).host !== hostId) yield entry;
+  }
+
+  /** Networks whose names reach over all hosts, and in which this host takes part: the others' it need not know. */
+  #shared(): ReadonlySet<string> {
+    const { view, hostId } = this.#options;
+    const shared = new Set<string>();
+    for (const { network, record } of view.blocks.values())
+      if (record.host === hostId && view.networks.get(network)?.record.names === "cluster")
+        shared.add(network);
+    return shared;
   }
 
   async #publish(): Promise<void> {
@@ -117,7 +154,8 @@ export class NameKeeper {
       const { name } = network.record;
       const prefix = keys.namesOn(name, hostId);
       const wanted = new Map(exchange.local(name).map((each) => [prefix + idOf(each), textOf(each)]));
-      const stored = new Map([...view.namesOf(name)].filter(([key]) => key.startsWith(prefix)));
+      const own = [...this.#own].filter((key) => key.startsWith(prefix));
+      const stored = new Map(own.flatMap((key) => view.entry(key) ?? []).map((entry) => [entry.key, entry]));
       if (!(await writeOwnEntries({ engine, view, fence }, network, stored, wanted))) return;
     }
   }
@@ -128,16 +166,43 @@ function idOf({ containerId, ifName }: LocalNames): string {
 }
 
 /** Of a key `…/name/NETWORK/HOST/ATTACHMENT`. */
-function nameIn(key: string): ForeignName {
+function placeOf(key: string): {
+  readonly network: string;
+  readonly host: string;
+  readonly attachment: string;
+} {
   const [network = "", host = "", attachment = ""] = key.split("/").slice(-3);
+  return { network, host, attachment };
+}
+
+function nameIn(key: string): ForeignName {
+  const { network, host, attachment } = placeOf(key);
   return { network, id: `${host}:${attachment}` };
+}
+
+/** Of one that can't be read nobody is told: what was known of it before stays. */
+function* named(entries: Iterable<Entry>): Generator<ForeignName & ContainerNames> {
+  for (const { key, value } of entries) {
+    const names = tryRead(key, value);
+    if (names) yield { ...nameIn(key), ...names };
+  }
+}
+
+function* parts<Item>(items: Iterable<Item>, size: number): Generator<readonly Item[]> {
+  let part: Item[] = [];
+  for (const item of items) {
+    part.push(item);
+    if (part.length < size) continue;
+    yield part;
+    part = [];
+  }
+  if (part.length > 0) yield part;
 }
 
 function textOf({ names, addresses, domain }: LocalNames): string {
   return formatRecord({ v: 1, names, addresses, ...(domain === undefined ? {} : { domain }) });
 }
 
-/** @returns undefined for one that can't be read: what was known of it before stays */
 function tryRead(key: string, value: string): ContainerNames | undefined {
   try {
     const { names, addresses, domain } = readName(key, value);

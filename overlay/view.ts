@@ -1,5 +1,7 @@
-import type { Changes, Entry, Snapshot } from "#engine/engine.ts";
+import type { Changes, Entry } from "#engine/engine.ts";
+import { ClusterList } from "./cluster-list.ts";
 import type { Keys } from "./keys.ts";
+import type { NameTable } from "./name-table.ts";
 import {
   type BlockRecord,
   type ClusterRecord,
@@ -45,21 +47,24 @@ const leastShareOfHosts = 0.5;
  */
 export class ClusterView {
   readonly #keys: Keys;
+  /** Told of each key whose entry has come, changed or gone. */
+  readonly #changed: (key: string) => void;
+  /** All but names. */
   readonly #entries = new Map<string, Entry>();
   #revision = 0;
-  readonly #changeCounts = { names: 0, others: 0 };
   readonly #networks = new Map<string, KnownNetwork>();
   readonly #hosts = new Map<string, HostRecord>();
   readonly #blocks = new Map<string, KnownBlock>();
-  /** Network → entries as they are stored: there may be tens of thousands, and few are ever read. */
-  readonly #names = new Map<string, Map<string, Entry>>();
+  #names: NameTable;
   /** By network, then by key. */
   readonly #endpoints = new Map<string, Map<string, KnownEndpoint>>();
   readonly #problems = new Map<string, string>();
   #cluster: ClusterRecord | undefined;
 
-  constructor(keys: Keys) {
+  constructor(keys: Keys, changed: (key: string) => void = () => undefined) {
     this.#keys = keys;
+    this.#changed = changed;
+    this.#names = new ClusterList(keys).names;
   }
 
   /** Everything up to here is in it. */
@@ -96,9 +101,23 @@ export class ClusterView {
     return this.#endpoints.get(network) ?? noEndpoints;
   }
 
-  /** What containers of a network are called, by key. */
-  namesOf(network: string): ReadonlyMap<string, Entry> {
-    return this.#names.get(network) ?? noEntries;
+  /** What containers of a network are called: looks through all names that there are. */
+  namesOf(network: string): Iterable<Entry> {
+    return this.#names.entries(this.#keys.namesOf(network));
+  }
+
+  /** What is known by a key. */
+  entry(key: string): Entry | undefined {
+    return this.#names.covers(key) ? this.#names.get(key) : this.#entries.get(key);
+  }
+
+  get names(): NameTable {
+    return this.#names;
+  }
+
+  /** All but names: nothing that is forwarded depends on those, and there may be very many. */
+  get others(): ReadonlyMap<string, Entry> {
+    return this.#entries;
   }
 
   /** Ids of the hosts that have addresses in encrypted networks; undefined where there is no such network. */
@@ -110,25 +129,6 @@ export class ClusterView {
 
   get problems(): readonly string[] {
     return [...this.#problems.values()];
-  }
-
-  /** To be kept on disk: what was known last, but for names. */
-  snapshot(): Snapshot {
-    const entries = [...this.#entries.values()].filter(({ key }) => !key.startsWith(this.#keys.names));
-    return { revision: this.#revision, entries };
-  }
-
-  /** The names alone: there may be very many, and nothing that is forwarded depends on them. */
-  nameSnapshot(): Snapshot {
-    return {
-      revision: this.#revision,
-      entries: [...this.#names.values()].flatMap((each) => [...each.values()]),
-    };
-  }
-
-  /** How often a name has changed, and how often anything else has. */
-  get changeCounts(): { readonly names: number; readonly others: number } {
-    return this.#changeCounts;
   }
 
   /** What the watch has said. */
@@ -145,8 +145,8 @@ export class ClusterView {
    * another gives lists too; to follow it would take the network down.
    * @param uuid of the cluster that this host is of
    */
-  judge(snapshot: Snapshot, uuid: string): Trust {
-    const stored = snapshot.entries.find((entry) => entry.key === this.#keys.cluster);
+  judge({ revision, others }: ClusterList, uuid: string): Trust {
+    const stored = others.get(this.#keys.cluster);
     if (!stored)
       return { trusted: false, reason: "the engine knows no cluster: it was emptied, or is another one" };
     const cluster = readCluster(stored.key, stored.value);
@@ -157,35 +157,47 @@ export class ClusterView {
       };
     // Written back into an engine that had lost it, and meant to be believed.
     if ((cluster.generation ?? 0) > (this.#cluster?.generation ?? 0)) return { trusted: true };
-    if (snapshot.revision < this.#revision)
+    if (revision < this.#revision)
       return {
         trusted: false,
-        reason: `the engine is at revision ${snapshot.revision} and was at ${this.#revision}: it was restored from an old copy`,
+        reason: `the engine is at revision ${revision} and was at ${this.#revision}: it was restored from an old copy`,
       };
-    const now = new Set(snapshot.entries.map((entry) => entry.key));
     const before = [...this.#hosts.keys()].map((id) => this.#keys.host(id));
-    const left = before.filter((key) => now.has(key)).length;
+    const left = before.filter((key) => others.has(key)).length;
     if (before.length > 1 && left < before.length * leastShareOfHosts)
       return { trusted: false, reason: `only ${left} of ${before.length} hosts are left in the engine` };
     return { trusted: true };
   }
 
   /** Takes a list for all there is. Ask `judge` first. */
-  replace({ revision, entries }: Snapshot): void {
-    const now = new Set(entries.map((entry) => entry.key));
-    for (const key of this.#entries.keys()) if (!now.has(key)) this.#delete(key);
-    for (const entry of entries) {
+  replace(list: ClusterList): void {
+    for (const key of this.#entries.keys()) if (!list.others.has(key)) this.#delete(key);
+    for (const entry of list.others.values()) {
       const known = this.#entries.get(entry.key);
       // Two histories of one store may have the same revision with different values.
       if (known?.revision !== entry.revision || known.value !== entry.value) this.#put(entry);
     }
-    this.#revision = revision;
+    this.#revision = list.revision;
+    this.#replaceNames(list.names);
+  }
+
+  #replaceNames(names: NameTable): void {
+    const before = this.#names;
+    this.#names = names;
+    for (const { key } of before.entries()) if (!names.get(key)) this.#changed(key);
+    for (const { key, value, revision } of names.entries()) {
+      const known = before.get(key);
+      if (known?.revision !== revision || known.value !== value) this.#changed(key);
+    }
   }
 
   #put(entry: Entry): void {
     const { key, value } = entry;
+    if (this.#names.covers(key)) {
+      if (this.#names.set(entry)) this.#changed(key);
+      return;
+    }
     this.#entries.set(key, entry);
-    this.#count(key);
     try {
       this.#read(entry);
       this.#problems.delete(key);
@@ -195,11 +207,7 @@ export class ClusterView {
         `${error instanceof Error ? error.message : String(error)} (${value.length} bytes)`,
       );
     }
-  }
-
-  #count(key: string): void {
-    if (key.startsWith(this.#keys.names)) this.#changeCounts.names++;
-    else this.#changeCounts.others++;
+    this.#changed(key);
   }
 
   #read(entry: Entry): void {
@@ -224,17 +232,14 @@ export class ClusterView {
       const endpoints = this.#endpoints.get(network) ?? new Map<string, KnownEndpoint>();
       this.#endpoints.set(network, endpoints.set(key, { entry, host, record: readEndpoint(key, value) }));
     }
-    const named = networkOfName(key, this.#keys);
-    if (named !== undefined) {
-      const names = this.#names.get(named);
-      if (names) names.set(key, entry);
-      else this.#names.set(named, new Map([[key, entry]]));
-    }
   }
 
   #delete(key: string): void {
+    if (this.#names.delete(key)) {
+      this.#changed(key);
+      return;
+    }
     this.#entries.delete(key);
-    this.#count(key);
     this.#problems.delete(key);
     this.#blocks.delete(key);
     const name = restOf(key, this.#keys.networks);
@@ -243,22 +248,11 @@ export class ClusterView {
     if (id !== undefined) this.#hosts.delete(id);
     const ended = restOf(key, this.#keys.endpoints)?.split("/")[0];
     if (ended !== undefined) this.#endpoints.get(ended)?.delete(key);
-    const named = networkOfName(key, this.#keys);
-    if (named === undefined) return;
-    const names = this.#names.get(named);
-    names?.delete(key);
-    if (names?.size === 0) this.#names.delete(named);
+    this.#changed(key);
   }
 }
 
-const noEntries: ReadonlyMap<string, Entry> = new Map();
 const noEndpoints: ReadonlyMap<string, KnownEndpoint> = new Map();
-
-/** The network of which a key says a name; undefined for any other key. */
-export function networkOfName(key: string, keys: Keys): string | undefined {
-  const rest = restOf(key, keys.names);
-  return rest?.slice(0, rest.indexOf("/"));
-}
 
 function restOf(key: string, prefix: string): string | undefined {
   return key.startsWith(prefix) ? key.slice(prefix.length) : undefined;

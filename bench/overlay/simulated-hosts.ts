@@ -70,7 +70,7 @@ function exchangeOf(index: number): NameExchange {
   return {
     begin: () => undefined,
     local: (network) => (network === "web" ? local : []),
-    change: () => undefined,
+    change: () => Promise.resolve(),
     onChange: () => () => undefined,
   };
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes, Engine, EngineStatus, Entry, Lease, Outcome, Snapshot, Step } from "#engine/engine.ts";
-import { EngineError } from "#engine/error.ts";
+import { CompactedError, EngineError } from "#engine/error.ts";
 import { keyOf, revisionIfDone } from "#engine/guard.ts";
+import { wholeList } from "#engine/whole-list.ts";
 import { Gateway, GatewayError, TransportError } from "./gateway.ts";
 import {
   decodeText,
@@ -81,15 +82,10 @@ export class EtcdEngine implements Engine {
   }
 
   async list(prefix: string): Promise<Snapshot> {
-    for (;;) {
-      const snapshot = await this.#listOnce(prefix);
-      if (snapshot) return snapshot;
-    }
+    return await wholeList(() => this.listInParts(prefix));
   }
 
-  /** @returns undefined if the revision of the first page was compacted before the last one was read */
-  async #listOnce(prefix: string): Promise<Snapshot | undefined> {
-    const entries: Entry[] = [];
+  async *listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
     const end = endOfPrefix(prefix);
     let key = encodeText(prefix);
     let revision = 0;
@@ -101,11 +97,12 @@ export class EtcdEngine implements Engine {
         ...(revision > 0 ? { revision: String(revision) } : {}),
       };
       const answer = await this.#rangeOrCompacted(page);
-      if (!answer) return undefined;
+      if (!answer) throw new CompactedError(revision);
       if (revision === 0) revision = toNumber(answer.header?.revision);
-      for (const kv of answer.kvs ?? []) entries.push(entryOf(kv));
-      const last = answer.kvs?.at(-1);
-      if (!answer.more || !last) return { revision, entries };
+      const { kvs = [], more = false } = answer;
+      yield { revision, entries: kvs.map(entryOf) };
+      const last = kvs.at(-1);
+      if (!more || !last) return undefined;
       key = Buffer.concat([Buffer.from(last.key, "base64"), Buffer.from([0])]).toString("base64");
     }
   }

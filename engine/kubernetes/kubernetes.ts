@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes, Engine, EngineStatus, Entry, Lease, Outcome, Snapshot, Step } from "#engine/engine.ts";
-import { EngineError } from "#engine/error.ts";
+import { CompactedError, EngineError } from "#engine/error.ts";
 import { holds, keyOf } from "#engine/guard.ts";
+import { wholeList } from "#engine/whole-list.ts";
 import { ConnectionError, KubernetesApi, type Method, StatusError } from "./api.ts";
 import { Leases } from "./leases.ts";
 import {
@@ -80,6 +81,15 @@ export class KubernetesEngine implements Engine {
 
   async list(prefix: string): Promise<Snapshot> {
     return await inItsWords("read from", async () => await this.#list(prefix));
+  }
+
+  async *listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
+    const parts = this.#listInParts(prefix);
+    for (;;) {
+      const part = await inItsWords("read from", async () => await parts.next());
+      if (part.done) return undefined;
+      yield part.value;
+    }
   }
 
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<Changes> {
@@ -246,24 +256,30 @@ export class KubernetesEngine implements Engine {
     }
   }
 
-  /** Pages are of one revision; one that the server has forgotten meanwhile (410) means to begin again. */
   async #list(prefix: string): Promise<Snapshot> {
-    for (;;) {
-      const entries: Entry[] = [];
-      let next: string | undefined = "";
-      let revision = 0;
-      try {
-        while (next !== undefined) {
-          const query: string = `limit=${pageSize}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
-          const page = (await this.#api.call("GET", `${this.#entries}?${query}`)) as ListObject<EntryObject>;
-          revision = revisionOf(page.metadata.resourceVersion);
-          for (const item of page.items) if (item.spec.key.startsWith(prefix)) entries.push(entryOf(item));
-          next = page.metadata.continue || undefined;
-        }
-        return { revision, entries: entries.sort((a, b) => (a.key < b.key ? -1 : 1)) };
-      } catch (error) {
-        if (!(error instanceof StatusError && error.code === 410)) throw error;
-      }
+    return await wholeList(() => this.#listInParts(prefix));
+  }
+
+  /** Pages are of one revision. @throws {CompactedError} the server has forgotten it meanwhile */
+  async *#listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
+    let next: string | undefined = "";
+    while (next !== undefined) {
+      const query: string = `limit=${pageSize}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
+      const page = await this.#page(query);
+      const revision = revisionOf(page.metadata.resourceVersion);
+      const items = page.items.filter((item) => item.spec.key.startsWith(prefix));
+      yield { revision, entries: items.map(entryOf) };
+      next = page.metadata.continue || undefined;
+    }
+    return undefined;
+  }
+
+  async #page(query: string): Promise<ListObject<EntryObject>> {
+    try {
+      return (await this.#api.call("GET", `${this.#entries}?${query}`)) as ListObject<EntryObject>;
+    } catch (error) {
+      if (error instanceof StatusError && error.code === 410) throw new CompactedError(0);
+      throw error;
     }
   }
 
@@ -284,7 +300,7 @@ async function inItsWords<T>(action: string, work: () => Promise<T>): Promise<T>
   try {
     return await work();
   } catch (error) {
-    if (error instanceof EngineError) throw error;
+    if (error instanceof EngineError || error instanceof CompactedError) throw error;
     const message = `Cannot ${action} the API server: ${error instanceof Error ? error.message : String(error)}`;
     if (error instanceof StatusError) {
       const { code } = error;

@@ -12,6 +12,7 @@ import type { World } from "#netctl/world.ts";
 import { findProgram } from "#nftables/program.ts";
 import type { AgentStatus } from "#overlay/agent.ts";
 import { type BulkOutcome, takeBulk } from "#overlay/bulk-request.ts";
+import { listOf } from "#overlay/cluster-list.ts";
 import { overhead } from "#overlay/desired.ts";
 import { wireguardOverhead } from "#overlay/encryption/end.ts";
 import type { Keys } from "#overlay/keys.ts";
@@ -63,7 +64,7 @@ export async function tryWays(
     if (kind === "local") return [];
     const view = new ClusterView(keys);
     const snapshot = await engine.list(keys.prefix);
-    view.replace(snapshot);
+    view.replace(listOf(keys, snapshot));
     const live = new Set(snapshot.entries.map(({ key }) => key));
     const networks = agent.networks.filter(({ name }) => !except.has(name));
     const ways = waysFrom(view, hostId, networks).filter(({ host }) => live.has(keys.live(host.id)));

@@ -4,6 +4,7 @@ import { withCluster } from "#netctl/cluster.ts";
 import { describeError } from "#netctl/failure.ts";
 import { readKnownCluster } from "#netctl/trace/overlay.ts";
 import type { World } from "#netctl/world.ts";
+import { listOf } from "#overlay/cluster-list.ts";
 import { overlayDirectory, readHostSettings } from "#overlay/host-settings.ts";
 import { overlayBridgeName } from "#overlay/identity.ts";
 import { surveyNetwork } from "#overlay/kernel-survey.ts";
@@ -31,7 +32,7 @@ export async function readOverlayNetworks(world: World): Promise<OverlayNetworks
   const asked = await withCluster(world, async ({ keys }, engine) => {
     const view = new ClusterView(keys);
     const snapshot = await engine.list(keys.prefix);
-    view.replace(snapshot);
+    view.replace(listOf(keys, snapshot));
     const live = snapshot.entries.filter(({ key }) => key.startsWith(keys.lives));
     return { view, live: new Set(live.map(({ key }) => key.slice(keys.lives.length))) };
   }).catch((error: unknown) => {

@@ -11,6 +11,7 @@ import { isOverlayDeviceName, overlayBridgeName, vtepMac } from "#overlay/identi
 import { surveyNetwork } from "#overlay/kernel-survey.ts";
 import { Keys } from "#overlay/keys.ts";
 import { KnownFile } from "#overlay/known-file.ts";
+import { readKnown } from "#overlay/read-known.ts";
 import { type HostRecord, type NetworkRecord, readName } from "#overlay/record.ts";
 import { missingEntries } from "#overlay/tunnel-entries.ts";
 import { ClusterView } from "#overlay/view.ts";
@@ -26,11 +27,13 @@ export interface KnownCluster {
 export function readKnownCluster(world: World): KnownCluster | undefined {
   const directory = overlayDirectory(world.directories.state);
   const settings = readHostSettings(directory);
-  const known = settings && new KnownFile(directory, "known.json").load();
+  if (!settings) return undefined;
+  const keys = new Keys(settings.cluster);
+  const others = new KnownFile(directory, "known.json");
+  const known = readKnown(keys, others, new KnownFile(directory, "known-names.json"));
   if (!known) return undefined;
-  const view = new ClusterView(new Keys(settings.cluster));
-  const names = new KnownFile(directory, "known-names.json").load()?.entries ?? [];
-  view.replace({ ...known, entries: [...known.entries, ...names] });
+  const view = new ClusterView(keys);
+  view.replace(known);
   return { view, self: settings.hostId };
 }
 
@@ -158,7 +161,7 @@ export async function addressesCalled(
       .flatMap(({ addresses }) => addresses.map((cidr) => parseCidr(cidr).address));
   const sorted = [...networks].sort((a, b) => Number(isOwn(b)) - Number(isOwn(a)));
   for (const { name } of sorted) {
-    const known = find(name, view.namesOf(name).values());
+    const known = find(name, view.namesOf(name));
     if (known.length > 0) return known;
   }
   return await withCluster(world, async ({ keys }, engine) => {
@@ -171,7 +174,7 @@ export async function addressesCalled(
 }
 
 function containerAt(view: ClusterView, network: string, address: IpAddress): string | undefined {
-  for (const { key, value } of view.namesOf(network).values()) {
+  for (const { key, value } of view.namesOf(network)) {
     const { names, addresses } = readName(key, value);
     if (addresses.some((text) => equalIp(parseCidr(text).address, address))) return names[0];
   }

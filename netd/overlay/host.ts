@@ -156,6 +156,7 @@ function borrowed(engine: Engine): Engine {
     commit: (steps) => engine.commit(steps),
     read: (key) => engine.read(key),
     list: (prefix) => engine.list(prefix),
+    listInParts: (prefix) => engine.listInParts(prefix),
     watch: (prefix, from, signal) => engine.watch(prefix, from, signal),
     grantLease: (ttlSeconds) => engine.grantLease(ttlSeconds),
     keepAlive: (lease) => engine.keepAlive(lease),
@@ -175,9 +176,13 @@ function exchangeWith(resolver: ResolverService): NameExchange {
     ...keyOf({ id, network: names.network }),
   });
   return {
-    begin: (all) => resolver.setForeign(() => all().map(named)),
+    begin: (all) => resolver.setForeign(() => mapped(all(), named)),
     local: (network) => resolver.inNetwork(network).filter(({ netns }) => isThere(netns)),
-    change: (put, gone) => resolver.changeForeign(put.map(named), gone.map(keyOf)),
+    change: (put, gone) => resolver.changeForeign(mapped(put, named), gone.map(keyOf)),
     onChange: (listener) => resolver.onChange(listener),
   };
+}
+
+function* mapped<From, To>(items: Iterable<From>, map: (item: From) => To): Generator<To> {
+  for (const item of items) yield map(item);
 }
