@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -10,10 +19,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-describe("LogFile", () => {
+describe.each([false, true])("LogFile, kept open: %s", (keepOpen) => {
   it("makes the file and its directory for nobody else to read, again where they were taken away", () => {
     const path = join(directory, "log/netctl.log");
-    const file = new LogFile(path);
+    const file = new LogFile(path, { keepOpen });
     file.append("a\n");
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(join(directory, "log")).mode & 0o777).toBe(0o700);
@@ -22,9 +31,23 @@ describe("LogFile", () => {
     expect(readFileSync(path, "utf8")).toBe("b\n");
   });
 
+  it("writes into the file that has the name now, whoever moved, replaced or emptied it", () => {
+    const path = join(directory, "netctl.log");
+    const file = new LogFile(path, { keepOpen });
+    file.append("a\n");
+    renameSync(path, `${path}.old`);
+    writeFileSync(path, "theirs\n");
+    file.append("b\n");
+    expect(readFileSync(`${path}.old`, "utf8")).toBe("a\n");
+    expect(readFileSync(path, "utf8")).toBe("theirs\nb\n");
+    truncateSync(path);
+    file.append("c\n");
+    expect(readFileSync(path, "utf8")).toBe("c\n");
+  });
+
   it("begins anew where it is full, and keeps the one before", () => {
     const path = join(directory, "netctl.log");
-    const file = new LogFile(path, 10);
+    const file = new LogFile(path, { limitBytes: 10, keepOpen });
     for (const line of ["first\n", "second\n", "third\n"]) file.append(line);
     expect(readFileSync(olderLogFile(path), "utf8")).toBe("first\nsecond\n");
     expect(readFileSync(path, "utf8")).toBe("third\n");
@@ -32,8 +55,8 @@ describe("LogFile", () => {
 
   it("loses the line, and nothing else, where it can't be written", () => {
     mkdirSync(join(directory, "netctl.log"));
-    new LogFile(join(directory, "netctl.log")).append("a\n");
-    new LogFile("/proc/nowhere/netctl.log").append("a\n");
+    new LogFile(join(directory, "netctl.log"), { keepOpen }).append("a\n");
+    new LogFile("/proc/nowhere/netctl.log", { keepOpen }).append("a\n");
   });
 });
 

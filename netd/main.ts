@@ -22,7 +22,7 @@ import { recover } from "#suite/recover.ts";
 import { endAfterFault } from "./faults.ts";
 import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
-import { openLog } from "./log.ts";
+import { openLog, type ServiceLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
 import { OverlayHost } from "./overlay/host.ts";
@@ -65,7 +65,7 @@ async function openServer(
   overlay: OverlayHost,
   metrics: Metrics,
   uid: number,
-  log: Log,
+  log: ServiceLog,
 ): Promise<RequestServer> {
   const locality = ownLocality();
   const service = new Service(host, await loadPlugins(), resolver, () => overlay.engine(), metrics);
@@ -76,7 +76,12 @@ async function openServer(
       JSON.stringify(resolveDirectories(request.environment)) === directories &&
       !hasPathsOfItsOwn(request),
     allowedUids: [0, uid],
-    serve: (request, caller) => service.serve(request, caller),
+    serve: async (request, caller) => {
+      const outcome = await service.serve(request, caller);
+      // Whoever has the answer finds the lines.
+      log.flush();
+      return outcome;
+    },
     log,
   });
 }
@@ -84,7 +89,7 @@ async function openServer(
 interface Start {
   readonly environment: NodeJS.ProcessEnv;
   readonly options: NetdOptions;
-  readonly log: Log;
+  readonly log: ServiceLog;
   readonly network: bigint;
   readonly uid: number;
 }
