@@ -1,6 +1,5 @@
 // Main of netd, the warm service of one network namespace.
 
-import { statSync } from "node:fs";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { LeaseKeeper } from "#dhcp/keeper.ts";
@@ -27,14 +26,17 @@ import { Metrics } from "./metrics.ts";
 import { type NetdOptions, readOptions } from "./options.ts";
 import { OverlayHost } from "./overlay/host.ts";
 import { moveToOwnCgroup } from "./own-cgroup.ts";
+import { ProgramWatch } from "./program-watch.ts";
 import { isSameLocality, lockPath, socketPath } from "./protocol.ts";
 import { RedirectKeeper } from "./redirect-keeper.ts";
 import { RequestServer } from "./server.ts";
 import { Service } from "./service.ts";
 import { ServiceLock } from "./service-lock.ts";
 import { prepareRunDirectory, SocketFile } from "./socket-file.ts";
+import { canBeStarted, startSuccessor, type Trial } from "./successor.ts";
 
 const watchIntervalMs = 1000;
+const anotherVersion = "another version was installed";
 /** Longer than any caller waits by default, shorter than systemd waits before it kills. */
 const stopLimitMs = 75_000;
 
@@ -135,19 +137,6 @@ function openLeaseKeeper<Identity, Lease extends { readonly times: LeaseTimes }>
   });
 }
 
-/**
- * Changes when another version is installed over this one. What starts the program is the same in all versions, and an
- * installer may leave it as it is: the program itself stands beside it (suite/program.ts).
- */
-function programIdentity(path: string): string {
-  return [path, path.replace(/\.cjs$/, ".js")]
-    .map((file) => {
-      const stats = statSync(file, { throwIfNoEntry: false });
-      return stats ? `${stats.dev}:${stats.ino}:${stats.mtimeMs}` : "gone";
-    })
-    .join();
-}
-
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -168,7 +157,7 @@ async function main(): Promise<void> {
   const options = readOptions(environment, pid);
   const log = openLog(options, pid);
   const program = process.argv[1] ?? "";
-  const programAtStart = programIdentity(program);
+  const installed = new ProgramWatch(program);
   const { network } = ownLocality();
   const { runDirectory } = options;
   prepareRunDirectory(runDirectory, uid);
@@ -189,9 +178,10 @@ async function main(): Promise<void> {
     throw error;
   });
   server = requests;
-  lock.markReady(pid);
   log.event({ type: "netd", action: "start" });
   log.info("ready", { path: socketPath(runDirectory, network), directories: host.directories });
+  log.flush();
+  lock.markReady(pid);
 
   const keeper = new Keeper({ host, onRepair: (found) => metrics.countRepair(found) });
   keeper.start();
@@ -201,7 +191,23 @@ async function main(): Promise<void> {
   overlay.tick();
 
   let stopping = false;
-  const stop = async (reason: string) => {
+  let replacing = false;
+  const signalled = new AbortController();
+  /** A trial of the program that was installed. */
+  const trial = (what: string): Trial => ({
+    program,
+    nodeArguments: process.execArgv,
+    environment,
+    signal: signalled.signal,
+    onFailure: (reason) => log.error(what, { program, reason }),
+  });
+  const handOver = async () => {
+    const pid = await startSuccessor(trial("cannot hand over to the version that was installed"), lock);
+    if (pid === undefined) return;
+    log.info("handed over", { to: pid });
+    log.event({ type: "netd", action: "handover", attributes: { to: String(pid) } });
+  };
+  const stop = async (reason: string, afterwards = async () => {}) => {
     if (stopping) return;
     stopping = true;
     log.info("stopping", { reason, served: requests.served });
@@ -214,7 +220,20 @@ async function main(): Promise<void> {
     ]);
     await resolver.close();
     await host.close();
+    await afterwards();
     process.exit(0);
+  };
+  /** Containers have no names while no netd serves, and a call that would start one may not come for days. */
+  const replace = async () => {
+    replacing = true;
+    // While it is tried, the installer may go on: what is there last is tried last.
+    installed.passOver();
+    if (await canBeStarted(trial("cannot start the version that was installed"))) {
+      await stop(anotherVersion, handOver);
+    } else if (!stopping) {
+      log.event({ type: "netd", action: "stay", attributes: { reason: "another version can't be started" } });
+      replacing = false;
+    }
   };
   const reasonToStop = (): string | undefined => {
     const isIdle = options.idleExitMs > 0 && requests.idleMs >= options.idleExitMs;
@@ -227,9 +246,20 @@ async function main(): Promise<void> {
     )
       return "idle";
     if (file && !file.isThere()) return "the socket was taken away";
-    return programIdentity(program) === programAtStart ? undefined : "another version was installed";
+    const found = installed.look();
+    if (found === "gone") return "its program was removed";
+    if (found !== "replaced") return undefined;
+    // systemd, or whoever else started it, starts the next one.
+    if (options.lockFd === undefined) return anotherVersion;
+    if (!replacing) void replace();
+    return undefined;
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void stop(signal));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      signalled.abort();
+      void stop(signal);
+    });
+  }
   setInterval(() => {
     const reason = reasonToStop();
     if (reason !== undefined) void stop(reason);

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "#machine/io-error.ts";
 
@@ -33,6 +33,8 @@ export async function moveToOwnCgroup({
   // sd_booted(3)
   if (process.getuid?.() !== 0 || !existsSync("/run/systemd/system")) return undefined;
   const unit = `${unitName}.scope`;
+  // That of the netd whose place this one takes.
+  if (readFileSync("/proc/self/cgroup", "utf8").trimEnd().endsWith(`/${unit}`)) return undefined;
   const { execFile } = await import("node:child_process");
   const { promisify } = await import("node:util");
   await promisify(execFile)("busctl", scopeCall(unit, pid), { timeout: busTimeoutMs });

@@ -1,9 +1,20 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, IoError } from "#machine/io-error.ts";
 import { LockOperation, native } from "#native/addon.ts";
 
 const pauseMs = 100;
+/** Of a reason why a netd was not started. */
+const maxWordsBytes = 4096;
 const exclusively = LockOperation.Exclusive | LockOperation.NonBlocking;
 
 /**
@@ -12,10 +23,11 @@ const exclusively = LockOperation.Exclusive | LockOperation.NonBlocking;
  * as long as that stands there, no launcher starts another within some seconds.
  */
 export class ServiceLock {
-  readonly #fd: number;
+  /** For the one that takes this one's place: the lock is held as long as either of them has it open. */
+  readonly fd: number;
 
   private constructor(fd: number) {
-    this.#fd = fd;
+    this.fd = fd;
   }
 
   /**
@@ -39,6 +51,11 @@ export class ServiceLock {
     }
   }
 
+  /** Says that a netd is about to be started. */
+  markStarting(): void {
+    this.#write("starting\n");
+  }
+
   /** Says that netd listens, and who it is. */
   markReady(pid: number): void {
     this.#write(`${pid}\n`);
@@ -49,9 +66,15 @@ export class ServiceLock {
     this.#write(`starting\n${reason}\n`);
   }
 
+  /** What was said last, by this netd or the one that was started with its lock. */
+  read(): string {
+    const bytes = Buffer.alloc(maxWordsBytes);
+    return bytes.toString("utf8", 0, readSync(this.fd, bytes, 0, bytes.length, 0));
+  }
+
   #write(text: string): void {
-    ftruncateSync(this.#fd, 0);
-    writeSync(this.#fd, text, 0);
+    ftruncateSync(this.fd, 0);
+    writeSync(this.fd, text, 0);
   }
 }
 
