@@ -12,6 +12,7 @@ import type { PluginHost } from "#plugins/context.ts";
 import { withCniErrors } from "#plugins/failure.ts";
 import { add } from "./add.ts";
 import { parseDhcpConfig } from "./config.ts";
+import { checkReferenceLease, giveBackReferenceLease, isReferences } from "./reference-lease.ts";
 import { giveBack } from "./release.ts";
 import { openLeases, requireService } from "./service.ts";
 
@@ -28,16 +29,24 @@ export const dhcp: Plugin<PluginHost> = {
   status: (request, host) => withCniErrors(() => status(request, host)),
 };
 
-async function del({ config, containerId, ifName }: DelRequest, host: PluginHost): Promise<void> {
-  await giveBack({ network: config.name, containerId, ifName }, host);
+async function del(request: DelRequest, host: PluginHost): Promise<void> {
+  const { config, containerId, ifName } = request;
+  const key = { network: config.name, containerId, ifName };
+  const isOurs = hasLease(key, host);
+  await giveBack(key, host);
+  if (!isOurs && isReferences(request, host)) await giveBackReferenceLease(request, host);
+}
+
+function hasLease(key: LeaseKey, host: PluginHost): boolean {
+  const [four, six] = [openLeases(dhcp4.format, host).read(key), openLeases(dhcp6.format, host).read(key)];
+  return four !== undefined || six !== undefined;
 }
 
 /** @throws {CniError} 999 for a lease that is gone, over, or another one than the container has */
-async function check(
-  { config, containerId, ifName, args, prevResult }: CheckRequest,
-  host: PluginHost,
-): Promise<void> {
+async function check(request: CheckRequest, host: PluginHost): Promise<void> {
+  const { config, containerId, ifName, args, prevResult } = request;
   const key = { network: config.name, containerId, ifName };
+  if (!hasLease(key, host) && isReferences(request, host)) return await checkReferenceLease(request);
   const has = (ip: IpAddress) => prevResult.ips.some(({ address }) => equalIp(address.address, ip));
   const { ipv4, ipv6 } = parseDhcpConfig(config, { containerId, ifName, args });
   if (ipv4) checkLease(dhcp4, key, host, (lease) => has(lease.address.address));
