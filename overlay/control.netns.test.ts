@@ -223,6 +223,20 @@ describe.each(engines)("on %s", (_name, start) => {
       expect(await engine.read(cluster.keys.host("h1"))).toBeDefined();
     });
 
+    test("a session of which something was deleted by hand has ended, and the next one writes it again", async () => {
+      const cluster = await freshCluster();
+      const { keys } = cluster;
+      let session = await Session.begin(engine, keys, host("h1", "203.0.113.1"), "mine");
+      for (const key of [keys.live("h1"), keys.host("h1"), keys.vtep(parseIp("203.0.113.1"))]) {
+        expect(await session.keepAlive()).toBe(true);
+        await engine.commit([{ kind: "clear", key }]);
+        expect(await session.keepAlive()).toBe(false);
+        session = await Session.begin(engine, keys, host("h1", "203.0.113.1"), "mine", session);
+        expect(await engine.read(key)).toBeDefined();
+      }
+      expect(await session.keepAlive()).toBe(true);
+    });
+
     test("two machines with one id, and two hosts with one address, are told apart", async () => {
       const cluster = await freshCluster();
       const first = await Session.begin(engine, cluster.keys, host("h1", "203.0.113.1"), "mine");

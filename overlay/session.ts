@@ -20,11 +20,14 @@ export class Session {
   readonly fence: Step;
   readonly #engine: Engine;
   readonly #lease: Lease;
+  /** What it has registered, and nobody but an operator takes away. */
+  readonly #written: readonly string[];
 
-  private constructor(engine: Engine, lease: Lease, fence: Step) {
+  private constructor(engine: Engine, lease: Lease, fence: Step, written: readonly string[]) {
     this.#engine = engine;
     this.#lease = lease;
     this.fence = fence;
+    this.#written = written;
   }
 
   /**
@@ -44,16 +47,22 @@ export class Session {
     const lease = await engine.grantLease(sessionSeconds);
     try {
       const revision = await register(engine, keys, { host, nonce, lease, previous });
-      return new Session(engine, lease, { kind: "unchanged", key: keys.live(host.id), revision });
+      const live = keys.live(host.id);
+      const written = [live, keys.host(host.id), ...addressesOf(host).map((ip) => keys.vtep(ip))];
+      return new Session(engine, lease, { kind: "unchanged", key: live, revision }, written);
     } catch (error) {
       await engine.revokeLease(lease).catch(() => undefined);
       throw error;
     }
   }
 
-  /** @returns false if it has ended: begin another one. @throws {EngineError} */
+  /** @returns false if it has ended, or somebody has deleted what it registered: begin another. @throws {EngineError} */
   async keepAlive(): Promise<boolean> {
-    return await this.#engine.keepAlive(this.#lease);
+    const [isKept, ...entries] = await Promise.all([
+      this.#engine.keepAlive(this.#lease),
+      ...this.#written.map((key) => this.#engine.read(key)),
+    ]);
+    return isKept && entries.every((entry) => entry !== undefined);
   }
 
   async end(): Promise<void> {
