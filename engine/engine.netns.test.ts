@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { TestEtcd } from "#testing/etcd.ts";
-import { TestKubernetesApi } from "#testing/kubernetes-api.ts";
+import { type KubernetesRig, kubernetesRigs } from "#testing/kubernetes-rig.ts";
 import { LossyLink } from "#testing/lossy-link.ts";
+import { type Feature, testWith } from "#testing/requires.ts";
 import type { Change, Engine } from "./engine.ts";
 import { CompactedError, EngineError, RewoundError } from "./error.ts";
 import { EtcdEngine } from "./etcd/etcd.ts";
@@ -13,15 +14,15 @@ import { KubernetesEngine } from "./kubernetes/kubernetes.ts";
 import { LocalEngine } from "./local.ts";
 
 let etcd: TestEtcd;
-let kubernetes: TestKubernetesApi;
+/** Those that a test has begun. */
+const rigs: KubernetesRig[] = [];
 const directory = mkdtempSync(join(tmpdir(), "netctl-engine-"));
 beforeAll(async () => {
   etcd = await TestEtcd.start();
-  kubernetes = await TestKubernetesApi.start();
 });
 afterAll(async () => {
   await etcd.remove();
-  await kubernetes.stop();
+  for (const rig of rigs) await rig.remove();
   rmSync(directory, { recursive: true });
 });
 
@@ -55,22 +56,32 @@ async function collect(
   return seen;
 }
 
-describe.each([
-  ["local", async () => await LocalEngine.open(join(directory, `local-${nextPrefix++}`))],
-  ["etcd", async () => await Promise.resolve(new EtcdEngine({ endpoints: etcd.endpoints }))],
-  [
-    "kubernetes",
-    async () =>
-      await Promise.resolve(new KubernetesEngine({ server: kubernetes.url, namespace: `n${nextPrefix++}` })),
-  ],
-] as const)("%s", (_name, open) => {
+const engines: readonly (readonly [string, readonly Feature[], () => Promise<Engine>])[] = [
+  ["local", [], async () => await LocalEngine.open(join(directory, `local-${nextPrefix++}`))],
+  ["etcd", [], async () => await Promise.resolve(new EtcdEngine({ endpoints: etcd.endpoints }))],
+  ...kubernetesRigs.map(
+    ([name, needs, start]) =>
+      [
+        name,
+        needs,
+        async () => {
+          const rig = await start();
+          rigs.push(rig);
+          return new KubernetesEngine(rig.settings);
+        },
+      ] as const,
+  ),
+];
+
+describe.each(engines)("%s", (_name, needs, open) => {
+  const check = (name: string, body: () => Promise<void>) => testWith(needs, name, body);
   let engine: Engine;
   beforeAll(async () => {
     engine = await open();
   });
   afterAll(async () => await engine.close());
 
-  test("a key is created once, and the second one sees whose it is", async () => {
+  check("a key is created once, and the second one sees whose it is", async () => {
     const key = `${freshPrefix()}block`;
     const first = await engine.commit([{ kind: "create", key, value: "h1" }]);
     expect(first.committed).toBe(true);
@@ -81,7 +92,7 @@ describe.each([
     expect(await engine.read(`${key}/no`)).toBeUndefined();
   });
 
-  test("a key is replaced and removed only at the revision that was seen", async () => {
+  check("a key is replaced and removed only at the revision that was seen", async () => {
     const key = `${freshPrefix()}net`;
     const { revision } = await engine.commit([{ kind: "create", key, value: "a" }]);
     const next = await engine.commit([{ kind: "replace", key, revision, value: "b" }]);
@@ -92,7 +103,7 @@ describe.each([
     expect(await engine.read(key)).toBeUndefined();
   });
 
-  test("of several steps all are done or none", async () => {
+  check("of several steps all are done or none", async () => {
     const prefix = freshPrefix();
     const taken = await engine.commit([{ kind: "create", key: `${prefix}vni`, value: "x" }]);
     const refused = await engine.commit([
@@ -117,7 +128,7 @@ describe.each([
     ]);
   });
 
-  test("a prefix counts as empty only while nothing is below it", async () => {
+  check("a prefix counts as empty only while nothing is below it", async () => {
     const prefix = freshPrefix();
     const empty = { kind: "empty", prefix } as const;
     expect((await engine.commit([empty])).committed).toBe(true);
@@ -125,7 +136,7 @@ describe.each([
     expect((await engine.commit([empty])).committed).toBe(false);
   });
 
-  test("of fifty that claim at once, one wins each block", async () => {
+  check("of fifty that claim at once, one wins each block", async () => {
     const prefix = freshPrefix();
     const claim = async (host: number) => {
       for (let block = 0; ; block++) {
@@ -137,7 +148,7 @@ describe.each([
     expect(new Set(blocks).size).toBe(50);
   });
 
-  test("a list of more than a page is whole, and a watch goes on from it without a gap", async () => {
+  check("a list of more than a page is whole, and a watch goes on from it without a gap", async () => {
     const prefix = freshPrefix();
     for (let at = 0; at < 1300; at += 100) {
       const steps = Array.from({ length: 100 }, (_, index) => {
@@ -164,7 +175,7 @@ describe.each([
     ]);
   });
 
-  test("what goes with a lease vanishes when it is given back", async () => {
+  check("what goes with a lease vanishes when it is given back", async () => {
     const prefix = freshPrefix();
     const lease = await engine.grantLease(60);
     const live = await engine.commit([{ kind: "create", key: `${prefix}live`, value: "s", lease }]);
@@ -178,7 +189,7 @@ describe.each([
     await engine.revokeLease(lease);
   });
 
-  test("values in other scripts, and empty ones, come back as they were", async () => {
+  check("values in other scripts, and empty ones, come back as they were", async () => {
     const prefix = freshPrefix();
     for (const [index, value] of ["", "Zürich 東京 🙂", '\u0000\n"'].entries()) {
       await engine.commit([{ kind: "create", key: `${prefix}${index}`, value }]);

@@ -1,9 +1,10 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { KubernetesServer } from "./kubernetes-server.ts";
 import type { BuiltService } from "./netd-lab.ts";
 import { patience } from "./patience.ts";
 import type { TestNamespace } from "./test-namespace.ts";
@@ -19,6 +20,7 @@ export class ClusterLab {
   readonly #netds = new Map<number, ChildProcess>();
   readonly #etcds = new Map<number, ChildProcess>();
   readonly #members: number;
+  #kubernetes: KubernetesServer | undefined;
 
   private constructor(service: BuiltService, hosts: number, members: number) {
     this.#service = service;
@@ -51,6 +53,46 @@ export class ClusterLab {
     }
     await lab.#untilLive(hosts);
     return lab;
+  }
+
+  /** The same with a real API server in place of etcd, at 203.0.113.254. Every host has a token of its own. */
+  static async startWithKubernetes(service: BuiltService, hosts: number): Promise<ClusterLab> {
+    const lab = new ClusterLab(service, hosts, 0);
+    try {
+      const netns = lab.underlay.wire.path;
+      const server = await KubernetesServer.start({ netns, address: lab.memberAddress(0) });
+      lab.#kubernetes = server;
+      for (let host = 1; host <= hosts; host++) {
+        mkdirSync(lab.path(host, "run"), { recursive: true });
+        writeFileSync(lab.tokenFile(host), await server.token(), { mode: 0o600 });
+        lab.startNetd(host);
+        const words = [
+          "--kubernetes",
+          server.url,
+          "--token-file",
+          lab.tokenFile(host),
+          "--ca",
+          server.caFile,
+        ];
+        await lab.netctl(host, "cluster", host === 1 ? "init" : "join", ...words, "--host-name", `h${host}`);
+      }
+      await lab.#untilLive(hosts);
+      return lab;
+    } catch (error) {
+      await lab.remove();
+      throw error;
+    }
+  }
+
+  /** @throws {Error} where etcd is the engine */
+  get kubernetes(): KubernetesServer {
+    if (!this.#kubernetes) throw new Error("This lab has no API server");
+    return this.#kubernetes;
+  }
+
+  /** What a host of a lab with an API server shows that. */
+  tokenFile(host: number): string {
+    return this.path(host, "token");
   }
 
   /** One host with the embedded engine; nothing else runs. */
@@ -247,6 +289,7 @@ export class ClusterLab {
   async remove(): Promise<void> {
     for (const host of this.#netds.keys()) await this.killNetd(host);
     for (const member of this.#etcds.keys()) await this.killEtcd(member);
+    await this.#kubernetes?.remove();
     for (let host = 1; host <= this.underlay.hosts.length; host++) {
       // A process that is a WireGuard device keeps its namespace, and ends with the device.
       this.host(host).run(

@@ -1,14 +1,25 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { parseAllDocuments } from "yaml";
 
 interface StoredObject {
   readonly apiVersion?: string;
   readonly kind?: string;
-  readonly metadata: {
-    readonly name: string;
-    readonly resourceVersion?: string;
-    readonly uid?: string;
-    readonly labels?: Readonly<Record<string, string>>;
-  };
+  readonly metadata: Metadata;
+  readonly spec?: Readonly<Record<string, unknown>>;
+}
+
+interface Metadata {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly resourceVersion?: string;
+  readonly uid?: string;
+  readonly creationTimestamp?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 interface HistoryEvent {
@@ -21,14 +32,43 @@ interface HistoryEvent {
 interface Watcher {
   readonly collection: string;
   readonly response: ServerResponse;
+  /** What is older does not come. */
+  readonly from: number;
 }
 
+/** A rule of a Role. */
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** The part of a CustomResourceDefinition's schema that ours has. */
+interface SpecSchema {
+  readonly required: readonly string[];
+  readonly properties: Readonly<Record<string, { readonly type: "string"; readonly maxLength?: number }>>;
+}
+
+interface Manifest {
+  readonly rules?: readonly Rule[];
+  readonly spec?: {
+    readonly versions?: readonly {
+      readonly schema: { readonly openAPIV3Schema: { readonly properties: { readonly spec: SpecSchema } } };
+    }[];
+  };
+}
+
+const documents = (file: string) =>
+  parseAllDocuments(readFileSync(join(import.meta.dirname, "../deploy/kubernetes", file), "utf8")).map(
+    (each) => each.toJS() as Manifest,
+  );
+
 /**
- * As much of a Kubernetes API server as an engine meets, in this process: objects of any resource of a namespace, with
- * resource versions, 409 for what was changed meanwhile, deletion with preconditions, label selectors, lists in pages of
- * one revision, watches with bookmarks, 410 Gone for what was compacted, 504 for a version that is yet to come, tokens,
- * and Retry-After. A fake: no real one can be had here. Behaviour as in "Kubernetes API Concepts" (kubernetes.io) and
- * k8s.io/apiserver's etcd3 store.
+ * As much of a Kubernetes API server as an engine meets, in this process: the namespace, the custom resource and the
+ * rights of deploy/kubernetes, resource versions, 409 for what was changed meanwhile, updates that change nothing,
+ * deletion with preconditions, label selectors, lists in pages of one revision, watches with bookmarks, 410 Gone for what
+ * was forgotten, silence for a version that is yet to come, tokens, and Retry-After. A fake, for where no real one is
+ * (testing/kubernetes-server.ts): the engine's tests ask both the same, and its answers are those of 1.20.
  */
 export class TestKubernetesApi {
   readonly #objects = new Map<string, Map<string, StoredObject>>();
@@ -40,8 +80,11 @@ export class TestKubernetesApi {
   #compactedTo = 0;
   #busy = 0;
   #lost = 0;
-  /** Of the bearer that is let in; everybody where there is none. */
-  token: string | undefined;
+  #forbidden = 0;
+  /** Of the bearers that are let in; everybody where there is none. */
+  readonly tokens = new Set<string>();
+  readonly #rules = documents("rbac.yaml").flatMap(({ rules }) => rules ?? []);
+  readonly #schema = entrySchema();
   #bookmarks: NodeJS.Timeout | undefined;
 
   private constructor() {
@@ -74,12 +117,18 @@ export class TestKubernetesApi {
     this.#lost = count;
   }
 
-  /** Forgets all history up to now, and ends the watches. */
+  /** Forgets all history up to now. */
   compact(): void {
     this.#compactedTo = this.#revision;
     this.#history = [];
     this.#pages.clear();
+  }
+
+  /** As one that was started again: history is forgotten, watches have ended, and for a moment nobody has any right. */
+  restart(): void {
+    this.compact();
     this.endWatches();
+    this.#forbidden = 2;
   }
 
   endWatches(): void {
@@ -87,13 +136,16 @@ export class TestKubernetesApi {
     this.#watchers.clear();
   }
 
-  /** As after a restore from an empty copy. */
-  wipe(): void {
-    this.endWatches();
-    this.#objects.clear();
-    this.#history = [];
-    this.#revision = 1;
-    this.#compactedTo = 0;
+  /** Makes a copy of all there is. @returns what restores it from that */
+  copy(): () => void {
+    const objects = [...this.#objects].map(([collection, each]) => [collection, new Map(each)] as const);
+    const revision = this.#revision;
+    return () => {
+      this.#objects.clear();
+      for (const [collection, each] of objects) this.#objects.set(collection, each);
+      this.#revision = revision;
+      this.restart();
+    };
   }
 
   async stop(): Promise<void> {
@@ -106,6 +158,7 @@ export class TestKubernetesApi {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", "http://localhost");
     let text = "";
+    request.setEncoding("utf8");
     for await (const piece of request) text += String(piece);
     if (this.#busy > 0) {
       this.#busy--;
@@ -113,13 +166,31 @@ export class TestKubernetesApi {
       sendStatus(response, 429, "TooManyRequests", "too many requests");
       return;
     }
-    if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
+    const bearer = request.headers.authorization?.replace("Bearer ", "") ?? "";
+    if (this.tokens.size > 0 && !this.tokens.has(bearer)) {
       sendStatus(response, 401, "Unauthorized", "Unauthorized");
       return;
     }
-    const found = /^(\/apis\/[^/]+\/[^/]+\/namespaces\/[^/]+\/[^/]+)(?:\/([^/]+))?$/.exec(url.pathname);
-    const [, collection, name] = found ?? [];
-    if (collection === undefined) {
+    const pattern = /^(\/apis\/([^/]+)\/([^/]+)\/namespaces\/([^/]+)\/([^/]+))(?:\/([^/]+))?$/;
+    const [, collection = "", group = "", version, namespace = "", resource = "", name] =
+      pattern.exec(url.pathname) ?? [];
+    const isList = request.method === "GET" && name === undefined;
+    const verb = isList ? (isWatch(url) ? "watch" : "list") : verbs[request.method ?? ""];
+    const isAllowed =
+      namespace === ownNamespace &&
+      this.#rules.some(
+        (rule) =>
+          rule.apiGroups.includes(group) &&
+          rule.resources.includes(resource) &&
+          rule.verbs.some((each) => each === verb),
+      );
+    if (!isAllowed || this.#forbidden > 0) {
+      if (isAllowed) this.#forbidden--;
+      const message = `${resource}.${group} is forbidden: cannot ${verb} resource in the namespace "${namespace}"`;
+      sendStatus(response, 403, "Forbidden", message);
+      return;
+    }
+    if (version !== "v1") {
       response.writeHead(404, { "content-type": "text/plain" }).end("404 page not found\n");
       return;
     }
@@ -138,7 +209,7 @@ export class TestKubernetesApi {
     const objects = this.#objects.get(collection) ?? new Map<string, StoredObject>();
     this.#objects.set(collection, objects);
     if (method === "GET" && name === undefined) {
-      if (url.searchParams.get("watch") === "1") this.#watch(collection, url, response as ServerResponse);
+      if (isWatch(url)) this.#watch(collection, url, response as ServerResponse);
       else this.#list(objects, url, response);
     } else if (method === "GET") {
       const object = objects.get(name ?? "");
@@ -157,17 +228,26 @@ export class TestKubernetesApi {
   ): void {
     const key = name ?? body?.metadata.name ?? "";
     const present = objects.get(key);
-    if (method === "POST") {
+    const refusal = method === "DELETE" ? undefined : this.#invalidity(body);
+    if (name !== undefined && method === "PUT" && body?.metadata.name !== name) {
+      const message = `the name of the object (${body?.metadata.name}) does not match the name on the URL (${name})`;
+      sendStatus(response, 400, "BadRequest", message);
+    } else if (method === "POST") {
       if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(key) || key.length > 253)
         sendStatus(response, 422, "Invalid", `metadata.name: Invalid value: "${key}"`);
+      else if (refusal !== undefined) sendStatus(response, 422, "Invalid", refusal);
       else if (present) sendStatus(response, 409, "AlreadyExists", `"${key}" already exists`);
       else send(response, 201, this.#store("ADDED", collection, objects, body as StoredObject));
     } else if (!present) {
       sendStatus(response, 404, "NotFound", `"${key}" not found`);
     } else if (method === "PUT") {
       const { resourceVersion } = body?.metadata ?? {};
-      if (resourceVersion !== undefined && resourceVersion !== present.metadata.resourceVersion)
+      if (resourceVersion === undefined)
+        sendStatus(response, 422, "Invalid", "metadata.resourceVersion: must be specified for an update");
+      else if (resourceVersion !== present.metadata.resourceVersion)
         sendStatus(response, 409, "Conflict", `"${key}": the object has been modified`);
+      else if (refusal !== undefined) sendStatus(response, 422, "Invalid", refusal);
+      else if (isSame(present, body as StoredObject)) send(response, 200, present);
       else send(response, 200, this.#store("MODIFIED", collection, objects, body as StoredObject));
     } else if (method === "DELETE") {
       const { preconditions } = (body ?? {}) as { preconditions?: { resourceVersion?: string } };
@@ -196,11 +276,14 @@ export class TestKubernetesApi {
   /** Every event carries the version at which it happened, a deletion too. */
   #happen(type: HistoryEvent["type"], collection: string, object: StoredObject): StoredObject {
     const revision = ++this.#revision;
-    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } };
+    const before = this.#objects.get(collection)?.get(object.metadata.name)?.metadata;
+    const { uid = randomUUID(), creationTimestamp = new Date().toISOString() } = before ?? object.metadata;
+    const own = { uid, creationTimestamp, namespace: ownNamespace, resourceVersion: String(revision) };
+    const stored = { ...object, metadata: { ...object.metadata, ...own } };
     const event = { type, collection, object: stored, revision };
     this.#history.push(event);
     for (const watcher of this.#watchers)
-      if (watcher.collection === collection)
+      if (watcher.collection === collection && revision > watcher.from)
         watcher.response.write(`${JSON.stringify({ type, object: stored })}\n`);
     return stored;
   }
@@ -227,11 +310,6 @@ export class TestKubernetesApi {
 
   #watch(collection: string, url: URL, response: ServerResponse): void {
     const from = Number(url.searchParams.get("resourceVersion") ?? "0");
-    if (from > this.#revision) {
-      const message = `Too large resource version: ${from}, current: ${this.#revision}`;
-      sendStatus(response, 504, "Timeout", message);
-      return;
-    }
     response.writeHead(200, { "content-type": "application/json" });
     if (from < this.#compactedTo) {
       const object = { kind: "Status", code: 410, reason: "Expired", message: "too old resource version" };
@@ -241,16 +319,65 @@ export class TestKubernetesApi {
     response.flushHeaders();
     for (const { type, object, revision, collection: of } of this.#history)
       if (of === collection && revision > from) response.write(`${JSON.stringify({ type, object })}\n`);
-    const watcher = { collection, response };
+    const watcher = { collection, response, from };
     this.#watchers.add(watcher);
     response.on("close", () => this.#watchers.delete(watcher));
   }
 
   #bookmark(): void {
     const object = { kind: "Entry", metadata: { resourceVersion: String(this.#revision) } };
-    for (const { response } of this.#watchers)
-      response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
+    for (const { response, from } of this.#watchers)
+      if (from <= this.#revision) response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
   }
+
+  /** What the schema of our resource has against it. Others are not looked at. */
+  #invalidity(object: StoredObject | undefined): string | undefined {
+    if (object?.kind !== "Entry") return undefined;
+    const { spec = {} } = object;
+    for (const [field, { type, maxLength = Number.POSITIVE_INFINITY }] of Object.entries(
+      this.#schema.properties,
+    )) {
+      const value = spec[field];
+      if (value === undefined && this.#schema.required.includes(field))
+        return `spec.${field}: Required value`;
+      // oxlint-disable-next-line typescript/no-base-to-string -- as the server puts it
+      if (typeof value !== type)
+        return `spec.${field}: Invalid value: ${String(value)}: must be of type ${type}`;
+      if ((value as string).length > maxLength)
+        return `spec.${field}: Invalid value: "${value as string}": should be at most ${maxLength} chars long`;
+    }
+    return undefined;
+  }
+}
+
+const ownNamespace = "netctl";
+const verbs: Readonly<Record<string, string>> = {
+  GET: "get",
+  POST: "create",
+  PUT: "update",
+  DELETE: "delete",
+};
+
+function isWatch({ searchParams }: URL): boolean {
+  return searchParams.get("watch") === "1";
+}
+
+function entrySchema(): SpecSchema {
+  const found = documents("crd.yaml")
+    .flatMap(({ spec }) => spec?.versions ?? [])
+    .map(({ schema }) => schema.openAPIV3Schema.properties.spec)[0];
+  if (!found) throw new Error("crd.yaml has no schema");
+  return found;
+}
+
+/** Whether an update changes nothing that somebody may set. */
+function isSame(present: StoredObject, update: StoredObject): boolean {
+  const settable = ({ metadata: { labels, annotations }, spec }: StoredObject) => ({
+    labels,
+    annotations,
+    spec,
+  });
+  return isDeepStrictEqual(settable(present), settable(update));
 }
 
 interface Asked {

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { test } from "vitest";
 import allowed from "./allowed-skips.json" with { type: "json" };
+import { kubeApiserver, kubectl } from "./kubernetes-server.ts";
 import { TestNamespace } from "./test-namespace.ts";
 
 /** What a test may need of the kernel, and how iproute2 finds out whether it is there. `up0` is one end of a veth. */
@@ -27,6 +28,7 @@ const probes = {
   // podman 5 has no CNI any more.
   podman:
     "podman --version | grep -q ' 4[.]' && command -v conmon && command -v runc && test -x /bin/busybox",
+  "kube-apiserver": `test -x '${kubeApiserver}' && test -x '${kubectl}' && command -v etcd`,
   multipath: "ip link set up0 up && ip route add 10.9.0.0/16 nexthop dev up0 nexthop dev down0",
 } as const;
 

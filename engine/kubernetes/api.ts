@@ -13,6 +13,8 @@ import type { KubernetesSettings } from "./settings.ts";
 
 /** An answer larger than this is no answer. */
 const maxAnswerBytes = 256 * 1024 * 1024;
+/** What is refused as too long is in the message that refuses it. */
+const maxMessageLength = 500;
 /** How often a request that the server is too busy for is sent again. */
 const busyTries = 5;
 
@@ -27,16 +29,27 @@ export class StatusError extends Error {
     this.code = code;
     this.reason = reason;
   }
+
+  /** No such object. A resource that is not served, or not yet, is a 404 as well, but without this reason. */
+  get isNotFound(): boolean {
+    return this.code === 404 && this.reason === "NotFound";
+  }
 }
 
-/** No answer. `wasSent`: the server may have carried it out. */
+/** No answer. `wasSent`: the server may have carried it out. `wasKept`: by a connection that had served others before. */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
   readonly wasSent: boolean;
+  readonly wasKept: boolean;
 
-  constructor(server: string, wasSent: boolean, cause: Error) {
+  get isReset(): boolean {
+    return this.cause instanceof Error && "code" in this.cause && this.cause.code === "ECONNRESET";
+  }
+
+  constructor(server: string, cause: Error, { wasSent = true, wasKept = false } = {}) {
     super(`${server}: ${cause.message}`, { cause });
     this.wasSent = wasSent;
+    this.wasKept = wasKept;
   }
 }
 
@@ -65,6 +78,9 @@ export class KubernetesApi {
       try {
         return await this.#call(method, path, body);
       } catch (error) {
+        // A server that was started again has ended what was kept alive.
+        const wasEnded = error instanceof ConnectionError && error.wasKept && error.isReset;
+        if (method === "GET" && wasEnded && attempt < busyTries) continue;
         // Priority and fairness: the server says when it will have time. It has done nothing.
         if (!(error instanceof BusyError) || attempt === busyTries) throw error;
         await sleep(error.afterMs * (1 + Math.random()));
@@ -87,7 +103,7 @@ export class KubernetesApi {
       return readAnswer(response, Buffer.concat(pieces).toString("utf8"));
     } catch (error) {
       if (error instanceof StatusError) throw error;
-      throw new ConnectionError(server, true, error instanceof Error ? error : new Error(String(error)));
+      throw new ConnectionError(server, error instanceof Error ? error : new Error(String(error)));
     } finally {
       clearTimeout(timer);
     }
@@ -139,7 +155,7 @@ export class KubernetesApi {
       });
       request.on("error", (error) => {
         clearTimeout(timer);
-        reject(new ConnectionError(server, wasSent, error));
+        reject(new ConnectionError(server, error, { wasSent, wasKept: request.reusedSocket }));
       });
       request.on("response", (response) => {
         clearTimeout(timer);
@@ -187,9 +203,16 @@ function readAnswer(response: IncomingMessage, text: string): unknown {
     throw new StatusError(code, "", `HTTP status ${code}, and no JSON`);
   }
   if (code >= 200 && code < 300) return answer;
-  const { reason = "", message = `HTTP status ${code}` } = answer as { reason?: string; message?: string };
+  const { reason = "", ...status } = answer as { reason?: string; message?: string };
+  const message = shortened(status.message ?? `HTTP status ${code}`);
   if (code === 429) throw new BusyError(Number(response.headers["retry-after"] ?? 1) || 1, message);
   throw new StatusError(code, reason, message);
+}
+
+function shortened(text: string): string {
+  return text.length > maxMessageLength
+    ? `${text.slice(0, maxMessageLength / 2)}…${text.slice(-maxMessageLength / 2)}`
+    : text;
 }
 
 function readText(path: string): string {

@@ -10,6 +10,8 @@ import {
   type EntryObject,
   entryObject,
   entryOf,
+  isEntry,
+  isOfWrite,
   type ListObject,
   leaseLabel,
   nameOf,
@@ -167,13 +169,12 @@ export class KubernetesEngine implements Engine {
   }
 
   async #create(key: string, value: string, lease?: Lease): Promise<Entry> {
-    const object = entryObject(key, value, labelled(lease));
-    return await this.#settled(key, value, async () => await this.#call("POST", this.#entries, object));
+    return await this.#settled("POST", this.#entries, entryObject(key, value, labelled(lease)));
   }
 
   async #replace(key: string, value: string, revision: number, lease?: Lease): Promise<Entry> {
     const object = entryObject(key, value, { resourceVersion: String(revision), ...labelled(lease) });
-    return await this.#settled(key, value, async () => await this.#call("PUT", this.#pathOf(key), object));
+    return await this.#settled("PUT", this.#pathOf(key), object);
   }
 
   async #put(key: string, value: string, found: Entry | undefined): Promise<Entry> {
@@ -208,17 +209,18 @@ export class KubernetesEngine implements Engine {
     }
   }
 
-  /** Sends a write, and where its answer was lost looks whether it was done: values are written by one side alone. */
-  async #settled(key: string, value: string, send: () => Promise<unknown>): Promise<Entry> {
+  /** Sends a write, and where its answer was lost looks whether it was done. @throws {Refused} */
+  async #settled(method: "POST" | "PUT", path: string, object: EntryObject): Promise<Entry> {
+    const { key } = object.spec;
     let lost: ConnectionError | undefined;
     for (let attempt = 0; attempt < readBackTries; attempt++) {
       try {
         if (lost) {
           await sleep(readBackPauseMs * (1 + Math.random()));
-          const present = await this.#read(key);
-          if (present?.value === value) return present;
+          const present = await this.#get(key);
+          if (present && isOfWrite(present, object)) return entryOf(present);
         }
-        return entryOf((await send()) as EntryObject);
+        return entryOf((await this.#call(method, path, object)) as EntryObject);
       } catch (error) {
         if (!(error instanceof ConnectionError) || (!error.wasSent && !lost)) throw error;
         lost = error;
@@ -235,8 +237,7 @@ export class KubernetesEngine implements Engine {
     try {
       return await this.#api.call(method, path, body);
     } catch (error) {
-      const isOthers = (code: number) => code === 409 || (code === 404 && method !== "POST");
-      if (error instanceof StatusError && isOthers(error.code))
+      if (error instanceof StatusError && (error.code === 409 || (method !== "POST" && error.isNotFound)))
         throw new Refused(error.message, { cause: error });
       throw error;
     }
@@ -248,10 +249,15 @@ export class KubernetesEngine implements Engine {
   }
 
   async #read(key: string): Promise<Entry | undefined> {
+    const object = await this.#get(key);
+    return object && entryOf(object);
+  }
+
+  async #get(key: string): Promise<EntryObject | undefined> {
     try {
-      return entryOf((await this.#api.call("GET", this.#pathOf(key))) as EntryObject);
+      return (await this.#api.call("GET", this.#pathOf(key))) as EntryObject;
     } catch (error) {
-      if (error instanceof StatusError && error.code === 404 && error.reason === "NotFound") return undefined;
+      if (error instanceof StatusError && error.isNotFound) return undefined;
       throw error;
     }
   }
@@ -267,7 +273,7 @@ export class KubernetesEngine implements Engine {
       const query: string = `limit=${pageSize}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
       const page = await this.#page(query);
       const revision = revisionOf(page.metadata.resourceVersion);
-      const items = page.items.filter((item) => item.spec.key.startsWith(prefix));
+      const items = page.items.filter((item) => item.spec.key.startsWith(prefix) && isEntry(item));
       yield { revision, entries: items.map(entryOf) };
       next = page.metadata.continue || undefined;
     }

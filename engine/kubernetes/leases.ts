@@ -49,7 +49,7 @@ export class Leases {
         await this.#api.call("PUT", `${this.#leases}/${id}`, renewed);
         return true;
       } catch (error) {
-        if (error instanceof StatusError && error.code === 404) return false;
+        if (error instanceof StatusError && error.isNotFound) return false;
         if (!(error instanceof StatusError && error.code === 409)) throw error;
       }
     }
@@ -64,7 +64,7 @@ export class Leases {
     } catch (error) {
       // Renewed meanwhile, or another host was faster.
       if (error instanceof StatusError && error.code === 409) return;
-      if (!(error instanceof StatusError && error.code === 404)) throw error;
+      if (!(error instanceof StatusError && error.isNotFound)) throw error;
     }
     const query = `labelSelector=${encodeURIComponent(`${leaseLabel}=${id}`)}`;
     const { items } = (await this.#api.call("GET", `${this.#entries}?${query}`)) as ListObject<EntryObject>;
@@ -109,5 +109,5 @@ function lease(name: string, ttlSeconds: number, resourceVersion?: string): Leas
 }
 
 function ignoreGone(error: unknown): void {
-  if (!(error instanceof StatusError && (error.code === 404 || error.code === 409))) throw error;
+  if (!(error instanceof StatusError && (error.isNotFound || error.code === 409))) throw error;
 }

@@ -2,10 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes } from "#engine/engine.ts";
 import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
 import { type KubernetesApi, StatusError } from "./api.ts";
-import { type EntryObject, entryOf, revisionOf } from "./objects.ts";
+import { type EntryObject, entryOf, isEntry, type ListObject, revisionOf } from "./objects.ts";
 
 const shortestPauseMs = 100;
 const longestPauseMs = 5000;
+/** A server that was started a moment ago knows nobody's rights yet. */
+const deniedMs = 30_000;
 /** Bookmarks come each minute or so: when nothing has come for so long, the connection is dead. */
 const silenceMs = 5 * 60_000;
 
@@ -26,18 +28,22 @@ export async function* watchEntries(
 ): AsyncGenerator<Changes> {
   let seen = from - 1;
   let pauseMs = shortestPauseMs;
+  let deniedAtMs: number | undefined;
   while (!signal.aborted) {
     try {
       for await (const event of watchOnce(api, path, seen, signal)) {
         const revision = revisionOf(event.object.metadata.resourceVersion);
         seen = Math.max(seen, revision);
         pauseMs = shortestPauseMs;
+        deniedAtMs = undefined;
         const changes = changesOf(event, prefix, revision);
         if (changes) yield changes;
       }
     } catch (error) {
       if (signal.aborted) return;
-      rethrowFinal(error, seen);
+      if (isDenied(error)) deniedAtMs ??= performance.now();
+      else deniedAtMs = undefined;
+      if (deniedAtMs === undefined || performance.now() - deniedAtMs > deniedMs) rethrowFinal(error, seen);
     }
     if (signal.aborted) return;
     await sleep(pauseMs * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
@@ -46,7 +52,7 @@ export async function* watchEntries(
 }
 
 function changesOf({ type, object }: WatchEvent, prefix: string, revision: number): Changes | undefined {
-  if (type === "BOOKMARK" || !object.spec.key.startsWith(prefix)) return undefined;
+  if (type === "BOOKMARK" || !object.spec.key.startsWith(prefix) || !isEntry(object)) return undefined;
   if (type === "DELETED") return { revision, changes: [{ kind: "delete", key: object.spec.key, revision }] };
   return { revision, changes: [{ kind: "put", entry: entryOf(object) }] };
 }
@@ -55,13 +61,22 @@ function rethrowFinal(error: unknown, seen: number): void {
   if (error instanceof RewoundError) throw error;
   if (!(error instanceof StatusError)) return;
   if (error.code === 410) throw new CompactedError(seen + 1);
-  if (error.code === 401 || error.code === 403)
+  if (isDenied(error))
     throw new EngineError("denied", `Cannot watch the API server: ${error.message}`, { cause: error });
-  // The server's store is not as far as it was: it was restored.
-  if (error.code === 504 && /too large resource version/i.test(error.message)) {
-    const now = Number(/current: (\d+)/.exec(error.message)?.[1] ?? 0);
-    throw new RewoundError(now, seen);
-  }
+}
+
+function isDenied(error: unknown): error is StatusError {
+  return error instanceof StatusError && (error.code === 401 || error.code === 403);
+}
+
+/**
+ * A server whose store was restored from an old copy takes a watch from a version that it has not reached, says nothing,
+ * and leaves out all that happens until it has. Whatever restores a store ends the watches, so looking once is enough.
+ */
+async function refuseRewound(api: KubernetesApi, path: string, seen: number): Promise<void> {
+  const { metadata } = (await api.call("GET", `${path}?limit=1`)) as ListObject<EntryObject>;
+  const now = revisionOf(metadata.resourceVersion);
+  if (now < seen) throw new RewoundError(now, seen);
 }
 
 async function* watchOnce(
@@ -75,6 +90,7 @@ async function* watchOnce(
   signal.addEventListener("abort", close, { once: true });
   let timer = setTimeout(close, silenceMs);
   try {
+    await refuseRewound(api, path, seen);
     if (signal.aborted) return;
     let rest = "";
     response.setEncoding("utf8");
