@@ -190,6 +190,23 @@ describe("when the cluster changes", () => {
     expectPing(1, 2, 6);
   });
 
+  testWith(["vxlan"], "a host that changes its family is reached by the other tunnel", () => {
+    const both = (number: number) => ({ v4: `203.0.113.${number}`, v6: `2001:db8:ff::${number}` });
+    for (const number of [1, 2, 3]) addHost(number, both(number));
+    for (const number of [1, 2, 3]) addBlocks(number);
+    for (const number of [1, 2, 3]) expect(pass(number).failures).toEqual([]);
+    for (const family of [4, 6] as const) expectPing(1, 2, family);
+
+    addHost(2, { v6: both(2).v6 });
+    for (const number of [1, 2, 3]) expect(pass(number).failures).toEqual([]);
+    for (const number of [1, 2, 3]) expect(pass(number)).toEqual({ changes: [], failures: [] });
+    for (const family of [4, 6] as const) {
+      expectPing(1, 2, family);
+      expectPing(2, 3, family);
+      expectPing(3, 1, family);
+    }
+  });
+
   testWith(["vxlan"], "the MTU is what the narrowest host leaves", () => {
     addBlocks(1);
     addBlocks(2);

@@ -1,6 +1,7 @@
 import { type Cidr, firstIp, formatCidr, hostCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
 import { compareIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { linkLocalOf } from "#net/link-local.ts";
 import type { MacAddress } from "#net/mac.ts";
 import { type End, wireguardOverhead } from "./encryption/end.ts";
 import { innerAddress } from "./encryption/key.ts";
@@ -64,7 +65,9 @@ export interface Peer {
   /** The other end of the tunnel: on the underlay or, encrypted, inside of it. */
   readonly underlay: IpAddress;
   readonly mac: MacAddress;
-  /** Next hops: the first address of its lowest block of each family. Nobody has it, and no ARP asks for it. */
+  /** The host itself in the network, one of each family that it has blocks of: `hostAddresses`. */
+  readonly addresses: readonly IpAddress[];
+  /** Next hops, one of each family as well: `nextHopsOf`. */
   readonly gateways: readonly IpAddress[];
   readonly blocks: readonly Cidr[];
 }
@@ -91,12 +94,19 @@ export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readon
       vni: record.vni,
       udpPort: cluster.udpPort,
       mac: vtepMac(self.id, record.vni),
-      addresses: gatewaysOf(own).map(hostCidr),
+      addresses: hostAddresses(own).map(hostCidr),
     };
     const others = [...byHost].flatMap(([id, blocks]) => {
       const host = id === self.id ? undefined : view.hosts.get(id);
       const mac = vtepMac(id, record.vni);
-      return host ? [{ host, peer: { hostId: id, mac, gateways: gatewaysOf(blocks), blocks } }] : [];
+      const peer = {
+        hostId: id,
+        mac,
+        addresses: hostAddresses(blocks),
+        gateways: nextHopsOf(mac, blocks),
+        blocks,
+      };
+      return host ? [{ host, peer }] : [];
     });
     const mtu = mtuOf(record, view, [...byHost.keys()], self.underlay.v4 ? 4 : 6);
     const made: Tunnel[] = record.encrypted ? [...encryptedTunnels(ends, others, { ...common, mtu })] : [];
@@ -133,7 +143,7 @@ function stretched(tunnel: Tunnel, known: ReadonlyMap<string, KnownEndpoint>): T
     const own = ips.filter((ip) => newest.get(formatIp(ip)) === endpoint);
     return [{ isHost: false, mac, ips: own, underlay }];
   });
-  const ends = peers.map(({ mac, gateways, underlay }) => ({ isHost: true, mac, ips: gateways, underlay }));
+  const ends = peers.map(({ mac, addresses, underlay }) => ({ isHost: true, mac, ips: addresses, underlay }));
   const stretch = {
     bridge: overlayBridgeName(vni),
     mac: stretchedBridgeMac(networkId),
@@ -200,7 +210,19 @@ function underlayOf({ underlay }: HostRecord, family: 4 | 6): IpAddress | undefi
   return family === 4 ? underlay.v4 : underlay.v6;
 }
 
-function gatewaysOf(blocks: readonly Cidr[]): readonly IpAddress[] {
+/**
+ * What routes to another host's blocks lead to: addresses that no ARP and no neighbour discovery asks for, as the
+ * kernel is told whose they are. For IPv6 one made of the MAC address, which means something on its own tunnel alone:
+ * any other that is reached by one tunnel is refused as a next hop by another (ip6_route_check_nh_onlink), and routes
+ * could not move from one to the other without a gap.
+ * @param mac of the other host's end of the tunnel
+ */
+export function nextHopsOf(mac: MacAddress, blocks: readonly Cidr[]): readonly IpAddress[] {
+  return hostAddresses(blocks).map((ip) => (ip.family === 4 ? ip : linkLocalOf(mac)));
+}
+
+/** What a host calls itself in a network: the first address of its lowest block of each family. No container gets it. */
+export function hostAddresses(blocks: readonly Cidr[]): readonly IpAddress[] {
   return ([4, 6] as const).flatMap((family) => {
     const [lowest] = blocks
       .filter(({ address }) => address.family === family)

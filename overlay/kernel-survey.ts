@@ -1,11 +1,12 @@
 import { listLinks } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
-import { type Cidr, equalCidr, firstIp, formatCidr } from "#net/cidr.ts";
-import { compareIp, equalIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { type Cidr, equalCidr, formatCidr } from "#net/cidr.ts";
+import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import { decodeForwardingEntry, getForwardingEntries } from "#netlink/route/fdb.ts";
 import { firstLink, getLink } from "#netlink/route/link.ts";
 import { decodeNeighbor, getNeighbors, NeighborFlag, NeighborState } from "#netlink/route/neighbor.ts";
 import { decodeRoute, getRoutes } from "#netlink/route/route.ts";
+import { hostAddresses, nextHopsOf } from "./desired.ts";
 import { encryptedVtepName, overlayBridgeName, vtepMac, vtepName } from "./identity.ts";
 import { routeProtocol } from "./kernel-entry.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
@@ -137,16 +138,6 @@ function hostsWanted(view: ClusterView, network: NetworkRecord, self: string): r
   }
   return [...byHost].flatMap(([host, blocks]) => {
     const mac = vtepMac(host, network.vni);
-    const families = ([4, 6] as const).filter((family) =>
-      blocks.some(({ address }) => address.family === family),
-    );
-    const gateways = families.flatMap(
-      (family) =>
-        blocks
-          .filter(({ address }) => address.family === family)
-          .map(firstIp)
-          .sort(compareIp)[0] ?? [],
-    );
     return [
       // In one segment a container is a neighbour, and no route leads to it.
       ...(network.mode === "l2" ? [] : blocks).map(
@@ -156,7 +147,7 @@ function hostsWanted(view: ClusterView, network: NetworkRecord, self: string): r
           isThere: ({ routes }) => routes.some(({ destination }) => equalCidr(destination, cidr)),
         }),
       ),
-      ...gateways.map(
+      ...(network.mode === "l2" ? hostAddresses(blocks) : nextHopsOf(mac, blocks)).map(
         (ip): Wanted => ({
           host,
           words: `neighbour ${formatIp(ip)} at ${mac}`,

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect } from "vitest";
 import { ClusterLab } from "#testing/cluster-lab.ts";
@@ -15,7 +15,7 @@ let plain: string;
 beforeAll(async () => {
   service = await buildService();
   lab = await ClusterLab.start(service, 2);
-  await create("secret", "--opt", "encrypted");
+  await create("secret", "--opt", "encrypted", "--ipv6");
   await create("plain");
   await lab.sandbox(1, "s1", "secret");
   there = await lab.sandbox(2, "s2", "secret");
@@ -163,10 +163,7 @@ describe("an encrypted network", () => {
     /** How many pings in the clear arrive at a sandbox, of those that a neighbour on the wire forges. */
     const forged = (sandbox: string, { address, linkinfo }: Tunnel, from: string, to: string): number => {
       const netns = lab.path(1, "run", "netns", sandbox);
-      const [victim] = lab
-        .host(1)
-        .json<{ addr_info: { local: string }[] }>(`nsenter --net=${netns} ip -j -4 address show eth0`)
-        .flatMap((link) => link.addr_info.map(({ local }) => local));
+      const victim = addressOf(1, sandbox, 4);
       const before = pingsArrived(netns);
       lab.underlay.wire.run(`ip link add evil type vxlan id ${linkinfo.info_data.id} dstport 4789 local ${from} nolearning udp6zerocsumtx udp6zerocsumrx
         ip link set evil mtu 1300 up; ip address add 10.200.0.9/32 dev evil
@@ -200,27 +197,22 @@ describe("an encrypted network", () => {
       return before.length === 1;
     });
     const netns = lab.path(1, "run", "netns", "s1");
-    const flow = spawn("nsenter", [`--net=${netns}`, "ping", "-i0.05", there]);
-    let said = "";
-    flow.stdout.on("data", (part: Buffer) => {
-      said += part.toString();
-    });
-    await lab.until("packets flow", () => said.includes("bytes from"));
+    const flows = [there, addressOf(2, "s2", 6)].map((address) => new Flow(netns, address));
+    for (const flow of flows) await lab.until("packets flow", () => flow.answers > 0);
     await lab.netctl(1, "cluster", "rotate-key");
     await lab.until("the new key alone is told", async () => {
       const now = await told();
       return now.length === 1 && now[0] !== before[0];
     });
     // Both go over to it: nothing comes by the old one any more.
-    const counted = said.split("\n").length;
-    await lab.until("packets go on", () => said.split("\n").length > counted + 40);
-    const ended = new Promise((resolve) => flow.once("close", resolve));
-    flow.kill("SIGINT");
-    await ended;
-    const [, sent = "0", received = ""] = /(\d+) packets transmitted, (\d+) received/.exec(said) ?? [];
-    // The last one may have been under way.
-    expect(Number(sent) - Number(received)).toBeLessThanOrEqual(1);
-    expect(Number(sent)).toBeGreaterThan(40);
+    for (const flow of flows) {
+      const before = flow.answers;
+      await lab.until("packets go on", () => flow.answers > before + 40);
+      const { sent, received } = await flow.end();
+      // The last one may have been under way.
+      expect(sent - received).toBeLessThanOrEqual(1);
+      expect(sent).toBeGreaterThan(40);
+    }
   });
 
   testWith(["vxlan", "wireguard-go"], "leaves no process behind", async () => {
@@ -238,6 +230,44 @@ function isRunning(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Pings from a namespace, twenty a second, until the end. */
+class Flow {
+  readonly #child: ChildProcess;
+  #said = "";
+
+  constructor(netns: string, address: string) {
+    this.#child = spawn("nsenter", [`--net=${netns}`, "ping", "-i0.05", address]);
+    this.#child.stdout?.on("data", (part: Buffer) => {
+      this.#said += part.toString();
+    });
+  }
+
+  get answers(): number {
+    return this.#said.split("bytes from").length - 1;
+  }
+
+  async end(): Promise<{ readonly sent: number; readonly received: number }> {
+    const ended = new Promise((resolve) => this.#child.once("close", resolve));
+    this.#child.kill("SIGINT");
+    await ended;
+    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(this.#said) ?? [];
+    return { sent: Number(sent), received: Number(received) };
+  }
+}
+
+/** The address of a sandbox. */
+function addressOf(host: number, sandbox: string, family: 4 | 6): string {
+  const netns = lab.path(host, "run", "netns", sandbox);
+  const [address] = lab
+    .host(host)
+    .json<{ addr_info: { local: string }[] }>(
+      `nsenter --net=${netns} ip -j -${family} address show eth0 scope global`,
+    )
+    .flatMap((link) => link.addr_info.map(({ local }) => local));
+  if (address === undefined) throw new Error(`${sandbox} has no IPv${family} address`);
+  return address;
 }
 
 /** Echo requests that a namespace has got. */
