@@ -1,13 +1,15 @@
 import { afterEach, beforeEach, describe, expect } from "vitest";
 import { readAllAddresses } from "#kernel/address.ts";
+import { readLink } from "#kernel/link.ts";
 import { NetworkNamespace } from "#kernel/namespace.ts";
 import { type Cidr, firstIp, formatCidr, parseCidr } from "#net/cidr.ts";
+import { parseIfName } from "#net/ifname.ts";
 import { addToIp, equalIp, formatIp, type IpAddress, parseIp } from "#net/ip.ts";
 import { isAnswered, isSilent } from "#testing/echo.ts";
 import { testWith } from "#testing/requires.ts";
 import { Underlay } from "#testing/underlay.ts";
 import { reconcile } from "./dataplane.ts";
-import { desiredTunnels } from "./desired.ts";
+import { desiredTunnels, type Tunnel } from "./desired.ts";
 import { Keys } from "./keys.ts";
 import { formatRecord, type HostRecord, readHost } from "./record.ts";
 import { ClusterView } from "./view.ts";
@@ -204,6 +206,30 @@ describe("when the cluster changes", () => {
       expectPing(1, 2, family);
       expectPing(2, 3, family);
       expectPing(3, 1, family);
+    }
+  });
+
+  testWith(["vxlan"], "what leads to a host by a link of its own goes as well", () => {
+    for (const number of [1, 2]) addBlocks(number);
+    const namespace = NetworkNamespace.open(underlay.host(1).path);
+    try {
+      const lower = readLink(namespace, parseIfName("up0"))?.ifindex;
+      const [tunnel] = desiredTunnels(view, self(1), []).tunnels;
+      if (!tunnel || lower === undefined) throw new Error("host 1 has no tunnel");
+      // As inside of an encrypted one.
+      const peers = tunnel.peers.map((peer) => ({ ...peer, underlay: parseIp("fe80::2") }));
+      const made = { ...tunnel, mtu: 1430, local: parseIp("fe80::1"), lower, peers };
+      const look = (wanted: Tunnel) =>
+        reconcile(namespace, { tunnels: [wanted], subnets: [] }, () => undefined);
+      expect(look(made).failures).toEqual([]);
+      expect(underlay.host(1).run("bridge fdb show dev nv16")).toContain("dst fe80::2 via up0");
+      expect(look({ ...made, peers: [] }).changes.filter((each) => each.includes("forwarding"))).toHaveLength(
+        1,
+      );
+      expect(underlay.host(1).run("bridge fdb show dev nv16")).not.toContain("fe80::2");
+      expect(look({ ...made, peers: [] })).toEqual({ changes: [], failures: [] });
+    } finally {
+      namespace.close();
     }
   });
 

@@ -357,10 +357,10 @@ function presentEntries(namespace: NetworkNamespace, { ifindex, name }: Link): r
       words: `neighbor ${formatIp(ip)} of ${name}`,
       remove: deleteNeighbor({ ifindex, ip }),
     })),
-    ...forwarding.map(({ mac, destination }) => ({
+    ...forwarding.map(({ mac, destination, viaIfindex }) => ({
       ...forwardingKey(ifindex, mac, destination),
       words: `forwarding entry ${mac} of ${name}`,
-      remove: deleteForwardingEntry({ ifindex, mac, destination }),
+      remove: deleteForwardingEntry({ ifindex, mac, destination, viaIfindex }),
     })),
   ];
 }

@@ -26,6 +26,8 @@ export interface ForwardingEntry {
   readonly port?: number | undefined;
   /** ifindex of the bridge */
   readonly master?: number | undefined;
+  /** Link that a tunnel's packets leave by, where the entry says so */
+  readonly viaIfindex?: number | undefined;
   /** NeighborState: permanent (own address), noArp (static), reachable and stale (learned) */
   readonly state: number;
   /** NeighborFlag */
@@ -68,7 +70,10 @@ export function newForwardingEntry(entry: NewForwardingEntry): Request {
   };
 }
 
-/** `bridge fdb del MAC dev …`. ENOENT where there is none. */
+/**
+ * `bridge fdb del MAC dev …`. ENOENT where there is none. Of a tunnel's, with a destination: all of it has to be said,
+ * `viaIfindex` too, or the kernel removes nothing and says that it did (vxlan_fdb_delete, drivers/net/vxlan).
+ */
 export function deleteForwardingEntry(entry: ForwardingKey): Request {
   return {
     op: `delete ${entryText(entry)}`,
@@ -93,8 +98,8 @@ export function decodeForwardingEntry({ body }: Message): ForwardingEntry {
   const { ifindex, state, flags } = readNeighborHeader(body);
   const values = neighborAttributes.decode(body.subarray(neighborHeaderBytes));
   if (typeof values.address !== "string") throw new DecodeError("no NDA_LLADDR of six bytes", ["fdb"]);
-  const { address: mac, destination, vlan, vni, port, master } = values;
-  return { ifindex, mac, destination, vlan, vni, port, master, state, flags };
+  const { address: mac, destination, vlan, vni, port, master, ifindex: viaIfindex } = values;
+  return { ifindex, mac, destination, vlan, vni, port, master, viaIfindex, state, flags };
 }
 
 function encode(entry: ForwardingKey, state: number): Uint8Array {
