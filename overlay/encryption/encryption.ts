@@ -167,7 +167,10 @@ export class Encryption {
     this.#ends = ends;
     await this.#goOn(wants, isUsed);
     const kept = new Set(isUsed ? this.#keys.map(({ slot }) => slot) : []);
-    for (const slot of ["a", "b"] as const) if (wants.mayRemove && !kept.has(slot)) this.#remove(slot);
+    const gone = (["a", "b"] as const).filter((slot) => wants.mayRemove && !kept.has(slot));
+    // Before its device goes: nobody is to make a tunnel anew that has gone with it.
+    this.#ends = ends.filter(({ slot }) => !gone.includes(slot));
+    for (const slot of gone) this.#remove(slot);
     if (failures.length > 0) throw new Error(failures.join("; "));
     problems.delete("encryption");
   }
