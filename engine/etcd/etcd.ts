@@ -3,6 +3,7 @@ import type { Changes, Engine, EngineStatus, Entry, Lease, Outcome, Snapshot, St
 import { CompactedError, EngineError } from "#engine/error.ts";
 import { keyOf, revisionIfDone } from "#engine/guard.ts";
 import { wholeList } from "#engine/whole-list.ts";
+import { answerHint, transportWords } from "./failure-words.ts";
 import { Gateway, GatewayError, TransportError } from "./gateway.ts";
 import {
   decodeText,
@@ -265,7 +266,9 @@ export function entryOf(kv: KeyValue): Entry {
 /** gRPC codes: 7 and 16 who you are, 8 no room, 14 nobody there, 3 and 9 the request itself. */
 function engineError(action: string, error: unknown): Error {
   if (error instanceof EngineError) return error;
-  const message = `Cannot ${action} etcd: ${error instanceof Error ? error.message : String(error)}`;
+  const isAnswer = error instanceof GatewayError || error instanceof TransportError;
+  const words = isAnswer ? error.message : transportWords(error);
+  const message = `Cannot ${action} etcd: ${words}${answerHint(words)}`;
   if (!(error instanceof GatewayError)) return new EngineError("unavailable", message, { cause: error });
   if (error.message.includes("space exceeded")) return new EngineError("no-space", message, { cause: error });
   if (

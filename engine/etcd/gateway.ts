@@ -8,6 +8,7 @@ import {
 import { Agent as SecureAgent, request as secureRequest } from "node:https";
 import { EngineError } from "#engine/error.ts";
 import { IoError } from "#machine/io-error.ts";
+import { transportWords } from "./failure-words.ts";
 import type { EtcdSettings } from "./settings.ts";
 
 /** An answer of etcd's that is an error, by the gRPC code in it. */
@@ -29,7 +30,7 @@ export class TransportError extends Error {
   readonly wasSent: boolean;
 
   constructor(endpoint: string, wasSent: boolean, cause: unknown) {
-    super(`${endpoint}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    super(`${endpoint}: ${transportWords(cause)}`, { cause });
     this.wasSent = wasSent;
   }
 }
