@@ -48,8 +48,8 @@ Examples:
   netctl inspect 4711
   netctl inspect /run/netns/blue --json
   netctl inspect --graph > network.svg
-  netctl inspect frontend --graph mermaid
-  netctl inspect --graph svg frontend > frontend.svg`,
+  netctl inspect --graph frontend > frontend.svg
+  netctl inspect frontend --graph mermaid`,
     )
     .action((name: string | undefined, flags: InspectFlags, command) =>
       invoke(command, (world) => inspect(name, flags, world)),
@@ -57,17 +57,18 @@ Examples:
 };
 
 export async function inspect(
-  name: string | undefined,
+  word: string | undefined,
   flags: InspectFlags,
   world: World,
 ): Promise<ExitCode> {
-  const format = flags.graph === undefined ? undefined : parseFormat(flags.graph);
+  const { name, format } = meantBy(word, flags);
   if (format !== undefined && flags.json === true)
     throw new UsageFailure("--json and --graph exclude each other");
   const kept = new KeptAttachments(world);
   const topology = await collectTopology(world, kept);
   const whole = await collectInspection(world, topology, kept);
   const shown = name === undefined ? everything(whole, topology) : select(whole, topology, name, world);
+  if (shown === undefined) throw unknownName(name ?? "", word === undefined, whole, topology);
   if (flags.json === true) writeJson(world.io, shown);
   else if (format !== undefined) {
     const namespaces = name === undefined ? topology.namespaces : neighbourhood(topology, idsIn(shown));
@@ -77,13 +78,37 @@ export async function inspect(
   return ExitCode.Ok;
 }
 
-function parseFormat(text: string | true): GraphFormat {
-  const format = graphFormats.find((each) => each === (text === true ? "svg" : text));
-  if (format === undefined)
-    throw new UsageFailure(
-      `Cannot draw "${String(text)}": --graph knows ${graphFormats.join(" and ")}; a name goes before it: netctl inspect ${String(text)} --graph`,
-    );
-  return format;
+/** What stands behind `--graph` is a format, or the name where no other word is. */
+function meantBy(
+  word: string | undefined,
+  { graph }: InspectFlags,
+): { readonly name?: string; readonly format?: GraphFormat } {
+  const name = word === undefined ? {} : { name: word };
+  if (graph === undefined) return name;
+  if (graph === true) return { ...name, format: "svg" };
+  const format = graphFormats.find((each) => each === graph);
+  if (format !== undefined) return { ...name, format };
+  if (word === undefined) return { name: graph, format: "svg" };
+  throw new UsageFailure(
+    `Cannot draw "${graph}": --graph knows ${graphFormats.join(" and ")}; the one name that it may have is "${word}"`,
+  );
+}
+
+/** @param isOfGraph whether it stood behind `--graph`, where it may be meant as a format */
+function unknownName(
+  name: string,
+  isOfGraph: boolean,
+  whole: Inspection,
+  topology: Topology,
+): Failure | UsageFailure {
+  const known = [...whole.networks, ...whole.sandboxes, ...topology.namespaces].map((each) => each.name);
+  const near = didYouMean(name, known) || someOf([...new Set(known)].sort());
+  const kinds = "network, sandbox, container, process, namespace or link";
+  return isOfGraph
+    ? new UsageFailure(
+        `Cannot draw "${name}": --graph knows ${graphFormats.join(" and ")}, and there is no such ${kinds}${near}`,
+      )
+    : new Failure(`Cannot inspect ${name}: no such ${kinds}${near}`);
 }
 
 function render(shown: Shown, whole: Inspection, topology: Topology, { io }: World): string {
@@ -108,8 +133,11 @@ function everything(whole: Inspection, topology: Topology): Shown {
   return { ...whole, namespaces, problems: [...whole.problems, ...topology.problems] };
 }
 
-/** The network of that name; the sandbox or container of that name or id, with its attachments alone; any namespace. */
-function select(whole: Inspection, topology: Topology, name: string, { kernel }: World): Shown {
+/**
+ * The network of that name; the sandbox or container of that name or id, with its attachments alone; any namespace.
+ * Undefined where there is none of them.
+ */
+function select(whole: Inspection, topology: Topology, name: string, { kernel }: World): Shown | undefined {
   const isId = /^[a-zA-Z0-9_.-]{4,}$/.test(name);
   const found = selectNamespaces(topology, name, namespaceId(kernel.namespace));
   const ids = new Set(
@@ -128,13 +156,7 @@ function select(whole: Inspection, topology: Topology, name: string, { kernel }:
     (sandbox) => sandbox.name === name || isContainer(sandbox.containerId),
   );
   const namespaces = found.filter(({ kind }) => kind !== "sandbox");
-  if (networks.length + sandboxes.length + namespaces.length === 0) {
-    const known = [...whole.networks, ...whole.sandboxes, ...topology.namespaces].map((each) => each.name);
-    const near = didYouMean(name, known) || someOf([...new Set(known)].sort());
-    throw new Failure(
-      `Cannot inspect ${name}: no such network, sandbox, container, process, namespace or link${near}`,
-    );
-  }
+  if (networks.length + sandboxes.length + namespaces.length === 0) return undefined;
   return { ...whole, networks, sandboxes, namespaces };
 }
 

@@ -149,10 +149,16 @@ describe("netctl inspect", () => {
     expect(printed).toContain("<b>db</b>");
     expect(printed).not.toContain("<b>alice</b>");
     expect(printed).not.toContain(foreign.name);
+    const drawn = await lab.ok("inspect", "--graph", "db");
+    expect(drawn).toContain(">bob<");
+    expect(drawn).not.toContain(">alice<");
+    expect(drawn).toContain("around db");
   });
 
   test.each([
     [["--graph", "png"], 'Cannot draw "png": --graph knows svg and mermaid'],
+    [["--graph", "dbb"], "; did you mean db?"],
+    [["--graph", "db", "web"], 'Cannot draw "db": --graph knows svg and mermaid'],
     [["--graph", "--json"], "--json and --graph exclude each other"],
   ])("refuses %j", async (words, message) => {
     const { exitCode, stderr } = await lab.netctl("inspect", ...words);

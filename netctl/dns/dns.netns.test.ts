@@ -58,6 +58,9 @@ test("sandboxes find each other by name, and netctl says what each would find an
   expect((await lab.netctl("dns", "query", "--from", "nobody", "db")).stderr).toBe(
     "netctl: no sandbox nobody, and no container with names whose id begins so\n",
   );
+  expect((await lab.netctl("dns", "query", "--from", "ap", "db")).stderr).toBe(
+    "netctl: no sandbox ap, and no container with names whose id begins so; did you mean app?\n",
+  );
 
   await lab.ok("sandbox", "rm", "db");
   expect(await query("app", "db.back")).not.toMatchObject({ status: "NOERROR" });

@@ -8,6 +8,8 @@ import { writeJson } from "#netctl/io.ts";
 import { askResolver, describeSource } from "#netctl/resolver.ts";
 import { renderTable } from "#netctl/table.ts";
 import type { World } from "#netctl/world.ts";
+import { didYouMean } from "#runtime/nearest-word.ts";
+import type { Sandbox } from "#runtime/sandbox.ts";
 import { hintsFor, type KnownContainer } from "./hints.ts";
 
 export interface DnsQueryFlags {
@@ -117,6 +119,23 @@ interface Asking {
   readonly containers: readonly KnownContainer[];
 }
 
+/** The sandbox that was probably meant: rather one that has names. */
+function nearTo(
+  text: string,
+  sandboxes: readonly Pick<Sandbox, "name" | "containerId">[],
+  containers: readonly ContainerReport[],
+): string {
+  const isNamed = new Set(containers.map(({ containerId }) => containerId));
+  const named = sandboxes.filter(({ containerId }) => isNamed.has(containerId));
+  const [near, other] = [named, sandboxes].map((some) =>
+    didYouMean(
+      text,
+      some.map(({ name }) => name),
+    ),
+  );
+  return near || other || "";
+}
+
 /** A sandbox's container, or one whose id begins so. */
 async function findContainer(text: string, world: World): Promise<Asking> {
   const sandboxes = await world.sandboxes.list();
@@ -132,7 +151,7 @@ async function findContainer(text: string, world: World): Promise<Asking> {
     throw new Failure(
       sandbox
         ? `sandbox ${text} is in no network with names`
-        : `no sandbox ${text}, and no container with names whose id begins so`,
+        : `no sandbox ${text}, and no container with names whose id begins so${nearTo(text, sandboxes, containers)}`,
     );
   const known = (report: ContainerReport): KnownContainer => ({
     label:
