@@ -104,6 +104,20 @@ describe("a record", () => {
     expect(found("b")).toEqual([]);
   });
 
+  test("is found by what is known of its attachment, of one plugin", async () => {
+    const journal = open();
+    const long = "c".repeat(400);
+    for (const id of ["a", "b", long]) await journal.begin(intent(id));
+    const found = (plugin: string, id: string) =>
+      journal.find(plugin, ({ containerId }) => containerId === id)?.key;
+    expect(found("bridge", "b")).toEqual(key("b"));
+    expect(found("bridge", long)).toEqual(key(long));
+    expect(found("portmap", "b")).toBeUndefined();
+    const asked: string[] = [];
+    journal.find("bridge", ({ containerId }) => asked.push(containerId) < 0);
+    expect(asked.toSorted()).toEqual(["a", "b", long]);
+  });
+
   test("is gone for everybody once it is removed, and its file soon after", async () => {
     const journal = open();
     const entry = await journal.begin(intent("a"));

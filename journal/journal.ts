@@ -31,7 +31,7 @@ import type {
   RecordDate,
 } from "./record.ts";
 import { decodeRecord, encodeFirstLine, encodeLaterLine, type LaterLine } from "./record-lines.ts";
-import { parseRecordName, type RecordWords, recordName } from "./record-name.ts";
+import { isHashed, parseRecordName, type RecordWords, recordName } from "./record-name.ts";
 
 const fsyncAsync = promisify(fsync);
 
@@ -208,6 +208,24 @@ export class Journal {
         return this.#readFile(network, entry.name, words) ?? [];
       }),
     );
+  }
+
+  /**
+   * The record of a plugin whose attachment is meant. Reads no other, but for those whose container id is too long to
+   * stand in the file's name.
+   */
+  find(plugin: string, isMeant: (key: AttachmentKey) => boolean): JournalRecord | undefined {
+    for (const network of this.networks()) {
+      for (const entry of this.#eachEntry(network)) {
+        const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        if (words?.plugin !== plugin) continue;
+        const { containerId, ifName } = words;
+        if (!isHashed(words) && !isMeant({ network, containerId, ifName })) continue;
+        const record = this.#readFile(network, entry.name, words);
+        if (record && isMeant(record.key)) return record;
+      }
+    }
+    return undefined;
   }
 
   /** The other attachments' records of one plugin in the same network, each read when it is asked for. */

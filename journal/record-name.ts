@@ -31,3 +31,8 @@ export function parseRecordName(name: string): RecordWords | undefined {
   if (!/^[a-zA-Z0-9~]/.test(containerId)) return undefined;
   return { containerId, ifName, plugin };
 }
+
+/** True if the container's id is not known by the file's name alone. */
+export function isHashed({ containerId }: RecordWords): boolean {
+  return containerId.startsWith(hashMark);
+}

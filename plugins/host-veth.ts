@@ -27,9 +27,10 @@ const named = goObject({ hostVeth: v.string() });
 export function freeHostVethName(key: AttachmentKey, host: PluginHost): IfName {
   const name = hostVethName(key);
   if (!readLink(host.kernel.namespace, name)) return name;
-  const isTheirs = host.journal.list().some((record) => {
+  for (const record of host.journal.each()) {
     const made = v.safeParse(named, intact(record)?.made);
-    return made.success && made.output.hostVeth === name && !isDeepStrictEqual(record.key, key);
-  });
-  return isTheirs ? hostVethName(key, 1) : name;
+    if (made.success && made.output.hostVeth === name && !isDeepStrictEqual(record.key, key))
+      return hostVethName(key, 1);
+  }
+  return name;
 }

@@ -6,6 +6,14 @@ const maxNetworksToAsk = 64;
 const maxRecordsToAsk = 16;
 
 /**
+ * True if there are so many attachments that what no network needs any more, such as the elements of its subnets, is left
+ * to the next GC: which of it is needed only all records tell.
+ */
+export function isLeftToGc({ journal }: PluginHost): boolean {
+  return journal.hasMoreThan(maxRecordsToAsk);
+}
+
+/**
  * True if no other attachment, of whichever network, is behind the interface that this one is behind: what holds for all
  * of them can then go. Those that leave too count for nothing, else two that leave at once would wait for each other.
  * Costs the same however many attachments there are.

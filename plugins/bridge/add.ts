@@ -20,6 +20,7 @@ import { describeRecord } from "#plugins/departing.ts";
 import { hostVethName } from "#plugins/host-veth.ts";
 import { refuseLayer2InOldVersion } from "#plugins/interface-arguments.ts";
 import { asksThroughInterface } from "#plugins/ip-configuration.ts";
+import { isLeftToGc } from "#plugins/last-behind.ts";
 import { iptablesOf, releaseSubnets } from "#plugins/masquerade.ts";
 import { reportConnected } from "#plugins/network-events.ts";
 import { adoptOrClear, interfaceExists, recordedConfig } from "#plugins/repeated-add.ts";
@@ -165,8 +166,9 @@ async function begin({ key, request, host }: Work, made: Made, options: BeginOpt
 /** For when there is a link of the derived name. Two attachments may derive the same: one pair in 2^32. */
 async function freeHostVeth(key: AttachmentKey, host: PluginHost): Promise<IfName> {
   const name = hostVethName(key);
-  if (host.journal.list().some((record) => decodeMade(record)?.hostVeth === name))
-    return hostVethName(key, 1);
+  for (const record of host.journal.each()) {
+    if (decodeMade(record)?.hostVeth === name) return hostVethName(key, 1);
+  }
   // A leftover of this very attachment, from before somebody removed the journal.
   await removeLink(host.kernel.namespace, name);
   return name;
@@ -179,6 +181,7 @@ async function applyElements(made: Made, { key, request, host }: Work, undo: Und
       // Who leaves at the same time need not wait for this one.
       host.journal.leave(key, "bridge");
       await removeElements(host, key, made);
+      if (isLeftToGc(host)) return;
       await releaseSubnets(host, key);
       await releasePolicies(host, key);
     });

@@ -184,15 +184,22 @@ export async function removeUnusedVlanGateway(
 ): Promise<void> {
   const { namespace } = host.kernel;
   await withVlanGatewayLock(host, vlanGateway.name, async () => {
-    const isNeeded = host.journal.list().some((record) => {
-      const other = record.plugin === "bridge" ? decodeMade(record) : undefined;
-      return other?.vlanGateway?.name === vlanGateway.name && other.hostVeth !== hostVeth;
-    });
-    const link = isNeeded ? undefined : readLink(namespace, vlanGateway.name);
+    const link = isNeededByOthers(host, vlanGateway, hostVeth)
+      ? undefined
+      : readLink(namespace, vlanGateway.name);
     if (link && (link.alias === vlanGatewayAlias || isMadeHere(namespace, vlanGateway)))
       await removeLink(namespace, link.ifindex);
     crashPoint("vlan-gateway-removed");
   });
+}
+
+/** Reads records until one needs it: as a rule the first of the same network does. */
+function isNeededByOthers({ journal }: PluginHost, { name }: VlanGatewaySpec, hostVeth: IfName): boolean {
+  for (const record of journal.each()) {
+    const other = record.plugin === "bridge" ? decodeMade(record) : undefined;
+    if (other?.vlanGateway?.name === name && other.hostVeth !== hostVeth) return true;
+  }
+  return false;
 }
 
 /** Whoever makes it has said so in the journal before; whoever removes it looks there: in between nobody may act. */

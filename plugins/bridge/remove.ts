@@ -149,5 +149,6 @@ function leadsToBridge(
   const peer = link.parent === undefined ? undefined : readLink(namespace, link.parent);
   if (peer?.kind !== "veth" || peer.parent !== link.ifindex || peer.master === undefined) return false;
   if (readLink(namespace, peer.master)?.name !== made.bridge) return false;
-  return !host.journal.list().some((record) => decodeMade(record)?.hostVeth === peer.name);
+  for (const record of host.journal.each()) if (decodeMade(record)?.hostVeth === peer.name) return false;
+  return true;
 }

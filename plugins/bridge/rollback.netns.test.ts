@@ -194,6 +194,38 @@ test("a journal that fails in the middle takes everything back", async () => {
   expect(msg).toContain("no space left");
 });
 
+test("beside many containers it reads a few records, and leaves to GC what all would have to be read for", async () => {
+  class CountingJournal extends Journal {
+    reads = 0;
+
+    override *eachDated(network?: string) {
+      for (const each of super.eachDated(network)) {
+        const read = () => {
+          this.reads += 1;
+          return each.read();
+        };
+        yield { ...each, read };
+      }
+    }
+  }
+  const { directories, bootId } = rig.host;
+  const journal = new CountingJournal({ directory: join(directories.state, "journal"), bootId });
+  rig.replace({ journal });
+  for (let index = 0; index < 40; index++) {
+    const key = { network: "net9", containerId: `there${index}`, ifName: "eth0" };
+    const entry = await journal.begin({ key, plugin: "bridge", config: {}, args: [], made: {} });
+    entry.complete({});
+  }
+  const before = rig.elements();
+  const ipam = { ...everything.ipam, routes: [impossibleRoute] };
+  const { exitCode } = await rig.add(rig.config({ ...everything, ipam }), { netns: rig.container().path });
+  expect(exitCode).toBe(1);
+  expect(journal.reads).toBeLessThan(20);
+  const list = { "cni.dev/valid-attachments": [] };
+  expect(await rig.call(bridge, "GC", rig.config({ ...everything, ...list }))).toMatchObject({ exitCode: 0 });
+  expect(rig.elements()).toEqual(before);
+});
+
 test("what can't be taken back stays in the journal, is named, and goes with the next DEL", async () => {
   const container = rig.container();
   rig.replace({ nftables: new UnremovingNftables({ namespacePath: rig.namespace.path }) });

@@ -41,8 +41,7 @@ export async function publishOrTakeOver(
 
 /** @returns false if that attachment's container is there, or nobody knows */
 async function releaseIfGone(ownerHash: string, host: PluginHost): Promise<boolean> {
-  const isOwner = ({ key }: JournalRecord) => ownerOf(key).startsWith(`${ownerHash} `);
-  const record = host.journal.list().find((each) => each.plugin === "portmap" && isOwner(each));
+  const record = host.journal.find("portmap", (key) => ownerOf(key).startsWith(`${ownerHash} `));
   if (!record || !isGone(record, host)) return false;
   try {
     // Whoever holds the lock is at work on it: the container is coming, or its DEL is.

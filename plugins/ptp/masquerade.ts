@@ -5,6 +5,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import type { Operation, OwnedSetId } from "#nftables/element.ts";
 import { masqueradeElements, masqueradeRefs } from "#nftables/masquerade.ts";
 import type { PluginHost } from "#plugins/context.ts";
+import { isLeftToGc } from "#plugins/last-behind.ts";
 import { iptablesOf, ownerOf, releaseSubnets } from "#plugins/masquerade.ts";
 import type { Made } from "./made.ts";
 
@@ -39,7 +40,7 @@ export async function addMasquerade(
   if (elements.length > 0) {
     undo.push("nftables elements", async () => {
       await host.nftables.removeOwned(masqueradeRefs(made.masquerade), ownerOf(key));
-      await releaseSubnets(host, key);
+      if (!isLeftToGc(host)) await releaseSubnets(host, key);
     });
     await host.nftables.apply(elements);
     crashPoint("elements-added");
