@@ -103,6 +103,7 @@ it("network create -d ipvlan knows its modes and flags", async () => {
 it.each([
   [["-d", "macvlan", "-o", "parent=up9"], "Cannot use parent up9: the host has no such link"],
   [["-d", "macvlan", "-o", "parent=up0.4095"], "the host has no such link"],
+  [["-d", "macvlan", "-o", "parent=up0", "-o", "mtu=9000"], "packets of parent up0 have 1500 bytes at most"],
   [["-d", "macvlan", "-o", "parent=lo"], "it is the loopback interface"],
   [["-d", "macvlan", "-o", "macvlan_mode=l2"], "expected one of bridge, private, vepa, passthru"],
   [["-d", "ipvlan", "-o", "host_access=true"], 'Cannot use option "host_access" with driver ipvlan'],

@@ -1,4 +1,5 @@
 import type { JsonObject } from "#cni/json.ts";
+import type { Link } from "#kernel/link.ts";
 import { ifNameProblem } from "#net/ifname.ts";
 import { formatIp } from "#net/ip.ts";
 import { Failure, UsageFailure } from "#netctl/failure.ts";
@@ -124,17 +125,25 @@ export function readWireOptions(
 }
 
 /**
- * Looks whether the network's parent is there, or the link of which it is a VLAN.
+ * Looks whether the network's parent is there, or the link of which it is a VLAN, and takes packets of its MTU.
  * @throws {Failure}
  */
-export function requireParent({ parent }: WireSettings, world: World): void {
+export function requireParent({ parent, mtu = 0 }: WireSettings, world: World): void {
   if (parent === undefined) return;
   if (parent === "lo") throw new Failure("Cannot use parent lo: it is the loopback interface");
-  if (readHostLink(world.kernel.namespace, parent)) return;
+  const link = readHostLink(world.kernel.namespace, parent) ?? linkUnder(parent, world);
+  if (!link) throw new Failure(`Cannot use parent ${parent}: the host has no such link`);
+  if (mtu > link.mtu)
+    throw new Failure(
+      `Cannot use option mtu=${mtu}: packets of parent ${parent} have ${link.mtu} bytes at most`,
+    );
+}
+
+/** Of `eth0.10`: eth0. */
+function linkUnder(parent: string, world: World): Link | undefined {
   const [, under, digits = ""] = /^([^.]+)\.([1-9][0-9]{0,3})$/.exec(parent) ?? [];
-  const isVlan = under !== undefined && Number(digits) <= 4094 && readHostLink(world.kernel.namespace, under);
-  if (isVlan) return;
-  throw new Failure(`Cannot use parent ${parent}: the host has no such link`);
+  if (under === undefined || Number(digits) > 4094) return undefined;
+  return readHostLink(world.kernel.namespace, under);
 }
 
 /** The plugin of such a network. Pure. */
