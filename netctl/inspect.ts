@@ -7,7 +7,13 @@ import { ExitCode, Failure, UsageFailure } from "./failure.ts";
 import { writeJson } from "./io.ts";
 import { KeptAttachments } from "./kept-attachments.ts";
 import { collectTopology } from "./topology/collect.ts";
-import { differencesByOwner, drawGraph, type GraphFormat, graphFormats } from "./topology/draw.ts";
+import {
+  differencesByOwner,
+  drawGraph,
+  type GraphFormat,
+  graphFormats,
+  overlayNotes,
+} from "./topology/draw.ts";
 import type { NamespaceView, Topology } from "./topology/model.ts";
 import { namespaceId } from "./topology/namespace-table.ts";
 import { drawNamespace } from "./topology/render.ts";
@@ -73,7 +79,15 @@ export async function inspect(
   else if (format !== undefined) {
     const namespaces = name === undefined ? topology.namespaces : neighbourhood(topology, idsIn(shown));
     const title = name === undefined ? "container networks" : `around ${name}`;
-    world.io.stdout(await drawGraph({ ...topology, namespaces }, differencesByOwner(whole), title, format));
+    world.io.stdout(
+      await drawGraph(
+        { ...topology, namespaces },
+        differencesByOwner(whole),
+        overlayNotes(whole),
+        title,
+        format,
+      ),
+    );
   } else world.io.stdout(render(shown, whole, topology, world));
   return ExitCode.Ok;
 }

@@ -28,22 +28,41 @@ export interface Edge {
   readonly tone: "plain" | "faint" | "warning";
 }
 
-/** Containers of one bridge that get a box each; the others share one. */
-const mostContainers = 40;
+/** Containers that get a box each, of one bridge and of all; those that are left share one for each bridge. */
+const mostOfBridge = 40;
+const mostOfAll = 60;
+const leastOfBridge = 5;
+
+/** What is known of a host's link beside what the kernel says: of a network over several hosts. */
+export interface LinkNote {
+  readonly network: string;
+  readonly lines: readonly string[];
+}
+
+export interface GraphOptions {
+  /** By the name of a host's link. */
+  readonly notes?: ReadonlyMap<string, LinkNote>;
+  /** Namespaces that get a box before others do. */
+  readonly isWanted?: (namespace: NamespaceView) => boolean;
+}
 
 /**
  * Boxes and edges of a topology: a box for each namespace but the host, and one for each link of the host that is more
  * than a container's other end.
  * @param differences what does not agree, by container id and by the name of a host's link
  */
-export function buildGraph(topology: Topology, differences: ReadonlyMap<string, readonly string[]>): Graph {
+export function buildGraph(
+  topology: Topology,
+  differences: ReadonlyMap<string, readonly string[]>,
+  { notes = new Map(), isWanted = () => false }: GraphOptions = {},
+): Graph {
   const [host, ...others] = topology.namespaces;
   if (host === undefined) return { boxes: [], edges: [] };
-  const { shown, hidden } = limit(others, host);
+  const { shown, hidden } = limit(others, host, isWanted);
   const hostLinks = host.links.filter((link) => !link.isLoopback && isShownInHost(link, host));
   const boxes = [
     ...shown.map((namespace) => boxOfNamespace(namespace, differences)),
-    ...hostLinks.map((link) => boxOfLink(link, differences)),
+    ...hostLinks.map((link) => boxOfLink(link, differences, notes.get(link.name))),
   ];
   const known = new Set(boxes.map(({ id }) => id));
   const edges = [
@@ -99,16 +118,27 @@ function boxOfNamespace(namespace: NamespaceView, differences: ReadonlyMap<strin
   };
 }
 
-function boxOfLink(link: TopologyLink, differences: ReadonlyMap<string, readonly string[]>): Box {
+function boxOfLink(
+  link: TopologyLink,
+  differences: ReadonlyMap<string, readonly string[]>,
+  note: LinkNote | undefined,
+): Box {
   const kind = link.kind === "bridge" ? "bridge" : link.kind === "vxlan" ? "tunnel" : "link";
   const what = link.kind === "" ? "interface" : link.kind;
   return {
     id: linkId(link.name),
     kind,
     isInHost: true,
-    title: kind === "bridge" ? (link.network ?? link.name) : link.name,
+    title: kind === "bridge" ? (link.network ?? note?.network ?? link.name) : link.name,
     lines: [
-      faint(kind === "bridge" ? `${link.isInternal ? "internal " : ""}bridge ${link.name}` : what),
+      faint(
+        kind === "bridge"
+          ? `${link.isInternal ? "internal " : ""}bridge ${link.name}`
+          : note
+            ? `${what} of ${note.network}`
+            : what,
+      ),
+      ...(note?.lines ?? []).map(plain),
       ...linesOfLink(link).slice(1),
       ...(differences.get(link.name) ?? []).map(warning),
     ],
@@ -135,7 +165,7 @@ function linesOfLink(link: TopologyLink): readonly Line[] {
 function linesOfDrops({ rxDropped, txDropped, rxPackets, txPackets }: LinkCounters): readonly Line[] {
   const dropped = rxDropped + txDropped;
   if (dropped === 0) return [];
-  const text = `  ${dropped} packets dropped`;
+  const text = `  ${dropped} packet${dropped === 1 ? "" : "s"} dropped`;
   return [dropped >= 100 && dropped * 100 > rxPackets + txPackets ? warning(text) : faint(text)];
 }
 
@@ -185,19 +215,30 @@ interface Limited {
   readonly hidden: ReadonlyMap<string, number>;
 }
 
-function limit(namespaces: readonly NamespaceView[], host: NamespaceView): Limited {
-  const shown: NamespaceView[] = [];
+function limit(
+  namespaces: readonly NamespaceView[],
+  host: NamespaceView,
+  isWanted: (namespace: NamespaceView) => boolean,
+): Limited {
+  const masterOf = new Map(host.links.map(({ name, master }) => [name, master]));
+  const bridgeOf = ({ links }: NamespaceView) =>
+    links
+      .flatMap(({ below }) => (below?.namespace === host.id ? [masterOf.get(below.link) ?? ""] : []))
+      .find((master) => master !== "") ?? "";
+  const bridges = new Map(namespaces.map((namespace) => [namespace.id, bridgeOf(namespace)]));
+  const crowded = new Set([...bridges.values()].filter((bridge) => bridge !== "")).size;
+  const most = Math.min(mostOfBridge, Math.max(leastOfBridge, Math.floor(mostOfAll / Math.max(1, crowded))));
+  const chosen = new Set<string>();
   const counts = new Map<string, number>();
   const hidden = new Map<string, number>();
-  for (const namespace of namespaces) {
-    const names = namespace.links.flatMap(({ below }) => (below?.namespace === host.id ? [below.link] : []));
-    const masters = names.map((name) => host.links.find((link) => link.name === name)?.master ?? "");
-    const bridge = masters.find((master) => master !== "") ?? "";
+  for (const { id } of [...namespaces].sort((a, b) => Number(isWanted(b)) - Number(isWanted(a)))) {
+    const bridge = bridges.get(id) ?? "";
     const count = (counts.get(bridge) ?? 0) + 1;
     counts.set(bridge, count);
-    if (bridge === "" || count <= mostContainers) shown.push(namespace);
+    if (bridge === "" || count <= most) chosen.add(id);
     else hidden.set(bridge, (hidden.get(bridge) ?? 0) + 1);
   }
+  const shown = namespaces.filter(({ id }) => chosen.has(id));
   return { shown, hidden };
 }
 

@@ -1,5 +1,6 @@
 import type { ResolverReport } from "#dns-resolver/messages.ts";
 import type { Finding } from "#netctl/doctor/finding.ts";
+import type { LinkNote } from "#netctl/topology/graph.ts";
 import type { Topology } from "#netctl/topology/model.ts";
 
 /** GET /api/state */
@@ -9,6 +10,8 @@ export interface StateAnswer {
   readonly topology: Topology;
   /** What does not agree, by container id and by name of a bridge. */
   readonly differences: Readonly<Record<string, readonly string[]>>;
+  /** Networks over several hosts, by name of a bridge or tunnel. */
+  readonly notes: Readonly<Record<string, LinkNote>>;
   readonly networks: readonly {
     readonly name: string;
     readonly driver: string;

@@ -7,7 +7,7 @@ import { KeptAttachments } from "#netctl/kept-attachments.ts";
 import { askResolver } from "#netctl/resolver.ts";
 import { countConnections } from "#netctl/top/connections.ts";
 import { collectTopology } from "#netctl/topology/collect.ts";
-import { differencesByOwner } from "#netctl/topology/draw.ts";
+import { differencesByOwner, overlayNotes } from "#netctl/topology/draw.ts";
 import type { World } from "#netctl/world.ts";
 import type { FindingsAnswer, NamesAnswer, StateAnswer } from "./answers.ts";
 
@@ -41,6 +41,7 @@ async function readState(world: World): Promise<StateAnswer> {
     timeMs: Date.now(),
     topology,
     differences: Object.fromEntries(differencesByOwner(inspection)),
+    notes: Object.fromEntries(overlayNotes(inspection)),
     networks: inspection.networks.map(({ name, driver, subnets, attachments, differences }) => ({
       name,
       driver,

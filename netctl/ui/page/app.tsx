@@ -45,7 +45,7 @@ function App() {
         </nav>
         <input
           type="search"
-          placeholder="find a container, address, network"
+          placeholder="container, address, network"
           value={search}
           onInput={({ currentTarget }) => setSearch(currentTarget.value)}
         />

@@ -1,4 +1,4 @@
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Box, buildGraph } from "#netctl/topology/graph.ts";
 import {
   type Drawing,
@@ -9,8 +9,10 @@ import {
   type Routed,
   titleHeight,
 } from "#netctl/topology/layout.ts";
+import type { NamespaceView } from "#netctl/topology/model.ts";
 import type { StateAnswer } from "#netctl/ui/answers.ts";
 import { Details } from "./details.tsx";
+import { isFound } from "./format.tsx";
 import type { History } from "./live.tsx";
 
 interface Frame {
@@ -31,8 +33,12 @@ export function MapView({
   search: string;
 }) {
   const graph = useMemo(
-    () => buildGraph(state.topology, new Map(Object.entries(state.differences))),
-    [state],
+    () =>
+      buildGraph(state.topology, new Map(Object.entries(state.differences)), {
+        notes: new Map(Object.entries(state.notes)),
+        isWanted: (namespace) => isLookedFor(namespace, search),
+      }),
+    [state, search],
   );
   // A new place for everything only where there is something new: what moves can't be read.
   const shape = JSON.stringify([graph.boxes.map(({ id, lines }) => [id, lines.length]), graph.edges]);
@@ -64,6 +70,12 @@ export function MapView({
   );
 }
 
+/** Of a crowd those that are looked for come first. */
+function isLookedFor({ name, links }: NamespaceView, search: string): boolean {
+  if (search.trim() === "") return false;
+  return isFound(search, name, ...links.flatMap(({ network, addresses }) => [network, ...addresses]));
+}
+
 function matches({ title, lines }: Box, search: string): boolean {
   const wanted = search.trim().toLowerCase();
   return (
@@ -73,8 +85,8 @@ function matches({ title, lines }: Box, search: string): boolean {
 }
 
 const margin = 30;
-/** Of the first look, beside its width. */
-const tallest = 1.5;
+/** What is smaller can't be read: then the first look is at the beginning, over the whole width. */
+const leastScale = 0.75;
 
 /** Dragging moves it, the wheel makes it larger. */
 function Canvas({
@@ -96,11 +108,10 @@ function Canvas({
     height: drawing.bottom + 2 * margin,
   };
   const [moved, setMoved] = useState<Frame>();
-  // Of a hundred containers below each other the first ones, large enough to be read.
-  const first = { ...whole, height: Math.min(whole.height, whole.width * tallest) };
-  const frame = moved ?? (isSearched ? whole : first);
   const dragged = useRef<{ readonly x: number; readonly y: number } | undefined>(undefined);
   const svg = useRef<SVGSVGElement>(null);
+  const size = useSize(svg);
+  const frame = moved ?? (isSearched ? whole : firstLook(whole, size));
   const scale = () =>
     Math.max(frame.width / (svg.current?.clientWidth ?? 1), frame.height / (svg.current?.clientHeight ?? 1));
   return (
@@ -150,6 +161,41 @@ function Canvas({
       {children}
     </svg>
   );
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** In pixels, as long as the element is there. */
+function useSize(element: { readonly current: SVGSVGElement | null }): Size | undefined {
+  const [size, setSize] = useState<Size>();
+  useLayoutEffect(() => {
+    const { current } = element;
+    if (current === null) return;
+    const look = () => setSize({ width: current.clientWidth, height: current.clientHeight });
+    const observer = new ResizeObserver(look);
+    observer.observe(current);
+    look();
+    return () => observer.disconnect();
+  }, []);
+  return size;
+}
+
+/** Of a hundred containers below each other the first ones, large enough to be read. */
+function firstLook(whole: Frame, size: Size | undefined): Frame {
+  if (size === undefined || size.width === 0 || size.height === 0) return whole;
+  const scale = size.width / whole.width;
+  if (Math.min(scale, size.height / whole.height) >= Math.min(scale, leastScale)) return whole;
+  const shown = Math.min(1, scale);
+  const width = size.width / shown;
+  return {
+    x: whole.x - (width - whole.width) / 2,
+    y: whole.y,
+    width,
+    height: size.height / shown,
+  };
 }
 
 function FrameBox({ placed: { box, left, top, width, height } }: { placed: Placed }) {

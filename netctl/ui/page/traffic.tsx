@@ -46,8 +46,12 @@ export function Traffic({
           now.link,
           now.network ?? "",
           now.addresses.join(" "),
-          rateText(now.rxBytes),
-          rateText(now.txBytes),
+          <span key="received" class="number">
+            {rateText(now.rxBytes)}
+          </span>,
+          <span key="sent" class="number">
+            {rateText(now.txBytes)}
+          </span>,
           Math.round(now.rxPackets + now.txPackets),
           (now.dropped + now.errors).toFixed(0),
           now.connections ?? "?",
