@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect } from "vitest";
 import { readAllAddresses } from "#kernel/address.ts";
 import { readLink } from "#kernel/link.ts";
@@ -207,6 +209,23 @@ describe("when the cluster changes", () => {
       expectPing(2, 3, family);
       expectPing(3, 1, family);
     }
+  });
+
+  testWith(["vxlan"], "a port that another program has is named, and taken once it is free", async () => {
+    for (const number of [1, 2]) addBlocks(number);
+    const script = "require('node:dgram').createSocket('udp4').bind(4789, () => console.log('bound'))";
+    const other = spawn("nsenter", [`--net=${underlay.host(1).path}`, process.execPath, "-e", script]);
+    await once(other.stdout, "data");
+    // One sentence, and not one for each way that needs the tunnel.
+    for (const _ of [1, 2])
+      expect(pass(1).failures).toEqual([
+        expect.stringMatching(/tunnel nv16.*another program has UDP port 4789, .*address in use/),
+      ]);
+    other.kill("SIGKILL");
+    await once(other, "exit");
+    expect(pass(1).failures).toEqual([]);
+    expect(pass(2).failures).toEqual([]);
+    expectPing(1, 2, 4);
   });
 
   testWith(["vxlan"], "what leads to a host by a link of its own goes as well", () => {

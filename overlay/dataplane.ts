@@ -30,6 +30,7 @@ import {
   type Route,
   RouteType,
 } from "#netlink/route/route.ts";
+import type { Outcome } from "#netlink/socket.ts";
 import type { Desired, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
 import {
@@ -186,8 +187,7 @@ function ensureDevice(
 ): Link | undefined {
   const { tunnel, parent, changes, failures } = making;
   if (present && isSameTunnel(present, tunnel, parent)) {
-    adjust(namespace, present, making);
-    return present;
+    return adjust(namespace, present, making) ? present : undefined;
   }
   const outcomes = namespace.attempt([
     ...(present ? [deleteLink(present.ifindex)] : []),
@@ -224,7 +224,11 @@ function ensureDevice(
     // The kernel takes no alias from who makes a link.
     setLink(tunnel.name, { alias: aliasOf(tunnel), up: true }),
   ]);
-  if (up?.error) failures.push(`set tunnel ${tunnel.name} up: ${up.error.message}`);
+  // No way leads by a device that is down: to say that of each would hide why it is.
+  if (up?.error) {
+    failures.push(`set tunnel ${tunnel.name} up: ${whyNotUp(up, tunnel)}`);
+    return undefined;
+  }
   changes.push(`${present ? "make again" : "make"} tunnel ${tunnel.name}`);
   const [answer] = namespace.attempt([getLink(tunnel.name, { statistics: false })]);
   return answer?.errno === 0 ? firstLink(answer.messages) : undefined;
@@ -248,18 +252,30 @@ function aliasOf({ networkId }: Tunnel): string {
   return `${aliasPrefix}${networkId}`;
 }
 
-function adjust(namespace: NetworkNamespace, device: Link, { tunnel, changes, failures }: Making): void {
+/** The kernel's words, and whose the port is: with "address in use" it means that of UDP. */
+function whyNotUp({ errno, error }: Outcome, { udpPort }: Tunnel): string {
+  const owner =
+    errno === Errno.EADDRINUSE ? `another program has UDP port ${udpPort}, ss -lunp shows it: ` : "";
+  return `${owner}${error?.message ?? "no answer"}`;
+}
+
+/** @returns whether it can be used */
+function adjust(namespace: NetworkNamespace, device: Link, { tunnel, changes, failures }: Making): boolean {
   const wanted = {
     ...(device.mtu === tunnel.mtu ? {} : { mtu: tunnel.mtu }),
     ...(device.mac === tunnel.mac ? {} : { mac: tunnel.mac }),
     ...(device.alias === aliasOf(tunnel) ? {} : { alias: aliasOf(tunnel) }),
     ...(device.up ? {} : { up: true }),
   };
-  if (Object.keys(wanted).length === 0) return;
+  if (Object.keys(wanted).length === 0) return true;
   const words = `set ${Object.keys(wanted).join(", ")} of tunnel ${tunnel.name}`;
   const [outcome] = namespace.attempt([setLink(device.ifindex, wanted)]);
-  if (outcome?.error) failures.push(`${words}: ${outcome.error.message}`);
-  else changes.push(words);
+  if (!outcome?.error) {
+    changes.push(words);
+    return true;
+  }
+  failures.push(`${words}: ${whyNotUp(outcome, tunnel)}`);
+  return device.up;
 }
 
 function wantedEntries(tunnel: Tunnel, ifindex: number): readonly Want[] {
