@@ -82,6 +82,19 @@ export function withNamespaceLock<Value>(
   return withFileLock(`${runDirectory}/locks/namespace-${bucketOf([`${dev}`, `${ino}`])}`, action, options);
 }
 
+/**
+ * Runs `action` while nobody else on this host decides what holds for an interface and all attachments behind it: for
+ * those of whose changes the kernel can't tell whether another one came in between. Order: attachment before network
+ * before policies.
+ */
+export function withPolicyLock<Value>(
+  runDirectory: string,
+  action: () => Value | Promise<Value>,
+  options: LockOptions,
+): Promise<Value> {
+  return withFileLock(`${runDirectory}/locks/policies`, action, options);
+}
+
 function attachmentPath(runDirectory: string, { network, containerId, ifName }: AttachmentKey): string {
   return `${runDirectory}/locks/attachment-${bucketOf([network, containerId, ifName])}`;
 }

@@ -53,15 +53,21 @@ export function presentPolicy(view: View, sets: PolicySets, device: IfName): rea
 
 /**
  * Makes the interface have exactly these elements of the kind.
+ * @param policy.agree throws where somebody wants others; asked again where somebody changes something meanwhile
  * @throws {NetlinkError}
  */
 export async function replacePolicy(
   nftables: Nftables,
   sets: PolicySets,
-  policy: { readonly device: IfName; readonly elements: readonly Operation[] },
+  policy: {
+    readonly device: IfName;
+    readonly elements: readonly Operation[];
+    readonly agree: () => void;
+  },
 ): Promise<void> {
-  const { device, elements } = policy;
+  const { device, elements, agree } = policy;
   await nftables.change((view) => {
+    agree();
     const present = presentPolicy(view, sets, device);
     const wanted = new Set(elements.map(formatElement));
     const isSame = present.length === wanted.size && present.every((each) => wanted.has(formatElement(each)));

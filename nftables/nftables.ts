@@ -366,6 +366,7 @@ export class Nftables {
       const generation = readGeneration(this.#read());
       const { remove, add } = plan(view);
       if (remove.length === 0 && add.length === 0) return;
+      crashPoint("elements-planned");
       const steps = [
         ...partsOf(add).map(markerStep),
         ...grouped(remove).map(deleteStep),

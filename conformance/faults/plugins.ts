@@ -23,6 +23,7 @@ const plans: Readonly<Record<string, Plan>> = {
   },
   tuning: { chained: "tuning", focus: /tuning-|journal-leaving/ },
   bandwidth: { chained: "bandwidth", focus: /shaped|ifb-made|shape-removed|redirection-removed/ },
+  firewall: { chained: "firewall", focus: /firewall-|elements-planned/ },
   sbr: { chained: "sbr", focus: /source-|main-table-/ },
 };
 

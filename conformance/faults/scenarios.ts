@@ -10,6 +10,7 @@ import { recoveryScenarios } from "./recovery.ts";
 import { socketFileScenarios } from "./socket-file.ts";
 import { starvedScenarios } from "./starved.ts";
 import { longStopScenarios, stoppedScenarios } from "./stopped.ts";
+import { togetherScenarios } from "./together.ts";
 import { tuggedScenarios } from "./tugged.ts";
 
 /** Everything that is done to the suite within minutes. */
@@ -24,6 +25,7 @@ export const quickScenarios: readonly Scenario[] = [
   ...socketFileScenarios,
   ...starvedScenarios,
   ...raceScenarios,
+  ...togetherScenarios,
   ...crowdScenarios,
   ...tuggedScenarios,
 ];

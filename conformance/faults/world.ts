@@ -45,12 +45,14 @@ export interface WorldOptions {
   readonly interfacePlugin?: InterfacePlugin;
   /** A chain of that and this: it is what faults strike. */
   readonly chained?: ChainedPlugin;
+  /** Added to that one's configuration. */
+  readonly chainedConfig?: JsonObject;
   /** Mounted as the state directory: options of a tmpfs. */
   readonly stateMount?: string;
 }
 
 export type InterfacePlugin = "bridge" | "ptp" | "macvlan" | "host-device";
-export type ChainedPlugin = "portmap" | "dns" | "tuning" | "bandwidth" | "sbr";
+export type ChainedPlugin = "portmap" | "dns" | "tuning" | "bandwidth" | "sbr" | "firewall";
 
 export const network = "faults";
 
@@ -83,6 +85,7 @@ const chainedConfigs: Readonly<Partial<Record<string, JsonObject>>> = {
     egressBurst: 100_000_000,
   },
   sbr: {},
+  firewall: { ingressPolicy: "same-bridge" },
 };
 
 /** Of containers one after the other: 80 and 443 beyond it never meet, while there are less than 363 of them. */
@@ -101,6 +104,7 @@ export class World {
   readonly runDirectory: string;
   readonly config: JsonObject;
   readonly #interfacePlugin: InterfacePlugin;
+  readonly #chainedConfig: JsonObject;
   /** In the order in which a runtime adds. */
   readonly plugins: readonly string[];
   netd: NetdProcess | undefined;
@@ -125,6 +129,7 @@ export class World {
     this.stateDirectory = `${this.directory}/state`;
     this.runDirectory = `${this.directory}/run`;
     this.#interfacePlugin = options.interfacePlugin ?? "bridge";
+    this.#chainedConfig = options.chainedConfig ?? {};
     this.plugins = [this.#interfacePlugin, ...(options.chained === undefined ? [] : [options.chained])];
     // host-device looks for others who have an IPv6 address, which takes a second or two each time.
     const families = this.#interfacePlugin === "host-device" ? ([4] as const) : ([4, 6] as const);
@@ -286,7 +291,14 @@ export class World {
     const alike = chainedConfigs[plugin];
     if (alike !== undefined) {
       const prevResult = container && this.#bridged.get(container.id);
-      return { cniVersion, name: network, type: plugin, ...alike, ...(prevResult && { prevResult }) };
+      return {
+        cniVersion,
+        name: network,
+        type: plugin,
+        ...alike,
+        ...this.#chainedConfig,
+        ...(prevResult && { prevResult }),
+      };
     }
     if (plugin === "dns") return this.#dnsConfig(cniVersion, container);
     const own = { cniVersion, name: network, type: plugin, capabilities: { portMappings: true } };

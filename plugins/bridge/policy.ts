@@ -46,10 +46,16 @@ export async function dropPolicy(work: Work): Promise<void> {
 async function settlePolicy({ key, made, host }: Work): Promise<void> {
   const { device, policy } = made;
   if (!device || !policy) return;
-  const number = policyNumber(policy);
-  for (const record of host.journal.list()) {
-    if (record.key.network === key.network || record.phase === "torn" || record.bootId !== host.bootId)
-      continue;
+  const elements = policyElements(device, policy);
+  const agree = () => refuseRivals(device, policyNumber(policy), key, host);
+  await replacePolicy(host.nftables, networkPolicySets, { device, elements, agree });
+}
+
+/** Those that leave want nothing any more. */
+function refuseRivals(device: string, number: number, key: AttachmentKey, host: PluginHost): void {
+  for (const record of host.journal.each()) {
+    if (record.key.network === key.network || record.phase === "torn" || record.phase === "leaving") continue;
+    if (record.bootId !== host.bootId) continue;
     const other = record.plugin === "bridge" ? decodeMade(record) : undefined;
     if (other?.device !== device || !other.policy || policyNumber(other.policy) === number) continue;
     throw new CniError(
@@ -57,8 +63,6 @@ async function settlePolicy({ key, made, host }: Work): Promise<void> {
       `Cannot use ${JSON.stringify(device)} for network ${JSON.stringify(key.network)}: network ${JSON.stringify(record.key.network)} has container ${JSON.stringify(record.key.containerId)} on it, and differs in "internal", "icc", "gatewayMode", "networkIsolation" or "trustedInterfaces"`,
     );
   }
-  const elements = policyElements(device, policy);
-  await replacePolicy(host.nftables, networkPolicySets, { device, elements });
 }
 
 /** The address is ours: whoever had it before is gone, and has left something behind. */

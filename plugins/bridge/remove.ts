@@ -30,7 +30,8 @@ export async function removeAttachment(departing: Departing, host: PluginHost): 
   const { key, release } = departing;
   const made = decodeMade(departing.record) ?? guessMade(departing);
   const attempts = new Attempts();
-  if (departing.record?.phase === "done") host.journal.leave(key, "bridge");
+  // One whose ADD was killed leaves as well: another that leaves at once need not wait for it.
+  if (departing.record && departing.record.phase !== "torn") host.journal.leave(key, "bridge");
   const giveBack = () => new IpamDelegate(host.runner).del(release);
   const isFirst = asksThroughInterface(lenientConfig(release)?.ipamType);
   if (isFirst) await attempts.attempt(giveBack);

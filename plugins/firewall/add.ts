@@ -22,7 +22,11 @@ export async function add(request: AddRequest, host: PluginHost): Promise<CniRes
   const rules: Rules = { key, made, host };
   const intent = { plugin: "firewall", made: encodeMade(made), result: prevResult };
   await recordedWork(request, host, intent, async (undo) => {
-    undo.push("rules", () => removeRules(rules));
+    undo.push("rules", async () => {
+      // Who leaves at the same time, or fails as this one, need not wait for it.
+      host.journal.leave(key, "firewall");
+      await removeRules(rules);
+    });
     await addElements(rules);
     crashPoint("firewall-elements-added");
     await addOwnRules(rules);

@@ -5,6 +5,7 @@ import { admittedSets, ingressPolicySets } from "#nftables/ingress-policy.ts";
 import { removeOrphans } from "#nftables/orphan.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { decodeMade } from "./made.ts";
+import { alone } from "./policy-turn.ts";
 import { releaseAttachment } from "./release.ts";
 
 /** Removes what belongs to attachments of this network that are no longer valid; goes on after an error. */
@@ -19,7 +20,7 @@ export async function gc(request: GcRequest, host: PluginHost): Promise<void> {
       ),
     // After the loss of the journal.
     () => removeOrphans(host.nftables, admittedSets, { network, valid }),
-    () => retainPolicies(host.nftables, ingressPolicySets, () => devicesInUse(host)),
+    () => alone(host, () => retainPolicies(host.nftables, ingressPolicySets, () => devicesInUse(host))),
   ];
   const errors: unknown[] = [];
   for (const step of steps) {

@@ -9,7 +9,8 @@ import { type Rules, removeRules } from "./rules.ts";
 export async function releaseAttachment({ key, host }: Omit<Rules, "made">, guess?: Made): Promise<void> {
   const record = host.journal.read(key, "firewall");
   const made = decodeMade(record) ?? guess;
-  if (record?.phase === "done") host.journal.leave(key, "firewall");
+  // One whose ADD was killed leaves as well: another that leaves at once need not wait for it.
+  if (record && record.phase !== "torn") host.journal.leave(key, "firewall");
   if (made) {
     if (made.isolatedPort) setIsolated(made.isolatedPort, false, host);
     await removeRules({ key, made, host });

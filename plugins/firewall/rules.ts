@@ -18,6 +18,7 @@ import { isLastBehind } from "#plugins/last-behind.ts";
 import { ownerOf } from "#plugins/masquerade.ts";
 import { Firewalld } from "./firewalld.ts";
 import { decodeMade, type Made } from "./made.ts";
+import { alone } from "./policy-turn.ts";
 
 /**
  * The rules of one attachment: elements of the suite's sets, or the reference's chains of iptables, or sources of a zone
@@ -62,15 +63,22 @@ export async function addElements(rules: Rules): Promise<void> {
   const { key, made, host } = rules;
   if (made.backend === "iptables") return;
   if (ingressPart(made).length === 0) await dropPolicy(rules);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await host.nftables.apply(elementsOf(made, key));
-      return;
-    } catch (error) {
-      if (!isPolicyConflict(error, ingressPolicySets) || attempt === maxAttempts) throw error;
-      await settlePolicy(rules);
+  const elements = elementsOf(made, key);
+  const add = async (settle: () => Promise<void>) => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await host.nftables.apply(elements);
+        return;
+      } catch (error) {
+        if (!isPolicyConflict(error, ingressPolicySets) || attempt === maxAttempts) throw error;
+        await settle();
+      }
     }
-  }
+  };
+  const settle = () => settlePolicy(rules);
+  const hasOwn = made.backend === "nftables" && made.addresses.length > 0;
+  if (hasOwn || elements.length === 0) await add(() => alone(host, settle));
+  else await alone(host, () => add(settle));
 }
 
 /** Of a bridge that had one before its configuration was changed. */
@@ -78,23 +86,29 @@ async function dropPolicy(rules: Rules): Promise<void> {
   const { made, host } = rules;
   if (!made.device) return;
   const present = await readPolicyNumber(host.nftables, ingressPolicySets, made.device);
-  if (present !== undefined) await settlePolicy(rules);
+  if (present !== undefined) await alone(host, () => settlePolicy(rules));
 }
 
 async function settlePolicy({ key, made, host }: Rules): Promise<void> {
-  const { device, ingressPolicy } = made;
+  const { device } = made;
   if (!device) return;
-  for (const record of host.journal.list()) {
+  const agree = () => refuseRivals({ key, made, host });
+  await replacePolicy(host.nftables, ingressPolicySets, { device, elements: ingressPart(made), agree });
+}
+
+/** Those that leave want nothing any more. */
+function refuseRivals({ key, made, host }: Rules): void {
+  const { device, ingressPolicy } = made;
+  for (const record of host.journal.each()) {
     if (record.key.network === key.network || record.plugin !== "firewall") continue;
-    if (record.phase === "torn" || record.bootId !== host.bootId) continue;
+    if (record.phase === "torn" || record.phase === "leaving" || record.bootId !== host.bootId) continue;
     const other = decodeMade(record);
-    if (other?.device !== device || numberOf(other) === numberOf(made)) continue;
+    if (!other || other.device !== device || numberOf(other) === numberOf(made)) continue;
     throw new CniError(
       ErrorCode.InvalidNetworkConfig,
       `Cannot use "ingressPolicy" ${JSON.stringify(ingressPolicy)} for ${JSON.stringify(device)} in network ${JSON.stringify(key.network)}: network ${JSON.stringify(record.key.network)} has container ${JSON.stringify(record.key.containerId)} on it with ${JSON.stringify(other.ingressPolicy)}`,
     );
   }
-  await replacePolicy(host.nftables, ingressPolicySets, { device, elements: ingressPart(made) });
 }
 
 function numberOf({ ingressPolicy }: Made): number {
@@ -107,7 +121,7 @@ export async function addOwnRules({ key, made, host }: Rules): Promise<void> {
     const iptables = await iptablesOf(host);
     await iptables.admit(admission(made, key));
     const ingress = iptablesIngress(made);
-    if (ingress) await iptables.restrict(ingress);
+    if (ingress) await alone(host, () => iptables.restrict(ingress));
     crashPoint("firewall-iptables-added");
   } else if (made.backend === "firewalld") {
     await new Firewalld(host.systemBus).addSources(made.zone, made.addresses);
@@ -132,18 +146,28 @@ export async function removeRules({ key, made, host }: Rules): Promise<void> {
   if (backend === "iptables") {
     const iptables = await iptablesOf(host);
     await iptables.dismiss(admission(made, key));
-    if (device && ingressPolicy !== "open" && isLast()) await iptables.release(device);
+    if (device && ingressPolicy !== "open" && isLast()) {
+      await alone(host, async () => {
+        if (!isLast()) return;
+        crashPoint("firewall-last");
+        await iptables.release(device);
+      });
+    }
     crashPoint("firewall-iptables-removed");
     return;
   }
   if (backend === "firewalld") await leaveZone(made, key, host);
   const owner = ownerOf(key);
   const removals = admittedRefs(addresses).map((ref) => ({ ref, owner }));
-  await host.nftables.change((view) => {
-    const own = stillOwned(view, removals);
-    const policy = device && isLast() ? presentPolicy(view, ingressPolicySets, device) : [];
-    return { remove: [...own, ...policy], add: [] };
-  });
+  const remove = () =>
+    host.nftables.change((view) => {
+      const own = stillOwned(view, removals);
+      const policy = device && isLast() ? presentPolicy(view, ingressPolicySets, device) : [];
+      return { remove: [...own, ...policy], add: [] };
+    });
+  // Who stays or comes in between keeps the policy: it is asked once more in there.
+  if (isLast()) await alone(host, remove);
+  else await host.nftables.change((view) => ({ remove: stillOwned(view, removals), add: [] }));
 }
 
 /**
