@@ -162,8 +162,8 @@ export class TestKubernetesApi {
     for await (const piece of request) text += String(piece);
     if (this.#busy > 0) {
       this.#busy--;
-      response.setHeader("retry-after", "1");
-      sendStatus(response, 429, "TooManyRequests", "too many requests");
+      const headers = { "content-type": "text/plain; charset=utf-8", "retry-after": "1" };
+      response.writeHead(429, headers).end("Too many requests, please try again later.\n");
       return;
     }
     const bearer = request.headers.authorization?.replace("Bearer ", "") ?? "";

@@ -30,6 +30,8 @@ export interface KubernetesRig {
   copy(): Promise<() => Promise<void>>;
   /** A bearer token that is good until it is revoked. */
   token(): Promise<{ readonly text: string; readonly revoke: () => Promise<void> }>;
+  /** Carries out two requests at a time from now on, and refuses what comes meanwhile; the fake refuses the next two. */
+  beBusy(): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -62,6 +64,7 @@ async function startFake(): Promise<KubernetesRig> {
       const revoke = () => Promise.resolve(void api.tokens.delete(text));
       return Promise.resolve({ text, revoke });
     },
+    beBusy: () => Promise.resolve(api.beBusy(2)),
     remove: async () => await api.stop(),
   };
 }
@@ -96,6 +99,11 @@ async function startReal(): Promise<KubernetesRig> {
         await server.kubectl("-n", netctlNamespace, "delete", "secret", secret);
       };
       return { text, revoke };
+    },
+    beBusy: async () => {
+      await server.killServer();
+      const limits = ["--max-requests-inflight", "1", "--max-mutating-requests-inflight", "1"];
+      await server.startServer([...limits, "--feature-gates", "APIPriorityAndFairness=false"]);
     },
     remove: async () => {
       for (const link of links) link.close();

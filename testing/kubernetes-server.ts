@@ -33,8 +33,6 @@ export interface ServerPlace {
   readonly netns?: string;
   /** Its own there. */
   readonly address: string;
-  /** Further options of kube-apiserver. */
-  readonly options?: readonly string[];
 }
 
 /**
@@ -178,9 +176,9 @@ export class KubernetesServer {
     await this.#until("etcd answers", () => this.etcdctl("endpoint", "health"));
   }
 
-  /** Starts it with the certificate that it had. */
-  async startServer(): Promise<void> {
-    const { address, options = [] } = this.#place;
+  /** Starts it with the certificate that it had. @param options further ones of kube-apiserver */
+  async startServer(options: readonly string[] = []): Promise<void> {
+    const { address } = this.#place;
     const key = this.#path("accounts.key");
     const words = [
       ["--etcd-servers", `http://${address}:${etcdPort}`, "--service-cluster-ip-range", "10.96.0.0/24"],

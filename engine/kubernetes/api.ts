@@ -196,6 +196,9 @@ class BusyError extends StatusError {
 
 function readAnswer(response: IncomingMessage, text: string): unknown {
   const code = response.statusCode ?? 0;
+  // In plain words, and no Status: it was said before anything looked at the request.
+  if (code === 429)
+    throw new BusyError(Number(response.headers["retry-after"] ?? 1) || 1, shortened(text.trim()));
   let answer: unknown;
   try {
     answer = JSON.parse(text);
@@ -205,7 +208,6 @@ function readAnswer(response: IncomingMessage, text: string): unknown {
   if (code >= 200 && code < 300) return answer;
   const { reason = "", ...status } = answer as { reason?: string; message?: string };
   const message = shortened(status.message ?? `HTTP status ${code}`);
-  if (code === 429) throw new BusyError(Number(response.headers["retry-after"] ?? 1) || 1, message);
   throw new StatusError(code, reason, message);
 }
 
