@@ -62,6 +62,8 @@ const packages = {
     "busybox-static": ["/bin/busybox", "/usr/bin/busybox"],
     "bind9-dnsutils": ["/usr/bin/dig"],
     "dnsmasq-base": ["/usr/sbin/dnsmasq"],
+    "etcd-server": ["/usr/bin/etcd"],
+    "wireguard-tools": ["/usr/bin/wg"],
     "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"],
     kmod: ["/sbin/depmod", "/usr/sbin/depmod"],
   },

@@ -2,16 +2,19 @@
 import { spawn, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { writeInitramfs } from "./initramfs.mjs";
 
 const memoryMiB = 2048;
 
 /**
  * Boots `kernel` and runs what `out`/job.json says, on a copy of the repository at `root`. The console goes to stdout.
- * @param {AbortSignal} signal ends the VM at once
+ * @param {AbortSignal} options.signal ends the VM at once
+ * @param {string[]} options.devices further arguments for qemu
+ * @param {string} options.label stands before each line of the console
  * @returns undefined, or why the VM did not end by itself
  */
-export async function runMachine({ kernel, root, out, initramfs, limitMs, signal }) {
+export async function runMachine({ kernel, root, out, initramfs, limitMs, signal, devices = [], label }) {
   writeInitramfs(initramfs, kernel.modules);
   packRepository(root, join(out, "repository.tar"));
   const paths = { ROOT: root, NODE: process.execPath, MODULES: kernel.modules };
@@ -24,9 +27,11 @@ export async function runMachine({ kernel, root, out, initramfs, limitMs, signal
   const child = spawn(
     // With this process qemu ends as well, however this process ends.
     "setpriv",
-    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...qemuArguments({ kernel, out, initramfs })],
-    { stdio: ["ignore", "inherit", "inherit"] },
+    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...qemuArguments({ kernel, out, initramfs }), ...devices],
+    { stdio: ["ignore", label === undefined ? "inherit" : "pipe", "inherit"] },
   );
+  if (child.stdout)
+    createInterface({ input: child.stdout }).on("line", (line) => console.log(`${label}| ${line}`));
   const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
   const stop = () => child.kill("SIGKILL");
   signal.addEventListener("abort", stop);

@@ -7,15 +7,16 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { findKernel } from "./kernel-image.mjs";
 import { runMachine } from "./machine.mjs";
+import { pairStep, runPair } from "./pair/run.mjs";
 import { allSteps } from "./steps.mjs";
 import { judge } from "./verdict.mjs";
 
 const usage = `Usage: npm run test:vm -- [options] [PATH …]
 
   PATH            kernel tests whose path contains one of them, and nothing else: plugins/ipvlan
-  --only STEPS    netd, standalone, faults, tests: some of them only (separate by commas)
+  --only STEPS    netd, standalone, faults, tests, pair: some of them only (separate by commas)
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
-  --case TEXT     cases of the conformance kit whose title contains it only
+  --case TEXT     cases of the conformance kit, and checks of the pair, whose title contains it only
   --tests TEXTS   kernel tests whose path contains one of them only
   --lacking       kernel tests of files in which kernels like this one skip something, and nothing else
   --minutes N     end the VM after N minutes (120)
@@ -78,35 +79,53 @@ async function main() {
   }
   const kernel = findKernel();
   if (kernel === undefined) throw new Error("Cannot find a kernel: run scripts/ready.mjs vm");
-  const steps = allSteps(root, conformanceTopics(), options);
+  const steps = [...allSteps(root, conformanceTopics(), options), pairStep];
   const unknown = options.only.find((name) => !steps.some((step) => step.name === name));
   if (unknown !== undefined) throw new TypeError(`Unknown step "${unknown}"`);
   const chosen = steps.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
 
   if (chosen.some(({ name }) => name === "faults")) build("--faults", "dist/faults");
   const scratch = mkdtempSync(join(tmpdir(), "netctl-vm-"));
-  const out = join(scratch, "out");
   const abort = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => abort.abort());
+  const verdicts = [];
   try {
-    mkdirSync(out);
-    writeFileSync(join(out, "job.json"), JSON.stringify({ steps: chosen }));
     console.log(`Booting Linux ${kernel.version} without hardware help: this takes a while`);
-    const ended = await runMachine({
-      kernel,
-      root,
-      out,
-      initramfs: join(scratch, "initramfs.gz"),
-      limitMs: options.limitMs,
-      signal: abort.signal,
-    });
-    const verdict = judge(out, chosen);
-    if (ended !== undefined) verdict.wrong.unshift(ended);
-    print(verdict);
-    return verdict.wrong.length === 0 ? 0 : 1;
+    const common = { kernel, root, limitMs: options.limitMs, signal: abort.signal };
+    const alone = chosen.filter((step) => step !== pairStep);
+    if (alone.length > 0) verdicts.push(await runAlone(alone, common, join(scratch, "alone")));
+    if (chosen.includes(pairStep) && !abort.signal.aborted)
+      verdicts.push(await runBoth({ ...common, text: options.case }, join(scratch, "pair")));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+  const verdict = {
+    kernel: verdicts[0]?.kernel,
+    rows: verdicts.flatMap(({ rows }) => rows),
+    wrong: verdicts.flatMap(({ wrong }) => wrong),
+  };
+  print(verdict);
+  return verdict.wrong.length === 0 ? 0 : 1;
+}
+
+async function runAlone(steps, common, scratch) {
+  const out = join(scratch, "out");
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, "job.json"), JSON.stringify({ steps }));
+  const ended = await runMachine({ ...common, out, initramfs: join(scratch, "initramfs.gz") });
+  return verdictOf(ended, out, steps);
+}
+
+async function runBoth(common, scratch) {
+  mkdirSync(scratch);
+  const ended = await runPair({ ...common, scratch });
+  return verdictOf(ended, join(scratch, "1/out"), [pairStep]);
+}
+
+function verdictOf(ended, out, steps) {
+  const verdict = judge(out, steps);
+  if (ended !== undefined) verdict.wrong.unshift(ended);
+  return verdict;
 }
 
 function print({ kernel, rows, wrong }) {

@@ -43,6 +43,7 @@ const vitestStatus = { passed: "pass", failed: "fail" };
 const read = {
   netd: conformanceResults,
   standalone: conformanceResults,
+  pair: (results) => results ?? [],
   faults: (rows) =>
     (rows ?? []).map(({ scenario, fault, followUp, reason, skipped }) => ({
       title: [scenario, fault, followUp].filter(Boolean).join(", "),
