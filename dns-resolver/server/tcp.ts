@@ -36,13 +36,20 @@ export class TcpServer {
       const { load } = this.#options.asker();
       if (this.#connections.size >= maxConnections) {
         // The one that has been quiet for longest makes room.
-        const [oldest] = this.#connections;
-        oldest?.close();
+        const [quietest] = this.#connections;
+        quietest?.close();
         load.refused += 1;
       }
-      const connection = new Connection(this.#options, fd, () => {
-        this.#connections.delete(connection);
-        load.connections = this.#connections.size;
+      const connection = new Connection(this.#options, fd, {
+        asked: () => {
+          // In the order in which they have last asked.
+          this.#connections.delete(connection);
+          this.#connections.add(connection);
+        },
+        closed: () => {
+          this.#connections.delete(connection);
+          load.connections = this.#connections.size;
+        },
       });
       this.#connections.add(connection);
       load.connections = this.#connections.size;
@@ -54,11 +61,17 @@ export class TcpServer {
   }
 }
 
+interface Owner {
+  /** A whole question has come. */
+  asked(): void;
+  closed(): void;
+}
+
 class Connection {
   readonly #options: ServerOptions;
   readonly #loop: EventLoop;
   readonly #watched: Watched;
-  readonly #onClose: () => void;
+  readonly #owner: Owner;
   #received: Buffer = Buffer.alloc(0);
   #unsent: Buffer[] = [];
   #unsentBytes = 0;
@@ -69,10 +82,10 @@ class Connection {
   #isClosed = false;
   #hasEnded = false;
 
-  constructor(options: ServerOptions, fd: number, onClose: () => void) {
+  constructor(options: ServerOptions, fd: number, owner: Owner) {
     this.#options = options;
     this.#loop = options.loop;
-    this.#onClose = onClose;
+    this.#owner = owner;
     this.#watched = this.#loop.addStream(fd, (events) => this.#step(events));
     this.#askedMs = this.#loop.nowMs;
     this.#idle = this.#loop.after(idleMs, () => this.#closeIfIdle());
@@ -90,7 +103,7 @@ class Connection {
     this.#isClosed = true;
     this.#idle.cancel();
     this.#loop.close(this.#watched);
-    this.#onClose();
+    this.#owner.closed();
   }
 
   #step(events: number): void {
@@ -142,6 +155,7 @@ class Connection {
     const query = parseQuery(message, 0, message.length, true);
     // Only whole questions keep it open: single bytes, now and then, don't.
     this.#askedMs = this.#loop.nowMs;
+    this.#owner.asked();
     if (isBadQuery(query)) {
       if (query.rcode === "drop") this.close();
       else this.#send(failure(query, query.rcode, "malformed or not supported").message);

@@ -6,6 +6,9 @@ import type { UpstreamServer } from "./server.ts";
 import { type Expecting, openSocket } from "./socket.ts";
 
 const again = -11;
+/** include/uapi/linux/in.h, include/uapi/linux/tcp.h: in ms */
+const IPPROTO_TCP = 6;
+const TCP_USER_TIMEOUT = 18;
 
 /** One question over TCP, on a connection of its own. */
 export class TcpExchange {
@@ -31,7 +34,20 @@ export class TcpExchange {
     loop.watch(this.#watched, { input: false, output: true });
   }
 
+  /** Before it has been answered. */
   close(): void {
+    if (this.#isOver) return;
+    try {
+      // What the server has not taken yet would be sent again and again for two minutes, and keep a container's namespace
+      // as long. Now the next time is the last.
+      native().socketOption(this.#watched.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1);
+    } catch {
+      // Then it ends later.
+    }
+    this.#end();
+  }
+
+  #end(): void {
     this.#isOver = true;
     this.#loop.close(this.#watched);
   }
@@ -64,7 +80,7 @@ export class TcpExchange {
     const length = this.#received.readUInt16BE(0);
     if (this.#received.length < 2 + length) return;
     const message = copyBytes(this.#received, 2, 2 + length);
-    this.close();
+    this.#end();
     this.#expecting.answered(message);
   }
 
