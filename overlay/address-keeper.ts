@@ -42,9 +42,9 @@ export class AddressKeeper {
   /** Of this host, oldest first. */
   blocksOf(network: string): readonly KnownBlock[] {
     const { view, hostId } = this.#options;
-    return [...view.blocks.values()]
-      .filter((block) => block.network === network && block.record.host === hostId)
-      .sort((a, b) => a.entry.revision - b.entry.revision);
+    return [...(view.blocksByHost(network).get(hostId) ?? [])].sort(
+      (a, b) => a.entry.revision - b.entry.revision,
+    );
   }
 
   /**

@@ -1,6 +1,6 @@
 import { watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Change, Changes, Engine } from "#engine/engine.ts";
+import type { Changes, Engine } from "#engine/engine.ts";
 import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
@@ -103,7 +103,7 @@ export class OverlayAgent {
   readonly #problems = new Map<string, string>();
   /** A list of the engine was believed since the start. */
   #wasHeard = false;
-  #passQueued = false;
+  #passQueued: "none" | "changes" | "whole" = "none";
   #learnQueued = false;
   readonly #upkeeping = new Recurrent(() =>
     this.#upkeep().catch((error: unknown) => this.#note("addresses", error)),
@@ -142,7 +142,7 @@ export class OverlayAgent {
       log: options.log,
       problems: this.#problems,
       adopt: options.adopt,
-      changed: () => this.#queuePass(),
+      changed: () => this.#queuePass(true),
     });
     this.#kernel = new KernelKeeper({
       settings: options.settings,
@@ -160,7 +160,8 @@ export class OverlayAgent {
     this.#watch = new KernelWatch({
       namespace: options.namespace,
       nftables: options.nftables,
-      changed: () => this.#queuePass(),
+      changed: () => this.#queuePass(true),
+      rulesChanged: () => this.#kernel.doubtRules(),
       addressChanged: () => this.#presence.look(),
       ended: (error) => this.#lookOften(error),
     });
@@ -353,12 +354,13 @@ export class OverlayAgent {
     this.#connected = true;
     this.#queueLearn();
     this.#answerTests(changes);
+    const keys = changes.changes.map((change) => (change.kind === "put" ? change.entry.key : change.key));
     // Names move neither packets nor addresses, and there are many of them; nor do sessions, which all begin at once
     // when the hosts do.
-    const keyOf = (change: Change) => (change.kind === "put" ? change.entry.key : change.key);
-    const { names, lives } = this.#keys;
-    if (!changes.changes.map(keyOf).every((key) => key.startsWith(names) || key.startsWith(lives)))
-      this.#changed();
+    const { names, lives, hosts, vteps, blocks } = this.#keys;
+    const areIn = (...prefixes: readonly string[]) =>
+      keys.every((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+    if (!areIn(names, lives)) this.#changed(!areIn(names, lives, hosts, vteps, blocks));
   }
 
   /** Other hosts try the way between them and this one. */
@@ -410,20 +412,24 @@ export class OverlayAgent {
     this.#changed();
   }
 
-  #changed(): void {
-    this.#queuePass();
+  /** @param isWhole false: other hosts have changed, and nothing else */
+  #changed(isWhole = true): void {
+    this.#queuePass(isWhole);
     this.#queueLearn();
     this.#keepUp();
   }
 
   // The kernel
 
-  #queuePass(): void {
-    if (this.#passQueued) return;
-    this.#passQueued = true;
+  /** @param isWhole with all that the kernel has, not only what has changed in the cluster */
+  #queuePass(isWhole: boolean): void {
+    const before = this.#passQueued;
+    if (isWhole || before === "none") this.#passQueued = isWhole ? "whole" : "changes";
+    if (before !== "none") return;
     setImmediate(() => {
-      this.#passQueued = false;
-      if (!this.#stopping.signal.aborted) this.#pass();
+      const queued = this.#passQueued;
+      this.#passQueued = "none";
+      if (!this.#stopping.signal.aborted) this.#pass(queued === "whole");
     });
   }
 
@@ -433,12 +439,14 @@ export class OverlayAgent {
     return self && published ? { ...self, wireguard: published } : self;
   }
 
-  #pass(): void {
+  #pass(isWhole = true): void {
     const self = this.#presence.self ?? this.#view.hosts.get(this.#options.settings.hostId);
     if (!self) return;
     // Before the kernel is made so: who starts again without the engine must not know less than what is forwarded.
     this.#save(() => this.#saveView());
-    this.#kernel.pass(self, this.#connected, this.#wasHeard);
+    // Where nobody tells what happens to the rules, each look is at them as well.
+    if (this.#passIntervalMs === blindPassIntervalMs) this.#kernel.doubtRules();
+    this.#kernel.pass(self, { connected: this.#connected, heard: this.#wasHeard }, !isWhole);
   }
 
   // Addresses

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { listLinks } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import { writeSysctls } from "#kernel/sysctl.ts";
@@ -54,6 +55,8 @@ const aliasPrefix = "netctl:overlay=";
 export interface Reconciled {
   readonly changes: readonly string[];
   readonly failures: readonly string[];
+  /** ifindexes of the tunnels, by name. */
+  readonly devices: ReadonlyMap<string, number>;
 }
 
 /**
@@ -69,26 +72,14 @@ export function reconcile(
 ): Reconciled {
   const changes: string[] = [];
   const failures: string[] = [];
-  const send = (
-    items: readonly { readonly words: string; readonly request: Request }[],
-    done: readonly number[],
-  ) => {
-    for (let at = 0; at < items.length; at += batchSize) {
-      const part = items.slice(at, at + batchSize);
-      const outcomes = namespace.attempt(part.map((item) => item.request));
-      for (const [index, { words }] of part.entries()) {
-        const outcome = outcomes[index];
-        if (outcome?.errno === 0) changes.push(words);
-        else if (!done.includes(outcome?.errno ?? 0))
-          failures.push(`${words}: ${outcome?.error?.message ?? "no answer"}`);
-      }
-    }
-  };
+  const send = (items: readonly Item[], done: readonly number[]) =>
+    sendAll(namespace, items, done, { changes, failures });
 
   const wantedNames = new Set<string>(tunnels.map((tunnel) => tunnel.name));
   const present = readDevices(namespace, wantedNames);
   const wants: Want[] = [];
   const haves: Have[] = [];
+  const devices = new Map<string, number>();
   for (const tunnel of tunnels) {
     const parent = tunnel.lower ?? underlayDevice(tunnel.local);
     if (parent === undefined) {
@@ -97,6 +88,7 @@ export function reconcile(
     }
     const device = ensureDevice(namespace, present.get(tunnel.name), { tunnel, parent, changes, failures });
     if (!device) continue;
+    devices.set(tunnel.name, device.ifindex);
     wants.push(...wantedEntries(tunnel, device.ifindex));
     haves.push(...presentEntries(namespace, device));
     if (!tunnel.stretch) continue;
@@ -115,15 +107,15 @@ export function reconcile(
   send(
     wants
       .filter(({ key }) => !presentKeys.has(key))
-      .map(({ words, add }) => ({ words: `add ${words}`, request: add })),
+      .map(({ words, add }) => ({ words: `add ${words()}`, request: add() })),
     [Errno.EEXIST],
   );
   // Where a tunnel is not there that should be, nobody can say which ways are no longer wanted.
-  if (!isComplete || !mayRemove) return { changes, failures };
+  if (!isComplete || !mayRemove) return { changes, failures, devices };
   send(
     haves
       .filter(({ place }) => !wantedPlaces.has(place))
-      .map(({ words, remove }) => ({ words: `remove ${words}`, request: remove })),
+      .map(({ words, remove }) => ({ words: `remove ${words()}`, request: remove() })),
     [Errno.ENOENT, Errno.ESRCH, Errno.ENODEV, Errno.EADDRNOTAVAIL],
   );
   const leavers = [...present.values()].filter((device) => !wantedNames.has(device.name));
@@ -131,7 +123,92 @@ export function reconcile(
     leavers.map(({ ifindex, name }) => ({ words: `remove tunnel ${name}`, request: deleteLink(ifindex) })),
     [Errno.ENODEV],
   );
-  return { changes, failures };
+  return { changes, failures, devices };
+}
+
+/**
+ * Brings over what differs between two states of which a pass has made the first, without looking at the kernel.
+ * @param devices of that pass
+ * @returns undefined where more differs than ways to other hosts: that is for a whole pass
+ */
+export function advance(
+  namespace: NetworkNamespace,
+  devices: ReadonlyMap<string, number>,
+  before: Desired,
+  after: Desired,
+): Pick<Reconciled, "changes" | "failures"> | undefined {
+  if (before.tunnels.length !== after.tunnels.length || !isDeepStrictEqual(before.subnets, after.subnets))
+    return undefined;
+  const old: Have[] = [];
+  const wanted: Want[] = [];
+  for (const [index, tunnel] of after.tunnels.entries()) {
+    const former = before.tunnels[index];
+    const ifindex = devices.get(tunnel.name);
+    if (!former || ifindex === undefined || !isSameEnd(former, tunnel)) return undefined;
+    const peers = new Map(former.peers.map((peer) => [peer.hostId, peer]));
+    for (const peer of tunnel.peers) {
+      const was = peers.get(peer.hostId);
+      peers.delete(peer.hostId);
+      if (was && isSamePeer(was, peer)) continue;
+      wanted.push(...peerEntries(tunnel, peer, ifindex));
+      if (was) old.push(...peerEntries(tunnel, was, ifindex));
+    }
+    for (const peer of peers.values()) old.push(...peerEntries(tunnel, peer, ifindex));
+  }
+  const changes: string[] = [];
+  const failures: string[] = [];
+  const oldKeys = new Set(old.map(({ key }) => key));
+  const places = new Set(wanted.map(({ place }) => place));
+  const added = wanted.filter(({ key }) => !oldKeys.has(key));
+  const removed = old.filter(({ place }) => !places.has(place));
+  const report = { changes, failures };
+  sendAll(
+    namespace,
+    added.map(({ words, add }) => ({ words: `add ${words()}`, request: add() })),
+    [Errno.EEXIST],
+    report,
+  );
+  sendAll(
+    namespace,
+    removed.map(({ words, remove }) => ({ words: `remove ${words()}`, request: remove() })),
+    [Errno.ENOENT, Errno.ESRCH],
+    report,
+  );
+  return report;
+}
+
+/** All of a tunnel but its ways to other hosts. Those of a stretched network are ways to containers. */
+function isSameEnd(a: Tunnel, b: Tunnel): boolean {
+  return isDeepStrictEqual({ ...a, peers: [] }, { ...b, peers: [] });
+}
+
+function isSamePeer(a: Peer, b: Peer): boolean {
+  // Made once for the same blocks: see desired.ts.
+  return a.blocks === b.blocks && a.mac === b.mac && equalIp(a.underlay, b.underlay);
+}
+
+interface Item {
+  readonly words: string;
+  readonly request: Request;
+}
+
+/** @param done errors that say that it is so already */
+function sendAll(
+  namespace: NetworkNamespace,
+  items: readonly Item[],
+  done: readonly number[],
+  { changes, failures }: { readonly changes: string[]; readonly failures: string[] },
+): void {
+  for (let at = 0; at < items.length; at += batchSize) {
+    const part = items.slice(at, at + batchSize);
+    const outcomes = namespace.attempt(part.map((item) => item.request));
+    for (const [index, { words }] of part.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.errno === 0) changes.push(words);
+      else if (!done.includes(outcome?.errno ?? 0))
+        failures.push(`${words}: ${outcome?.error?.message ?? "no answer"}`);
+    }
+  }
 }
 
 /**
@@ -282,32 +359,35 @@ function wantedEntries(tunnel: Tunnel, ifindex: number): readonly Want[] {
   return [
     ...tunnel.addresses.map((address) => ({
       ...addressKey(ifindex, address),
-      words: `address ${formatCidr(address)} of ${tunnel.name}`,
-      add: newAddress({ ifindex, address, noDad: address.address.family === 6 }),
+      words: () => `address ${formatCidr(address)} of ${tunnel.name}`,
+      add: () => newAddress({ ifindex, address, noDad: address.address.family === 6 }),
     })),
     ...tunnel.peers.flatMap((peer) => peerEntries(tunnel, peer, ifindex)),
   ];
 }
 
-function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly Want[] {
+function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly (Want & Have)[] {
   const { mac, underlay, gateways, blocks } = peer;
   return [
     {
       ...forwardingKey(ifindex, mac, underlay),
-      words: `forwarding entry ${mac} to ${formatIp(underlay)} of ${tunnel.name}`,
-      add: newForwardingEntry({
-        ifindex,
-        mac,
-        destination: underlay,
-        // An address that means something on one link alone needs the link.
-        viaIfindex: tunnel.lower,
-        presence: "replace",
-      }),
+      words: () => `forwarding entry ${mac} to ${formatIp(underlay)} of ${tunnel.name}`,
+      add: () =>
+        newForwardingEntry({
+          ifindex,
+          mac,
+          destination: underlay,
+          // An address that means something on one link alone needs the link.
+          viaIfindex: tunnel.lower,
+          presence: "replace",
+        }),
+      remove: () => deleteForwardingEntry({ ifindex, mac, destination: underlay, viaIfindex: tunnel.lower }),
     },
     ...gateways.map((ip) => ({
       ...neighborKey(ifindex, ip, mac),
-      words: `neighbor ${formatIp(ip)} of ${tunnel.name}`,
-      add: newNeighbor({ ifindex, ip, mac, replace: true }),
+      words: () => `neighbor ${formatIp(ip)} of ${tunnel.name}`,
+      add: () => newNeighbor({ ifindex, ip, mac, replace: true }),
+      remove: () => deleteNeighbor({ ifindex, ip }),
     })),
     ...blocks.flatMap((destination) => {
       const { family } = destination.address;
@@ -316,16 +396,18 @@ function peerEntries(tunnel: Tunnel, peer: Peer, ifindex: number): readonly Want
       return [
         {
           ...routeKey({ destination, gateway, ifindex }),
-          words: `route to ${formatCidr(destination)} by ${tunnel.name}`,
-          add: newRoute({
-            family,
-            destination,
-            gateway,
-            ifindex,
-            onLink: true,
-            protocol: routeProtocol,
-            presence: "replace",
-          }),
+          words: () => `route to ${formatCidr(destination)} by ${tunnel.name}`,
+          add: () =>
+            newRoute({
+              family,
+              destination,
+              gateway,
+              ifindex,
+              onLink: true,
+              protocol: routeProtocol,
+              presence: "replace",
+            }),
+          remove: () => deleteRoute({ family, destination, gateway, ifindex, protocol: routeProtocol }),
         },
       ];
     }),
@@ -336,15 +418,16 @@ function unreachableRoutes(subnets: readonly Cidr[]): readonly Want[] {
   const distinct = new Map(subnets.map((cidr) => [formatCidr(cidr), cidr]));
   return [...distinct.values()].map((destination) => ({
     ...routeKey({ destination }),
-    words: `unreachable route to ${formatCidr(destination)}`,
-    add: newRoute({
-      family: destination.address.family,
-      destination,
-      type: RouteType.unreachable,
-      metric: unreachableMetric,
-      protocol: routeProtocol,
-      presence: "replace",
-    }),
+    words: () => `unreachable route to ${formatCidr(destination)}`,
+    add: () =>
+      newRoute({
+        family: destination.address.family,
+        destination,
+        type: RouteType.unreachable,
+        metric: unreachableMetric,
+        protocol: routeProtocol,
+        presence: "replace",
+      }),
   }));
 }
 
@@ -365,18 +448,18 @@ function presentEntries(namespace: NetworkNamespace, { ifindex, name }: Link): r
   return [
     ...addresses.map(({ address }) => ({
       ...addressKey(ifindex, address),
-      words: `address ${formatCidr(address)} of ${name}`,
-      remove: deleteAddress({ ifindex, address }),
+      words: () => `address ${formatCidr(address)} of ${name}`,
+      remove: () => deleteAddress({ ifindex, address }),
     })),
     ...neighbors.map(({ ip, mac }) => ({
       ...neighborKey(ifindex, ip, mac ?? ""),
-      words: `neighbor ${formatIp(ip)} of ${name}`,
-      remove: deleteNeighbor({ ifindex, ip }),
+      words: () => `neighbor ${formatIp(ip)} of ${name}`,
+      remove: () => deleteNeighbor({ ifindex, ip }),
     })),
     ...forwarding.map(({ mac, destination, viaIfindex }) => ({
       ...forwardingKey(ifindex, mac, destination),
-      words: `forwarding entry ${mac} of ${name}`,
-      remove: deleteForwardingEntry({ ifindex, mac, destination, viaIfindex }),
+      words: () => `forwarding entry ${mac} of ${name}`,
+      remove: () => deleteForwardingEntry({ ifindex, mac, destination, viaIfindex }),
     })),
   ];
 }
@@ -388,16 +471,17 @@ function presentRoutes(namespace: NetworkNamespace): readonly Have[] {
     .map((route) => ({
       // IPv6 names the loopback as the device of a route that goes nowhere.
       ...routeKey(isUnreachable(route) ? { destination: route.destination } : route),
-      words: `route to ${route.destination ? formatCidr(route.destination) : "everywhere"}`,
-      remove: deleteRoute({
-        family: route.family,
-        destination: route.destination,
-        gateway: route.gateway,
-        ifindex: isUnreachable(route) ? undefined : route.ifindex,
-        metric: route.metric,
-        type: route.type,
-        protocol: routeProtocol,
-      }),
+      words: () => `route to ${route.destination ? formatCidr(route.destination) : "everywhere"}`,
+      remove: () =>
+        deleteRoute({
+          family: route.family,
+          destination: route.destination,
+          gateway: route.gateway,
+          ifindex: isUnreachable(route) ? undefined : route.ifindex,
+          metric: route.metric,
+          type: route.type,
+          protocol: routeProtocol,
+        }),
     }));
 }
 

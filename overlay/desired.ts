@@ -8,7 +8,7 @@ import { innerAddress } from "./encryption/key.ts";
 import { choosePath } from "./encryption/path.ts";
 import { encryptedVtepName, overlayBridgeName, stretchedBridgeMac, vtepMac, vtepName } from "./identity.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
-import type { ClusterView, KnownEndpoint } from "./view.ts";
+import type { ClusterView, KnownBlock, KnownEndpoint } from "./view.ts";
 
 /** Bytes that VXLAN puts before a frame of a container: outer IP and UDP, VXLAN (RFC 7348), inner Ethernet. */
 export const overhead = { 4: 50, 6: 70 } as const;
@@ -80,11 +80,10 @@ export interface Peer {
 export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readonly End[]): Desired {
   const { cluster } = view;
   if (!cluster) return { tunnels: [], subnets: [] };
-  const blocksByNetwork = groupBlocks(view);
   const tunnels: Tunnel[] = [];
   const subnets: Cidr[] = [];
   for (const { record } of view.networks.values()) {
-    const byHost = blocksByNetwork.get(record.name) ?? new Map<string, readonly Cidr[]>();
+    const byHost = view.blocksByHost(record.name);
     const own = byHost.get(self.id);
     if (!own) continue;
     subnets.push(...record.subnets.map(({ cidr }) => cidr));
@@ -94,19 +93,11 @@ export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readon
       vni: record.vni,
       udpPort: cluster.udpPort,
       mac: vtepMac(self.id, record.vni),
-      addresses: hostAddresses(own).map(hostCidr),
+      addresses: hostAddresses(own.map((block) => block.record.cidr)).map(hostCidr),
     };
     const others = [...byHost].flatMap(([id, blocks]) => {
       const host = id === self.id ? undefined : view.hosts.get(id);
-      const mac = vtepMac(id, record.vni);
-      const peer = {
-        hostId: id,
-        mac,
-        addresses: hostAddresses(blocks),
-        gateways: nextHopsOf(mac, blocks),
-        blocks,
-      };
-      return host ? [{ host, peer }] : [];
+      return host ? [{ host, peer: holderOf(id, blocks, record.vni) }] : [];
     });
     const mtu = mtuOf(record, view, [...byHost.keys()], self.underlay.v4 ? 4 : 6);
     const made: Tunnel[] = record.encrypted ? [...encryptedTunnels(ends, others, { ...common, mtu })] : [];
@@ -184,8 +175,8 @@ export function mtuOf(
 ): number {
   if (network.mtu !== undefined) return network.mtu;
   const hosts = hostIds.flatMap((id) => view.hosts.get(id) ?? []);
-  const mtus = hosts.map(({ mtu }) => mtu).filter((mtu) => mtu > 0);
-  const narrowest = Math.min(...(mtus.length > 0 ? mtus : [1500]));
+  const least = hosts.reduce((mtu, host) => (host.mtu > 0 ? Math.min(mtu, host.mtu) : mtu), Infinity);
+  const narrowest = Number.isFinite(least) ? least : 1500;
   return narrowest - overheadBetween(hosts, network.encrypted, family);
 }
 
@@ -232,17 +223,20 @@ export function hostAddresses(blocks: readonly Cidr[]): readonly IpAddress[] {
   });
 }
 
-/** network → host → its blocks, in order. */
-function groupBlocks(view: ClusterView): ReadonlyMap<string, ReadonlyMap<string, readonly Cidr[]>> {
-  const networks = new Map<string, Map<string, Cidr[]>>();
-  for (const { network, record } of view.blocks.values()) {
-    const hosts = networks.get(network) ?? new Map<string, Cidr[]>();
-    networks.set(network, hosts);
-    const blocks = hosts.get(record.host) ?? [];
-    hosts.set(record.host, blocks);
-    blocks.push(record.cidr);
-  }
-  for (const hosts of networks.values())
-    for (const blocks of hosts.values()) blocks.sort((a, b) => (formatCidr(a) < formatCidr(b) ? -1 : 1));
-  return networks;
+type Holder = Omit<Peer, "underlay"> & { readonly vni: number };
+
+const holders = new WeakMap<readonly KnownBlock[], Holder>();
+
+/** The other host of blocks, made once: a change of one host among many makes that one anew. */
+function holderOf(hostId: string, known: readonly KnownBlock[], vni: number): Holder {
+  const made = holders.get(known);
+  if (made?.vni === vni) return made;
+  const blocks = known
+    .map(({ record }) => record.cidr)
+    .sort((a, b) => (formatCidr(a) < formatCidr(b) ? -1 : 1));
+  const mac = vtepMac(hostId, vni);
+  const addresses = hostAddresses(blocks);
+  const holder = { hostId, vni, mac, addresses, gateways: nextHopsOf(mac, blocks), blocks };
+  holders.set(known, holder);
+  return holder;
 }

@@ -5,16 +5,16 @@ import type { Request } from "#netlink/message.ts";
 /** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
 export const routeProtocol = 201;
 
-/** Something that the kernel should have. */
+/** Something that the kernel should have. Nearly always it has: words and request are made when they are needed. */
 export interface Want extends Key {
-  readonly words: string;
-  readonly add: Request;
+  readonly words: () => string;
+  readonly add: () => Request;
 }
 
 /** Something that it has. */
 export interface Have extends Key {
-  readonly words: string;
-  readonly remove: Request;
+  readonly words: () => string;
+  readonly remove: () => Request;
 }
 
 /** Where something stands, and what it is. */

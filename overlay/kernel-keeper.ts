@@ -7,8 +7,8 @@ import { applyOverlayRules } from "#nftables/overlay-rules.ts";
 import type { AddressKeeper } from "./address-keeper.ts";
 import { removeStaleGateways } from "./bridge-gateways.ts";
 import { keepConflists } from "./conflist-files.ts";
-import { reconcile, removeStaleBridges } from "./dataplane.ts";
-import { desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
+import { advance, reconcile, removeStaleBridges } from "./dataplane.ts";
+import { type Desired, desiredTunnels, mtuOf, type Tunnel } from "./desired.ts";
 import type { Encryption } from "./encryption/encryption.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { overlayBridgeName } from "./identity.ts";
@@ -16,6 +16,17 @@ import type { LocalNetwork, LocalNetworks } from "./local-network.ts";
 import type { HostRecord } from "./record.ts";
 import { deviceOf } from "./self.ts";
 import type { ClusterView } from "./view.ts";
+
+/** How often the rules are compared though nobody has said that they have changed: the kernel tells of all changes. */
+const rulesIntervalMs = 60_000;
+
+/** What this host can say of the cluster now. */
+export interface Knowledge {
+  /** The engine is there, and believed. */
+  readonly connected: boolean;
+  /** It was since the start. */
+  readonly heard: boolean;
+}
 
 export interface KernelKeeperOptions {
   readonly settings: HostSettings;
@@ -40,6 +51,12 @@ export class KernelKeeper {
   #failures: readonly string[] = [];
   #networks: readonly LocalNetwork[] = [];
   #guarding: Promise<void> | undefined;
+  /** What the last pass has made, and all well. */
+  #made: { readonly desired: Desired; readonly devices: ReadonlyMap<string, number> } | undefined;
+  /** The rules as they were applied last, in one text. */
+  #applied = "";
+  #appliedAtMs = Number.NEGATIVE_INFINITY;
+  #areRulesDue = true;
 
   constructor(options: KernelKeeperOptions) {
     this.#options = options;
@@ -55,39 +72,70 @@ export class KernelKeeper {
     return this.#networks;
   }
 
+  /** The next pass looks at the rules, whether or not they should be others than before. */
+  doubtRules(): void {
+    this.#areRulesDue = true;
+  }
+
   /**
    * Compares once, and mends.
-   * @param isConnected the engine is there: what it does not have has gone
-   * @param wasHeard it was since the start; before that, what is not known may still be wanted
+   * @param knowledge connected: the engine is there, and what it does not have has gone; heard: it was since the start,
+   * and before that, what is not known may still be wanted
+   * @param isChange what is known of the cluster has changed, and nothing says that the kernel has
    * @throws nothing
    */
-  pass(self: HostRecord, isConnected: boolean, wasHeard: boolean): void {
-    const { namespace, view, encryption, log } = this.#options;
+  pass(self: HostRecord, knowledge: Knowledge, isChange: boolean): void {
+    const { view, encryption, log } = this.#options;
     if (!view.cluster) return;
     try {
       const users = view.usersOfEncryption();
       const others = [...view.hosts.values()].filter(({ id }) => id !== self.id);
-      encryption.keep({ self, others, users, mayRemove: wasHeard });
+      encryption.keep({ self, others, users, mayRemove: knowledge.heard });
       // It tells when it has looked; until then nobody knows which tunnels there should be.
       if (users && !encryption.hasLooked) return;
       const desired = desiredTunnels(view, self, encryption.ends);
-      const { tunnels } = desired;
-      const underlayDevice = (local: IpAddress) => deviceOf(namespace, local);
-      const { changes, failures } = reconcile(namespace, desired, underlayDevice, wasHeard);
-      if (changes.length > 0)
-        log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
-      if (changes.length > 0) this.#options.changed();
-      for (const failure of failures)
-        if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
-      this.#failures = failures;
-      this.#guard(view.cluster.udpPort, tunnels);
-      this.#writeNetworks(self, tunnels);
-      if (wasHeard) this.#dropGateways();
-      if (isConnected) this.#keepNetworks();
+      const isWhole = !(isChange && this.#advance(desired, knowledge));
+      if (isWhole) this.#compare(desired, knowledge);
+      this.#guard(view.cluster.udpPort, desired.tunnels);
+      this.#writeNetworks(self, desired.tunnels);
+      if (knowledge.heard && isWhole) this.#dropGateways();
+      if (knowledge.connected && isWhole) this.#keepNetworks();
     } catch (error) {
+      this.#made = undefined;
       this.#failures = [messageOf(error)];
       log.error("cannot compare the kernel with what it should be", { error: messageOf(error) });
     }
+  }
+
+  /** With all that the kernel has. */
+  #compare(desired: Desired, { heard }: Knowledge): void {
+    const { namespace, log } = this.#options;
+    const underlayDevice = (local: IpAddress) => deviceOf(namespace, local);
+    const { changes, failures, devices } = reconcile(namespace, desired, underlayDevice, heard);
+    this.#log(changes);
+    if (changes.length > 0) this.#options.changed();
+    for (const failure of failures)
+      if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
+    this.#failures = failures;
+    this.#made = heard && failures.length === 0 ? { desired, devices } : undefined;
+  }
+
+  /** Only what differs from what was made last. @returns false where that is not enough */
+  #advance(desired: Desired, { heard }: Knowledge): boolean {
+    const made = this.#made;
+    this.#made = undefined;
+    if (!made || !heard) return false;
+    const done = advance(this.#options.namespace, made.devices, made.desired, desired);
+    if (!done) return false;
+    this.#log(done.changes);
+    if (done.failures.length > 0) return false;
+    this.#made = { desired, devices: made.devices };
+    return true;
+  }
+
+  #log(changes: readonly string[]): void {
+    if (changes.length > 0)
+      this.#options.log.info("changed the kernel", { changes: changes.slice(0, 20), count: changes.length });
   }
 
   /** Once what was begun has ended. */
@@ -124,14 +172,26 @@ export class KernelKeeper {
         internal: view.networks.get(network)?.record.internal === true,
       })),
     };
+    const text = JSON.stringify(rules, (_key, value: unknown) =>
+      typeof value === "bigint" ? `${value}` : value,
+    );
+    const isOld = performance.now() - this.#appliedAtMs > rulesIntervalMs;
+    if (text === this.#applied && !this.#areRulesDue && !isOld) return;
+    // Who doubts meanwhile does so for the next time.
+    this.#areRulesDue = false;
+    this.#appliedAtMs = performance.now();
     this.#guarding = applyOverlayRules(nftables, rules)
       .then((changes) => {
+        this.#applied = text;
         problems.delete("rules");
         encryption.arm(rules.encryptors);
         if (changes.length > 0)
           log.info("changed the rules", { changes: changes.slice(0, 20), count: changes.length });
       })
-      .catch((error: unknown) => this.#note(error))
+      .catch((error: unknown) => {
+        this.#areRulesDue = true;
+        this.#note(error);
+      })
       .finally(() => {
         this.#guarding = undefined;
       });

@@ -19,6 +19,8 @@ export interface KernelWatchOptions {
   readonly nftables: Nftables;
   /** Something of the overlay's may be gone, or the kernel has told more than could be kept. */
   readonly changed: () => void;
+  /** Somebody has taken away something of ours out of the rules: `changed` follows. */
+  readonly rulesChanged: () => void;
   /** An address of the host has come or gone. */
   readonly addressChanged: () => void;
   /** Nothing more, or not everything, will be noticed. */
@@ -57,7 +59,10 @@ export class KernelWatch {
         new RulesetWatch({
           namespaceFd: namespace.fd,
           ownPort: nftables.port(),
-          onChange: () => this.#soon(),
+          onChange: () => {
+            this.#options.rulesChanged();
+            this.#soon();
+          },
           onEnd: ended,
         }),
       );

@@ -107,13 +107,13 @@ export function wantedOnBridge(
   return [
     {
       ...ownKey(bridge, own.mac),
-      words: `own forwarding entry ${own.mac} of ${name}`,
-      add: newForwardingEntry({ ifindex: bridge, mac: own.mac, presence: "replace" }),
+      words: () => `own forwarding entry ${own.mac} of ${name}`,
+      add: () => newForwardingEntry({ ifindex: bridge, mac: own.mac, presence: "replace" }),
     },
     ...own.addresses.map((address) => ({
       ...addressKey(bridge, address),
-      words: `address ${formatCidr(address)} of ${name}`,
-      add: newAddress({ ifindex: bridge, address, noDad: address.address.family === 6 }),
+      words: () => `address ${formatCidr(address)} of ${name}`,
+      add: () => newAddress({ ifindex: bridge, address, noDad: address.address.family === 6 }),
     })),
     ...stretch.endpoints.flatMap((endpoint) => [
       ...endpointEntries(tunnel, stretch, endpoint, ifindex, bridge),
@@ -133,15 +133,16 @@ function hostRoutes({ own, bridge: name }: Stretch, { ips }: Endpoint, bridge: n
     return [
       {
         ...routeKey({ destination, ifindex: bridge }),
-        words: `route to ${formatCidr(destination)} by ${name}`,
-        add: newRoute({
-          family: ip.family,
-          destination,
-          ifindex: bridge,
-          source,
-          protocol: routeProtocol,
-          presence: "replace",
-        }),
+        words: () => `route to ${formatCidr(destination)} by ${name}`,
+        add: () =>
+          newRoute({
+            family: ip.family,
+            destination,
+            ifindex: bridge,
+            source,
+            protocol: routeProtocol,
+            presence: "replace",
+          }),
       },
     ];
   });
@@ -157,30 +158,32 @@ function endpointEntries(
   return [
     {
       ...forwardingKey(ifindex, mac, underlay),
-      words: `forwarding entry ${mac} to ${formatIp(underlay)} of ${name}`,
-      add: newForwardingEntry({
-        ifindex,
-        mac,
-        destination: underlay,
-        viaIfindex: lower,
-        presence: "replace",
-      }),
+      words: () => `forwarding entry ${mac} to ${formatIp(underlay)} of ${name}`,
+      add: () =>
+        newForwardingEntry({
+          ifindex,
+          mac,
+          destination: underlay,
+          viaIfindex: lower,
+          presence: "replace",
+        }),
     },
     {
       ...keyed(`bridge fdb ${bridge} ${mac}`, String(ifindex)),
-      words: `forwarding entry ${mac} of ${bridgeName}`,
-      add: newForwardingEntry({
-        ifindex,
-        mac,
-        table: "master",
-        state: NeighborState.noArp,
-        presence: "replace",
-      }),
+      words: () => `forwarding entry ${mac} of ${bridgeName}`,
+      add: () =>
+        newForwardingEntry({
+          ifindex,
+          mac,
+          table: "master",
+          state: NeighborState.noArp,
+          presence: "replace",
+        }),
     },
     ...ips.map((ip) => ({
       ...neighborKey(bridge, ip, mac),
-      words: `neighbor ${formatIp(ip)} of ${bridgeName}`,
-      add: newNeighbor({ ifindex: bridge, ip, mac, replace: true }),
+      words: () => `neighbor ${formatIp(ip)} of ${bridgeName}`,
+      add: () => newNeighbor({ ifindex: bridge, ip, mac, replace: true }),
     })),
   ];
 }
@@ -214,25 +217,25 @@ export function presentOnBridge(
       ? [
           {
             ...ownKey(bridge, own.mac),
-            words: `own forwarding entry ${own.mac} of the bridge of ${name}`,
-            remove: deleteForwardingEntry({ ifindex: bridge, mac: own.mac }),
+            words: () => `own forwarding entry ${own.mac} of the bridge of ${name}`,
+            remove: () => deleteForwardingEntry({ ifindex: bridge, mac: own.mac }),
           },
         ]
       : []),
     ...addresses.map((address) => ({
       ...addressKey(bridge, address),
-      words: `address ${formatCidr(address)} of the bridge of ${name}`,
-      remove: deleteAddress({ ifindex: bridge, address }),
+      words: () => `address ${formatCidr(address)} of the bridge of ${name}`,
+      remove: () => deleteAddress({ ifindex: bridge, address }),
     })),
     ...forwarding.map(({ mac }) => ({
       ...keyed(`bridge fdb ${bridge} ${mac}`, String(ifindex)),
-      words: `forwarding entry ${mac} of the bridge of ${name}`,
-      remove: deleteForwardingEntry({ ifindex, mac, table: "master" }),
+      words: () => `forwarding entry ${mac} of the bridge of ${name}`,
+      remove: () => deleteForwardingEntry({ ifindex, mac, table: "master" }),
     })),
     ...neighbors.map(({ ip, mac }) => ({
       ...neighborKey(bridge, ip, mac ?? ""),
-      words: `neighbor ${formatIp(ip)} of the bridge of ${name}`,
-      remove: deleteNeighbor({ ifindex: bridge, ip }),
+      words: () => `neighbor ${formatIp(ip)} of the bridge of ${name}`,
+      remove: () => deleteNeighbor({ ifindex: bridge, ip }),
     })),
   ];
 }

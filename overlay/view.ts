@@ -55,6 +55,8 @@ export class ClusterView {
   readonly #networks = new Map<string, KnownNetwork>();
   readonly #hosts = new Map<string, HostRecord>();
   readonly #blocks = new Map<string, KnownBlock>();
+  /** By network, then by host: another list whenever it changes. */
+  readonly #blocksByHost = new Map<string, Map<string, readonly KnownBlock[]>>();
   #names: NameTable;
   /** By network, then by key. */
   readonly #endpoints = new Map<string, Map<string, KnownEndpoint>>();
@@ -89,11 +91,14 @@ export class ClusterView {
     return this.#blocks;
   }
 
-  /** Ids of the hosts that have addresses in a network, once for each block. */
+  /** The hosts that have addresses in a network, with their blocks: the same list until one of those changes. */
+  blocksByHost(network: string): ReadonlyMap<string, readonly KnownBlock[]> {
+    return this.#blocksByHost.get(network) ?? noBlocks;
+  }
+
+  /** Ids of the hosts that have addresses in a network. */
   holdersOf(network: string): readonly string[] {
-    return [...this.#blocks.values()]
-      .filter((block) => block.network === network)
-      .map(({ record }) => record.host);
+    return [...this.blocksByHost(network).keys()];
   }
 
   /** Containers of a stretched network, by key. */
@@ -224,7 +229,13 @@ export class ClusterView {
     const block = restOf(key, this.#keys.blocks);
     if (block !== undefined) {
       const network = block.slice(0, block.indexOf("/"));
-      this.#blocks.set(key, { entry, network, record: readBlock(key, value) });
+      const known = { entry, network, record: readBlock(key, value) };
+      this.#forgetBlock(key);
+      this.#blocks.set(key, known);
+      const hosts = this.#blocksByHost.get(network) ?? new Map<string, readonly KnownBlock[]>();
+      this.#blocksByHost.set(network, hosts);
+      const { host } = known.record;
+      hosts.set(host, [...(hosts.get(host) ?? []), known]);
     }
     const endpoint = restOf(key, this.#keys.endpoints);
     if (endpoint !== undefined) {
@@ -234,6 +245,18 @@ export class ClusterView {
     }
   }
 
+  #forgetBlock(key: string): void {
+    const known = this.#blocks.get(key);
+    if (!known) return;
+    this.#blocks.delete(key);
+    const { network, record } = known;
+    const hosts = this.#blocksByHost.get(network);
+    const left = hosts?.get(record.host)?.filter((each) => each !== known) ?? [];
+    if (left.length > 0) hosts?.set(record.host, left);
+    else hosts?.delete(record.host);
+    if (hosts?.size === 0) this.#blocksByHost.delete(network);
+  }
+
   #delete(key: string): void {
     if (this.#names.delete(key)) {
       this.#changed(key);
@@ -241,7 +264,7 @@ export class ClusterView {
     }
     this.#entries.delete(key);
     this.#problems.delete(key);
-    this.#blocks.delete(key);
+    this.#forgetBlock(key);
     const name = restOf(key, this.#keys.networks);
     if (name !== undefined) this.#networks.delete(name);
     const id = restOf(key, this.#keys.hosts);
@@ -252,6 +275,7 @@ export class ClusterView {
   }
 }
 
+const noBlocks: ReadonlyMap<string, readonly KnownBlock[]> = new Map();
 const noEndpoints: ReadonlyMap<string, KnownEndpoint> = new Map();
 
 function restOf(key: string, prefix: string): string | undefined {
