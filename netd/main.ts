@@ -19,6 +19,7 @@ import { hasAttachments } from "#suite/kept.ts";
 import { loadPlugins } from "#suite/plugins.ts";
 import { recover } from "#suite/recover.ts";
 import { endAfterFault } from "./faults.ts";
+import { HeapKeeper } from "./heap-keeper.ts";
 import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog, type ServiceLog } from "./log.ts";
@@ -260,7 +261,9 @@ async function main(): Promise<void> {
       void stop(signal);
     });
   }
+  const heap = new HeapKeeper();
   setInterval(() => {
+    if (requests.idleMs >= watchIntervalMs) heap.tick();
     const reason = reasonToStop();
     if (reason !== undefined) void stop(reason);
     else {
