@@ -1,5 +1,5 @@
 // Lets hosts that do not exist do something, one after the other: events.mjs URL NETWORK SUBNET join|rename COUNT PAUSE-MS
-// "join": a host comes with a block, and goes again; two events each. "rename": a container gets another name.
+// "join": a host comes with a block, and goes again. "rename": a container gets another name.
 const [url, network, subnet, kind, countText, pauseText] = process.argv.slice(2);
 const base = "/netctl/v1/default/";
 const text = (value) => Buffer.from(value).toString("base64");

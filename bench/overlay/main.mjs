@@ -213,6 +213,19 @@ await stage.play(
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     figures.cpuPercentWithAll = (cpuMs(1) - idle) / 200;
 
+    const perEvent = async (kind, count, pauseMs) => {
+      const idlePerMs = figures.cpuPercentWithAll / 100;
+      const [cpuBefore, beganMs] = [cpuMs(1), performance.now()];
+      const script = fileURLToPath(new URL("events.mjs", import.meta.url));
+      const words = [script, url, "web", subnet, kind, String(count), String(pauseMs)];
+      stage.run("nsenter", [`--net=/run/netns/${wire}`, "--", process.execPath, ...words]);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      return (cpuMs(1) - cpuBefore - idlePerMs * (performance.now() - beganMs)) / count;
+    };
+    stage.title("Another host's container gets another name; another host comes, and goes");
+    figures.cpuMsOfAName = await perEvent("rename", 400, 25);
+    figures.cpuMsOfAHost = await perEvent("join", 100, 100);
+
     stage.title("The same host starts again, and hears all at once");
     const bytes = bytesTo(1);
     netds.get(1).kill("SIGKILL");
