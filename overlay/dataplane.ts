@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { listLinks } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
-import { writeSysctls } from "#kernel/sysctl.ts";
+import { readSysctl, writeSysctls } from "#kernel/sysctl.ts";
 import { type Cidr, formatCidr } from "#net/cidr.ts";
 import { equalIp, formatIp, type IpAddress } from "#net/ip.ts";
 import { Errno } from "#netlink/errno.ts";
@@ -292,9 +292,11 @@ function ensureDevice(
   }
   writeSysctls(namespace, [
     { key: `net/ipv6/conf/${tunnel.name}/accept_ra`, value: 0, optional: true },
-    // Packets come in from here and their answers may leave by another way only on a host that is set up wrongly;
-    // but a loose check is what the kernel's documentation asks for tunnels.
-    { key: `net/ipv4/conf/${tunnel.name}/rp_filter`, value: 2, optional: true },
+    // What the kernel's documentation asks for tunnels, where a strict check would hold for this one. Where there is
+    // none, it stays so: a loose one costs each packet a look-up in the table of routes.
+    ...(hasStrictSources(namespace, tunnel.name)
+      ? [{ key: `net/ipv4/conf/${tunnel.name}/rp_filter`, value: 2, optional: true }]
+      : []),
   ]);
   const [, up] = namespace.attempt([
     setLink(tunnel.name, { addressGeneration: AddressGeneration.None }),
@@ -309,6 +311,14 @@ function ensureDevice(
   changes.push(`${present ? "make again" : "make"} tunnel ${tunnel.name}`);
   const [answer] = namespace.attempt([getLink(tunnel.name, { statistics: false })]);
   return answer?.errno === 0 ? firstLink(answer.messages) : undefined;
+}
+
+/** The larger of the two counts (ip-sysctl.rst). */
+function hasStrictSources(namespace: NetworkNamespace, device: string): boolean {
+  const values = ["all", device].map((name) =>
+    Number(readSysctl(namespace, `net/ipv4/conf/${name}/rp_filter`) ?? 0),
+  );
+  return Math.max(...values) === 1;
 }
 
 /** What can't be changed on a device that exists. */
