@@ -15,6 +15,7 @@ import { desiredTunnels } from "./desired.ts";
 import { Encryption } from "./encryption/encryption.ts";
 import { EndpointKeeper, type LocalEndpoint } from "./endpoint-keeper.ts";
 import { OverlayError } from "./error.ts";
+import { HeldDeletions } from "./held-deletions.ts";
 import type { HostSettings } from "./host-settings.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
 import { KernelWatch } from "./kernel-watch.ts";
@@ -82,6 +83,7 @@ export class OverlayAgent {
   readonly #options: AgentOptions;
   readonly #keys: Keys;
   readonly #view: ClusterView;
+  readonly #vanished: HeldDeletions;
   readonly #networks: LocalNetworks;
   readonly #stopping = new AbortController();
   readonly #cluster: Cluster;
@@ -114,6 +116,9 @@ export class OverlayAgent {
     this.#options = options;
     this.#keys = new Keys(options.settings.cluster);
     this.#view = new ClusterView(this.#keys, (key) => this.#noteChange(key));
+    this.#vanished = new HeldDeletions(this.#keys, (changes) =>
+      this.#apply({ revision: this.#view.revision, changes }),
+    );
     this.#cluster = new Cluster(options.engine, options.settings.cluster);
     this.#networks = new LocalNetworks(options.directory);
     this.#keeper = new AddressKeeper({
@@ -228,6 +233,7 @@ export class OverlayAgent {
   /** Leaves everything in the kernel, and the host in the engine. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#vanished.forget();
     await this.#settle();
     await this.#kernel.settle();
     this.#save(() => {
@@ -241,6 +247,7 @@ export class OverlayAgent {
   async leave(): Promise<void> {
     const { confDirectory, settings, log } = this.#options;
     this.#stopping.abort();
+    this.#vanished.forget();
     await this.#settle();
     this.#names.forget();
     await this.#kernel.clear();
@@ -328,6 +335,7 @@ export class OverlayAgent {
     }
     if (this.#distrust !== undefined) log.info("the engine is believed again", { revision });
     this.#distrust = undefined;
+    this.#vanished.forget();
     this.#view.replace(list);
     this.#wasHeard = true;
     // After a gap the session may be gone, or be in an engine that has lost it.
@@ -349,9 +357,20 @@ export class OverlayAgent {
     this.#names.note(key);
   }
 
-  #take(changes: Changes): void {
-    this.#view.apply(changes);
+  /** @throws {OverlayError} where the engine loses what it should not: the list that follows is judged */
+  #take({ revision, changes }: Changes): void {
+    const certain = this.#vanished.take(changes);
+    const trust = this.#view.judgeLoss(this.#vanished.keys);
+    if (!trust.trusted) {
+      this.#vanished.forget();
+      throw new OverlayError("conflict", trust.reason);
+    }
     this.#connected = true;
+    this.#apply({ revision, changes: certain });
+  }
+
+  #apply(changes: Changes): void {
+    this.#view.apply(changes);
     this.#queueLearn();
     this.#answerTests(changes);
     const keys = changes.changes.map((change) => (change.kind === "put" ? change.entry.key : change.key));

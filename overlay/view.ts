@@ -167,8 +167,21 @@ export class ClusterView {
         trusted: false,
         reason: `the engine is at revision ${revision} and was at ${this.#revision}: it was restored from an old copy`,
       };
+    return this.#judgeHosts((key) => others.has(key));
+  }
+
+  /**
+   * Whether these keys may go, of which the watch has told. With the cluster's own record, or with most of the hosts,
+   * everything goes, and nobody has meant that.
+   */
+  judgeLoss(keys: ReadonlySet<string>): Trust {
+    if (keys.has(this.#keys.cluster)) return { trusted: false, reason: "the engine is being emptied" };
+    return this.#judgeHosts((key) => !keys.has(key));
+  }
+
+  #judgeHosts(isLeft: (key: string) => boolean): Trust {
     const before = [...this.#hosts.keys()].map((id) => this.#keys.host(id));
-    const left = before.filter((key) => others.has(key)).length;
+    const left = before.filter(isLeft).length;
     if (before.length > 1 && left < before.length * leastShareOfHosts)
       return { trusted: false, reason: `only ${left} of ${before.length} hosts are left in the engine` };
     return { trusted: true };

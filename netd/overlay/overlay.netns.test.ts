@@ -314,6 +314,31 @@ describe("whatever fails", () => {
     await lab.until("the rules are back", () => lab.host(1).run("nft list ruleset").includes("203.0.113.2"));
   });
 
+  testWith(["vxlan"], "keys that are deleted all at once, or one by one, take nothing down", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    await lab.untilPings(1, "s1", there);
+    const tunnels = () => lab.host(1).run("ip -d link show type vxlan; ip route; bridge fdb; ip neigh");
+    const before = tunnels();
+    const keys = (await lab.etcdctl("get", "--prefix", "--keys-only", "/netctl/"))
+      .split("\n")
+      .filter(Boolean);
+    // Blocks come first, the hosts after the record of the cluster itself: what is judged last is not believed first.
+    const wrecking = keys.filter((key) => /\/(block|host|net)\//.test(key)).toSorted();
+    for (const key of wrecking) await lab.etcdctl("del", key);
+    await lab.until("the agent says so", () => lab.log(1).includes("hosts are left in the engine"));
+    await lab.etcdctl("del", "--prefix", "/netctl/");
+    await lab.until("status says that all is gone", async () =>
+      (await lab.netctl(1, "cluster", "status").catch(String)).includes("the engine knows no cluster"),
+    );
+    expect(tunnels()).toBe(before);
+    await lab.untilPings(1, "s1", there);
+    expect(await lab.netctl(2, "cluster", "adopt")).toMatch(/^wrote \d+ entries/);
+    await lab.untilPings(1, "s1", await lab.sandbox(3, "s3", "web"));
+  });
+
   testWith(["vxlan"], "an engine that was emptied takes nothing down", async () => {
     await create("web");
     await untilEverywhere("web");
