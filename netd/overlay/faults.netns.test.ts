@@ -14,6 +14,7 @@ const runsAll = process.env["NETCTL_OVERLAY_FAULTS"] === "all";
 if (runsAll) vi.setConfig({ testTimeout: 240_000 });
 
 let hosts: readonly number[] = [];
+let isOneSegment = false;
 let service: BuiltService;
 let lab: ClusterLab;
 
@@ -78,6 +79,9 @@ async function disagreements(): Promise<readonly string[]> {
       .trim()
       .split("\n")
       .sort();
+    if (hosts.length <= 3) found.push(...(await differencesOn(host)));
+    // Of one segment its inspection says all.
+    if (isOneSegment) continue;
     const takesPart = blocksOf(host).length > 0;
     const wanted = takesPart ? hosts.flatMap((other) => (other === host ? [] : blocksOf(other))).sort() : [];
     if (routes.join() !== wanted.join())
@@ -86,7 +90,24 @@ async function disagreements(): Promise<readonly string[]> {
   return found;
 }
 
-async function untilSettled(): Promise<void> {
+/** What `netctl inspect` finds: engine, records and kernel, of the network and of each of its containers here. */
+async function differencesOn(host: number): Promise<readonly string[]> {
+  const { networks } = JSON.parse(await lab.netctl(host, "inspect", "web", "--json")) as {
+    readonly networks: readonly {
+      readonly differences: readonly string[];
+      readonly attachments: readonly { readonly differences: readonly string[] }[];
+    }[];
+  };
+  return networks
+    .flatMap(({ differences, attachments }) => [
+      ...differences,
+      ...attachments.flatMap((attachment) => attachment.differences),
+    ])
+    .map((words) => `h${host}: ${words}`);
+}
+
+/** @param isFaultOver how long it takes counts */
+async function untilSettled(isFaultOver: boolean): Promise<void> {
   let last: readonly string[] = [];
   const startMs = performance.now();
   await lab
@@ -97,8 +118,11 @@ async function untilSettled(): Promise<void> {
     .catch((error: unknown) => {
       throw new Error(`${String(error)}: ${last.join("; ")}`);
     });
-  if (runsAll)
-    process.stdout.write(`  settled after ${((performance.now() - startMs) / 1000).toFixed(1)} s\n`);
+  const seconds = (performance.now() - startMs) / 1000;
+  if (!runsAll) return;
+  if (!isFaultOver) return;
+  process.stdout.write(`  settled after ${seconds.toFixed(1)} s\n`);
+  expect(seconds, "until journal, kernel and engine agree").toBeLessThan(10);
 }
 
 let made = 0;
@@ -133,6 +157,7 @@ interface Fault {
   readonly hosts?: number;
   /** Of the network. */
   readonly flags?: readonly string[];
+  readonly isEncrypted?: true;
   /** Pings that may get lost, of those between containers that nobody touches. Default 1. */
   readonly mayLose?: (sent: number) => number;
   readonly happen: () => Promise<void>;
@@ -153,6 +178,17 @@ async function leaderOf(): Promise<number> {
   throw new Error("etcd has no leader");
 }
 
+async function killNetdAgainAndAgain(rounds: number): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    const host = (round % hosts.length) + 1;
+    const coming = churn(2);
+    await sleep(Math.random() * 700);
+    await lab.killNetd(host);
+    await coming;
+    lab.startNetd(host);
+  }
+}
+
 async function loss(percent: number): Promise<void> {
   const drop = `numgen random mod 100 < ${percent} drop`;
   lab.underlay.wire.run(`nft add table bridge loss
@@ -169,28 +205,59 @@ const faults: readonly Fault[] = [
     isShort: true,
     members: 3,
     async happen() {
-      for (let round = 0; round < (runsAll ? 4 : 1); round++) {
+      const rounds = runsAll ? 6 : 1;
+      let isOver = false;
+      const churning = (async () => {
+        do await churn(3);
+        while (!isOver);
+      })();
+      for (let round = 0; round < rounds; round++) {
+        const killedMs = performance.now();
         const leader = await leaderOf();
         await lab.killEtcd(leader);
-        await churn(3);
+        await sleep(2000);
         lab.startEtcd(leader);
         await lab.untilEtcdAnswers(leader);
+        // Every five seconds, or as soon as there is one again.
+        await sleep(Math.max(0, 5000 - (performance.now() - killedMs)));
       }
+      isOver = true;
+      await churning;
     },
   },
   {
     name: "netd is killed, wherever it is, while containers come and go",
     isShort: true,
     members: 1,
+    happen: () => killNetdAgainAndAgain(runsAll ? 24 : 2),
+  },
+  {
+    name: "the same in one segment over all hosts, with names",
+    members: 1,
+    flags: ["-o", "mode=l2", "-o", "names=cluster"],
+    happen: () => killNetdAgainAndAgain(12),
+  },
+  {
+    name: "the same in an encrypted network",
+    members: 1,
+    flags: ["-o", "encrypted"],
+    isEncrypted: true,
+    happen: () => killNetdAgainAndAgain(12),
+  },
+  {
+    name: "a host with an encrypted segment is stopped for a while, and its containers come and go elsewhere",
+    members: 1,
+    flags: ["-o", "encrypted", "-o", "mode=l2", "-o", "names=cluster"],
+    isEncrypted: true,
     async happen() {
-      for (let round = 0; round < (runsAll ? 8 : 2); round++) {
-        const host = (round % hosts.length) + 1;
-        const coming = churn(2);
-        await sleep(Math.random() * 400);
-        await lab.killNetd(host);
-        await coming;
-        lab.startNetd(host);
+      lab.signalNetd(3, "SIGSTOP");
+      for (let round = 0; round < 3; round++) {
+        const name = `e${made++}`;
+        await lab.sandbox(2, name, "web");
+        if (round > 0) await lab.netctl(2, "sandbox", "rm", name);
       }
+      await sleep(5000);
+      lab.signalNetd(3, "SIGCONT");
     },
   },
   {
@@ -320,7 +387,16 @@ const faults: readonly Fault[] = [
           );
         }),
       );
-      const made = await Promise.all(hosts.slice(3).map((host) => lab.sandbox(host, `s${host}`, "web")));
+      // As a runtime does: on a machine with 32 netds one may have no time for its callers.
+      const create = async (host: number, triesLeft: number): Promise<string> => {
+        try {
+          return await lab.sandbox(host, `s${host}`, "web");
+        } catch (error) {
+          if (triesLeft === 0 || !String(error).includes("no answer within")) throw error;
+          return await create(host, triesLeft - 1);
+        }
+      };
+      const made = await Promise.all(hosts.slice(3).map(async (host) => await create(host, 3)));
       expect(new Set(made).size).toBe(hosts.length - 3);
     },
   },
@@ -354,8 +430,6 @@ const faults: readonly Fault[] = [
   {
     name: "a host is removed while it is away, and comes back",
     members: 1,
-    // Its own containers are out of reach while it is removed.
-    mayLose: (sent) => sent,
     async happen() {
       const id = await hostId(3);
       await lab.killNetd(3);
@@ -391,6 +465,11 @@ const faults: readonly Fault[] = [
           ),
         ),
       );
+      // Containers that were there before have the larger MTU still, and are told.
+      const leases = readdirSync(lab.path(2, "state", "overlay", "leases", "web"));
+      const address = leases.find((file) => tryParseIp(file)) ?? "";
+      for (const size of ["1322", "1400"])
+        await lab.until(`${size} bytes get there`, () => lab.pings(1, "s1", address, ["-s", size]));
     },
   },
   {
@@ -404,8 +483,10 @@ const faults: readonly Fault[] = [
 
 describe("an overlay network, with packets flowing", () => {
   for (const fault of faults.filter(({ isShort }) => runsAll || isShort)) {
-    testWith(["vxlan"], fault.name, async () => {
+    const needs = ["vxlan", ...(fault.isEncrypted ? ["wireguard-go" as const] : [])] as const;
+    testWith(needs, fault.name, async () => {
       const count = fault.hosts ?? 3;
+      isOneSegment = fault.flags?.includes("mode=l2") === true;
       hosts = Array.from({ length: count }, (_, index) => index + 1);
       lab = await ClusterLab.start(service, count, [], fault.members);
       const words = ["-d", "overlay-vxlan", "-o", "names=host", ...(fault.flags ?? []), "web"];
@@ -417,11 +498,11 @@ describe("an overlay network, with packets flowing", () => {
         );
         addresses.push(await lab.sandbox(host, `s${host}`, "web"));
       }
-      await untilSettled();
+      await untilSettled(false);
       await lab.untilPings(1, "s1", addresses[1] ?? "");
       const pings = new Pings(1, "s1", addresses[1] ?? "");
       await fault.happen();
-      await untilSettled();
+      await untilSettled(true);
       const { sent, lost } = await pings.stop();
       if (runsAll) process.stdout.write(`  ${fault.name}: ${lost} of ${sent} pings lost\n`);
       expect(sent).toBeGreaterThan(0);
