@@ -2,6 +2,8 @@
 // with a netd each; etcd is one member without fsync. docs/overlay-scale.md says what the figures mean.
 //   --hosts N    that run here (20)   --joins N   of one more host, one after the other (10)
 //   --known N    hosts that one netd is told of (1000)   --names N   containers on each of those (30)
+//   --only joins ends when the last one has joined
+import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +16,7 @@ const { values } = parseArgs({
     joins: { type: "string", default: "10" },
     known: { type: "string", default: "1000" },
     names: { type: "string", default: "30" },
+    only: { type: "string", default: "" },
   },
 });
 const [hosts, joins, known, names] = [values.hosts, values.joins, values.known, values.names].map(Number);
@@ -131,6 +134,48 @@ async function member(number) {
   );
 }
 
+/**
+ * A container on a host that has no address of the network yet, by the plugin itself, and what passes from its ADD's
+ * return until another host's container has its first answer: pings every 5 ms, begun when ADD has returned.
+ */
+async function firstEndpoint(number, pinger) {
+  const netns = `${namespaces.get(number)}-c`;
+  stage.run("ip", ["netns", "add", netns]);
+  stage.atEnd(() => spawnSync("ip", ["netns", "delete", netns]));
+  const call = {
+    ...environment(number),
+    CNI_COMMAND: "ADD",
+    CNI_CONTAINERID: `c${number}`,
+    CNI_NETNS: `/run/netns/${netns}`,
+    CNI_IFNAME: "eth0",
+    CNI_PATH: stage.bin,
+  };
+  const plugin = ["--", join(stage.bin, "overlay-vxlan")];
+  const config = { cniVersion: "1.1.0", name: "web", type: "overlay-vxlan" };
+  const addMs = performance.now();
+  const { ips } = JSON.parse(
+    stage.run("nsenter", [`--net=/run/netns/${namespaces.get(number)}`, ...plugin], {
+      env: call,
+      input: JSON.stringify(config),
+    }),
+  );
+  const returnedMs = performance.now();
+  const [address] = ips[0].address.split("/");
+  const from = `--net=${join(stage.scratch, `h${pinger}/run/netns/s`)}`;
+  const ping = spawn("nsenter", [from, "--", "ping", "-n", "-i", "0.005", "-c", "2000", address], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  let text = "";
+  for await (const piece of ping.stdout) {
+    text += piece;
+    if (!text.includes("bytes from") || !text.includes("time=")) continue;
+    const reachedMs = performance.now();
+    ping.kill("SIGKILL");
+    return { addMs: returnedMs - addMs, reachedMs: reachedMs - returnedMs };
+  }
+  throw new Stop(`h${pinger} never reached ${address} of h${number}`);
+}
+
 /** Whatever fails, nothing of it is left. */
 const asStop = (work) => async () => {
   try {
@@ -153,11 +198,12 @@ await stage.play(
     stage.title(`${joins} hosts join ${hosts}, one after the other`);
     const everywhere = [];
     const reached = [];
+    const first = [];
     for (let join = 1; join <= joins; join++) {
       const number = hosts + join;
       addHost(number);
       await member(number);
-      netctl(number, "sandbox", "create", "s", "--network", "web");
+      first.push(await firstEndpoint(number, 1 + (join % hosts)));
       const [block] = JSON.parse(netctl(1, "cluster", "host", "ls", "--json")).find(
         ({ name }) => name === `h${number}`,
       ).blocks;
@@ -172,7 +218,16 @@ await stage.play(
       }
     }
     figures.joinEverywhereMs = { p50: percentile(everywhere, 0.5), p99: percentile(everywhere, 0.99) };
+    for (const part of ["addMs", "reachedMs"]) {
+      const all = first.map((each) => each[part]);
+      figures[`firstEndpoint_${part}`] = { p50: percentile(all, 0.5), p99: percentile(all, 0.99) };
+    }
     figures.firstHostReachesItMs = { p50: percentile(reached, 0.5), p99: percentile(reached, 0.99) };
+
+    if (values.only === "joins") {
+      console.log(JSON.stringify(figures, undefined, 2));
+      return;
+    }
 
     stage.title("Nothing happens, for twenty seconds");
     const before = { revision: revision(), cpu: cpuMs(1) };
