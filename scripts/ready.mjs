@@ -105,7 +105,8 @@ function installPackages(task) {
     run("apt-get", ["update", "-qq"], quiet);
     run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...missing], quiet);
     // Nor at the next boot: a firewall would change what the machine lets in.
-    if (missing.includes("firewalld")) run("deb-systemd-helper", ["disable", "firewalld.service"], quiet);
+    if (missing.includes("firewalld"))
+      rmSync("/etc/systemd/system/multi-user.target.wants/firewalld.service", { force: true });
   } finally {
     if (ours) rmSync(policy, { force: true });
   }
