@@ -1,5 +1,5 @@
 import type { IfName } from "#net/ifname.ts";
-import type { IpAddress } from "#net/ip.ts";
+import { equalIp, type IpAddress } from "#net/ip.ts";
 import { type ElementRef, formatElement, type HostSetId, type Operation } from "./element.ts";
 import type { Nftables } from "./nftables.ts";
 
@@ -15,6 +15,8 @@ export interface OverlayRules {
   readonly udpPort: number;
   /** Underlay addresses of all hosts. */
   readonly vteps: readonly IpAddress[];
+  /** Those of this one. */
+  readonly own: readonly IpAddress[];
   /** Devices that encrypt. */
   readonly encryptors: readonly IfName[];
   readonly tunnels: readonly TunnelRules[];
@@ -25,8 +27,11 @@ const ownSets = [
   "vxlanPorts",
   "vteps4",
   "vteps6",
+  "vtepPairs4",
+  "vtepPairs6",
   "encryptors",
   "tunnels",
+  "networkWays",
 ] as const satisfies readonly HostSetId[];
 
 /**
@@ -62,13 +67,20 @@ export async function applyOverlayRules(
   return words;
 }
 
-function overlayElements({ udpPort, vteps, encryptors, tunnels }: OverlayRules): readonly Operation[] {
+function overlayElements({ udpPort, vteps, own, encryptors, tunnels }: OverlayRules): readonly Operation[] {
   return [
     { set: "vxlanPorts", key: [udpPort] },
     ...vteps.map((ip): Operation => ({ set: ip.family === 4 ? "vteps4" : "vteps6", key: [ip] })),
+    ...own.flatMap((to) => vteps.filter((from) => !equalIp(from, to)).flatMap((from) => vtepPair(from, to))),
     ...encryptors.map((name): Operation => ({ set: "encryptors", key: [name] })),
     ...tunnels.flatMap(tunnelElements),
   ];
+}
+
+/** None where they are of two families. */
+function vtepPair(from: IpAddress, to: IpAddress): readonly Operation[] {
+  if (from.family !== to.family) return [];
+  return [{ set: from.family === 4 ? "vtepPairs4" : "vtepPairs6", key: [from, to] }];
 }
 
 /** The tunnel is of the network as the bridge is: what goes between them stays within, and nothing else goes in or out. */
@@ -79,6 +91,8 @@ function tunnelElements({ tunnel, bridge, internal }: TunnelRules): readonly Ope
     { set: "isolatedNetworks", key: [tunnel] },
     { set: "sameBridge", key: [tunnel, bridge] },
     { set: "sameBridge", key: [bridge, tunnel] },
+    { set: "networkWays", key: [tunnel, bridge] },
+    { set: "networkWays", key: [bridge, tunnel] },
     ...(internal ? [{ set: "internal", key: [tunnel] } as const] : []),
   ];
 }

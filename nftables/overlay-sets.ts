@@ -8,8 +8,19 @@ export const overlaySets = {
   /** Underlay addresses of the cluster's hosts: who may send VXLAN to this one. */
   vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host", part: "overlay" },
   vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host", part: "overlay" },
+  /** Pairs of another host's underlay address and this one's own: what most VXLAN has. FROM . TO. */
+  vtepPairs4: { family: "inet", name: "vtep_pairs4", key: [ipv4, ipv4], life: "host", part: "overlay" },
+  vtepPairs6: { family: "inet", name: "vtep_pairs6", key: [ipv6, ipv6], life: "host", part: "overlay" },
   /** Devices that encrypt: what VXLAN of encrypted networks goes by, and nothing else. */
   encryptors: { family: "inet", name: "encryptors", key: [interfaceName], life: "host", part: "overlay" },
   /** Tunnels to the other hosts. */
   tunnels: { family: "inet", name: "tunnels", key: [interfaceName], life: "host", part: "overlay" },
+  /** INTERFACE . INTERFACE: ways within one network, by which its containers always reach each other. */
+  networkWays: {
+    family: "inet",
+    name: "network_ways",
+    key: [interfaceName, interfaceName],
+    life: "host",
+    part: "overlay",
+  },
 } as const satisfies Readonly<Record<string, SetDefinition>>;

@@ -25,7 +25,7 @@ import { hairpinRules, portChains } from "./skeleton/ports.ts";
 import { spoofChains } from "./skeleton/spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 8;
+export const skeletonVersion = 9;
 
 /** What has a version of its own in the kernel: the rules of a table, and what some hosts need besides. */
 export type SkeletonPart = TableFamily | OptionalPart;
@@ -65,8 +65,8 @@ const chains: Readonly<Record<TableFamily, (extras: Extras) => readonly Chain[]>
   inet: (extras) => [
     ...loopbackChains,
     ...portChains,
-    ...forwardChains(extras),
     ...(extras.has("overlay") ? overlayChains : []),
+    ...forwardChains(extras),
     ...masqueradeChains,
     {
       name: "postrouting",
@@ -79,7 +79,7 @@ const chains: Readonly<Record<TableFamily, (extras: Extras) => readonly Chain[]>
 
 /** Chains of earlier versions that this one no longer has. */
 const retired: Readonly<Record<TableFamily, readonly string[]>> = {
-  inet: ["raw_prerouting", "vxlan_leaves", "vxlan_arrives", "vxlan_passes", "vxlan_fits"],
+  inet: ["raw_prerouting", "vxlan_leaves", "vxlan_arrives", "vxlan_passes", "vxlan_fits", "overlay_forward"],
   bridge: [],
 };
 

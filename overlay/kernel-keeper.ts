@@ -96,7 +96,7 @@ export class KernelKeeper {
       const desired = desiredTunnels(view, self, encryption.ends);
       const isWhole = !(isChange && this.#advance(desired, knowledge));
       if (isWhole) this.#compare(desired, knowledge);
-      this.#guard(view.cluster.udpPort, desired.tunnels);
+      this.#guard(view.cluster.udpPort, self, desired.tunnels);
       this.#writeNetworks(self, desired.tunnels);
       if (knowledge.heard && isWhole) this.#dropGateways();
       if (knowledge.connected && isWhole) this.#keepNetworks();
@@ -158,13 +158,14 @@ export class KernelKeeper {
   }
 
   /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
-  #guard(udpPort: number, tunnels: readonly Tunnel[]): void {
+  #guard(udpPort: number, self: HostRecord, tunnels: readonly Tunnel[]): void {
     const { nftables, view, encryption, problems, log } = this.#options;
     if (this.#guarding) return;
     const vteps = [...view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
     const rules = {
       udpPort,
       vteps: vteps.filter((ip) => ip !== undefined),
+      own: [self.underlay.v4, self.underlay.v6].filter((ip) => ip !== undefined),
       encryptors: encryption.ends.map(({ name }) => name),
       tunnels: tunnels.map(({ name, vni, network }) => ({
         tunnel: name,

@@ -97,6 +97,20 @@ describe("a network over three hosts", () => {
     const before = packetsTo(victim);
     lab.underlay.wire.run(`ping -c3 -i0.2 -W1 -I 10.128.255.9 ${victim} >/dev/null || true`);
     expect(packetsTo(victim)).toBe(before);
+
+    // Nor does a container of the host, under the address of another host.
+    await lab.sandbox(1, "forger", "web");
+    const pairs = () => lab.host(1).run("nft list set inet netctl vtep_pairs4");
+    await lab.until("the rules know the hosts", () => pairs().includes("203.0.113.2 . 203.0.113.1"));
+    lab.host(1).run(`nsenter --net=${lab.path(1, "run", "netns", "forger")} sh -ec '
+      ip address add 203.0.113.2/32 dev eth0
+      ip link add evil type vxlan id ${tunnel.linkinfo.info_data.id} dstport 4789 local 203.0.113.2 nolearning
+      ip link set evil up; ip address add 10.128.255.10/32 dev evil
+      bridge fdb add ${tunnel.address} dev evil dst 203.0.113.1
+      ip neigh add 10.200.0.1 lladdr ${tunnel.address} dev evil nud permanent
+      ip route add ${victim}/32 via 10.200.0.1 dev evil onlink
+      ping -c3 -i0.2 -W1 -I 10.128.255.10 ${victim} >/dev/null || true'`);
+    expect(packetsTo(victim)).toBe(before);
   });
 });
 

@@ -20,6 +20,7 @@
 import type { OptionalPart } from "#nftables/set-definition.ts";
 import type { Chain } from "./chain.ts";
 import { connectionRules, loopbackInputRules, loopbackTransitRule } from "./loopback.ts";
+import { overlayForwardRules, overlayWaysRule } from "./overlay.ts";
 
 const routedTo = (family: "ip" | "ip6", n: 4 | 6): Chain => ({
   name: `routed_to${n}`,
@@ -43,8 +44,9 @@ const inputGuards: readonly string[] = [
   "meta nfproto ipv6 iifname @isolated6 drop",
 ];
 
-const policies: readonly string[] = [
+const policies = (extras: ReadonlySet<OptionalPart>): readonly string[] => [
   ...connectionRules,
+  ...(extras.has("overlay") ? [overlayWaysRule] : []),
   "ct status dnat accept",
   "meta nfproto ipv4 oifname @routed4 jump routed_to4",
   "meta nfproto ipv6 oifname @routed6 jump routed_to6",
@@ -73,9 +75,10 @@ export const forwardChains = (extras: ReadonlySet<OptionalPart>): readonly Chain
     name: "forward",
     hook: "type filter hook forward priority 0; policy accept;",
     rules: [
+      ...(extras.has("overlay") ? overlayForwardRules : []),
       "jump user_forward",
       ...(extras.has("guards") ? guards : []),
-      ...(extras.has("policies") ? policies : [loopbackTransitRule]),
+      ...(extras.has("policies") ? policies(extras) : [loopbackTransitRule]),
     ],
   },
   {

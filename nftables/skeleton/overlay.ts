@@ -12,16 +12,28 @@ import type { Chain } from "./chain.ts";
 const isVxlan = "udp dport @vxlan_ports";
 const toEncrypted = "ip6 daddr fe80::/10";
 
+/** For the beginning of the chain at the hook forward: no rule of the operator's lets a container send VXLAN. */
+export const overlayForwardRules: readonly string[] = [
+  `${isVxlan} jump overlay_passes`,
+  "tcp flags & (syn | rst) == syn jump overlay_fits",
+];
+
 /**
- * Part "overlay": base chains of their own, which only hosts of a cluster have. In front of `forward`: no rule of the
- * operator's lets a container send VXLAN.
+ * For the same chain, behind what belongs to a connection: the packets of one that nobody answers, such as a log's
+ * datagrams, are each looked up, and this is where those between a network's own containers go.
  */
+export const overlayWaysRule = "iifname . oifname @network_ways accept";
+
+/** Part "overlay", which only hosts of a cluster have. */
 export const overlayChains: readonly Chain[] = [
   {
     name: "overlay_arrives",
     rules: [
+      // Nearly all there is. The rest is for what comes otherwise, and for pairs that the agent has yet to write.
+      "ip saddr . ip daddr @vtep_pairs4 iifname != @bridges notrack return",
       `${toEncrypted} iifname @encryptors notrack return`,
       `${toEncrypted} drop`,
+      "ip6 saddr . ip6 daddr @vtep_pairs6 iifname != @bridges notrack return",
       "fib daddr type != local return",
       "iifname @bridges drop",
       "ip saddr @vteps4 notrack return",
@@ -46,11 +58,6 @@ export const overlayChains: readonly Chain[] = [
       "oifname @tunnels tcp option maxseg size set rt mtu",
       "iifname @tunnels tcp option maxseg size set rt mtu",
     ],
-  },
-  {
-    name: "overlay_forward",
-    hook: "type filter hook forward priority -10; policy accept;",
-    rules: [`${isVxlan} jump overlay_passes`, "tcp flags & (syn | rst) == syn jump overlay_fits"],
   },
   {
     name: "overlay_leaves",

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { parseCidr } from "#net/cidr.ts";
 import { parseIfName } from "#net/ifname.ts";
+import { parseIp } from "#net/ip.ts";
 import { masqueradeElements } from "#nftables/masquerade.ts";
 import { type NetworkPolicy, policyElements } from "#nftables/network-policy.ts";
 import { Nftables } from "#nftables/nftables.ts";
@@ -13,6 +14,9 @@ import { TestNamespace } from "#testing/test-namespace.ts";
 
 /** The rules of version 5, which had no optional parts, as that version loaded them. */
 const version5 = readFileSync(new URL("../../testing/captures/skeleton-5.nft", import.meta.url), "utf8");
+
+/** The rules of version 8 with all of its parts. */
+const version8 = readFileSync(new URL("../../testing/captures/skeleton-8.nft", import.meta.url), "utf8");
 
 const masquerade = (address: string, container = "new") =>
   masqueradeElements({ addresses: [parseCidr(address)], owner: ownerTag("net", container, "eth0") });
@@ -81,6 +85,39 @@ it("keeps what containers of the earlier version have, their networks' promises 
   }
 });
 
+it("takes over a host of a cluster from version 8, whose tunnels had a chain of their own", async () => {
+  await nftables.nft.run(version8);
+  host.run(`
+    nft add element inet netctl vxlan_ports '{ 4789 }'
+    nft add element inet netctl vteps4 '{ 203.0.113.1, 203.0.113.2 }'
+    nft add element inet netctl tunnels '{ nvweb }'
+    nft add element inet netctl bridges '{ nvweb, nvbweb }'
+    nft add element inet netctl same_bridge '{ nvweb . nvbweb, nvbweb . nvweb, nvbweb . nvbweb }'
+    nft add rule inet netctl user_forward ip saddr 192.0.2.66 drop`);
+  expect(await nftables.skeletonState("inet")).toBe("outdated");
+  // A container's ADD may come before the agent of the new version does.
+  await nftables.apply(masquerade("10.1.0.3/16"));
+  expect(await nftables.skeletonState("inet")).toBe("current");
+  expect(baseChains()).not.toContain("overlay_forward filter");
+  const forward = chain("forward");
+  expect(forward).toMatch(/jump overlay_passes\n.*jump overlay_fits\n.*jump user_forward\n/u);
+  expect(chain("user_forward")).toContain("192.0.2.66");
+  expect(chain("overlay_arrives")).toContain("ip saddr @vteps4 notrack return");
+  expect(await nftables.list("vteps4")).toHaveLength(2);
+
+  const [own, other] = ["203.0.113.1", "203.0.113.2"].map((text) => parseIp(text));
+  await applyOverlayRules(nftables, {
+    udpPort: 4789,
+    vteps: [own, other].filter((ip) => ip !== undefined),
+    own: own ? [own] : [],
+    encryptors: [],
+    tunnels: [{ tunnel: parseIfName("nvweb"), bridge: parseIfName("nvbweb"), internal: false }],
+  });
+  expect(host.run("nft list set inet netctl vtep_pairs4")).toContain("{ 203.0.113.2 . 203.0.113.1 }");
+  expect(await nftables.list("networkWays")).toHaveLength(2);
+  expect(await nftables.skeletonState("inet")).toBe("current");
+});
+
 it("has no rule before connections that no network of the host asked for", async () => {
   await loadVersion5("nft add element inet netctl ports4 '{ tcp . 8080 : 10.1.0.2 . 80 }'");
   await nftables.apply([...masquerade("10.1.0.3/16"), ...policyOf("br-plain", {})]);
@@ -106,15 +143,17 @@ it("loads each part with the first element that needs it, and keeps it", async (
   expect(forward.indexOf(internalRule)).toBeGreaterThan(0);
   expect(forward.indexOf(internalRule)).toBeLessThan(forward.indexOf(established));
 
-  await applyOverlayRules(nftables, { udpPort: 4789, vteps: [], encryptors: [], tunnels: [] });
-  expect(baseChains()).toContain("overlay_forward filter");
+  await applyOverlayRules(nftables, { udpPort: 4789, vteps: [], own: [], encryptors: [], tunnels: [] });
+  expect(baseChains()).toContain("overlay_prerouting filter");
+  expect(chain("forward")).toContain("jump overlay_fits");
   expect(chain("forward")).toContain(internalRule);
   expect(await nftables.skeletonState("inet")).toBe("current");
 
+  const whole = chain("forward");
   host.run("nft flush chain inet netctl forward");
   expect(await nftables.skeletonState("inet")).toBe("damaged");
   await nftables.load("inet");
-  expect(chain("forward")).toBe(forward);
+  expect(chain("forward")).toBe(whole);
 });
 
 it("never takes a part away that another process has loaded meanwhile", async () => {
