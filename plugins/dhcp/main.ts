@@ -46,9 +46,10 @@ function hasLease(key: LeaseKey, host: PluginHost): boolean {
 async function check(request: CheckRequest, host: PluginHost): Promise<void> {
   const { config, containerId, ifName, args, prevResult } = request;
   const key = { network: config.name, containerId, ifName };
-  if (!hasLease(key, host) && isReferences(request, host)) return await checkReferenceLease(request);
   const has = (ip: IpAddress) => prevResult.ips.some(({ address }) => equalIp(address.address, ip));
   const { ipv4, ipv6 } = parseDhcpConfig(config, { containerId, ifName, args });
+  // The reference's daemon knows nothing of DHCPv6.
+  if (ipv4 && !hasLease(key, host) && isReferences(request, host)) return await checkReferenceLease(request);
   if (ipv4) checkLease(dhcp4, key, host, (lease) => has(lease.address.address));
   if (ipv6) checkLease(dhcp6, key, host, ({ addresses }) => addresses.every(({ address }) => has(address)));
 }
