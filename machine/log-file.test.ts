@@ -19,10 +19,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-describe.each([false, true])("LogFile, kept open: %s", (keepOpen) => {
+describe("LogFile", () => {
   it("makes the file and its directory for nobody else to read, again where they were taken away", () => {
     const path = join(directory, "log/netctl.log");
-    const file = new LogFile(path, { keepOpen });
+    const file = new LogFile(path);
     file.append("a\n");
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(join(directory, "log")).mode & 0o777).toBe(0o700);
@@ -33,7 +33,7 @@ describe.each([false, true])("LogFile, kept open: %s", (keepOpen) => {
 
   it("writes into the file that has the name now, whoever moved, replaced or emptied it", () => {
     const path = join(directory, "netctl.log");
-    const file = new LogFile(path, { keepOpen });
+    const file = new LogFile(path);
     file.append("a\n");
     renameSync(path, `${path}.old`);
     writeFileSync(path, "theirs\n");
@@ -47,7 +47,7 @@ describe.each([false, true])("LogFile, kept open: %s", (keepOpen) => {
 
   it("begins anew where it is full, and keeps the one before", () => {
     const path = join(directory, "netctl.log");
-    const file = new LogFile(path, { limitBytes: 10, keepOpen });
+    const file = new LogFile(path, 10);
     for (const line of ["first\n", "second\n", "third\n"]) file.append(line);
     expect(readFileSync(olderLogFile(path), "utf8")).toBe("first\nsecond\n");
     expect(readFileSync(path, "utf8")).toBe("third\n");
@@ -55,8 +55,8 @@ describe.each([false, true])("LogFile, kept open: %s", (keepOpen) => {
 
   it("loses the line, and nothing else, where it can't be written", () => {
     mkdirSync(join(directory, "netctl.log"));
-    new LogFile(join(directory, "netctl.log"), { keepOpen }).append("a\n");
-    new LogFile("/proc/nowhere/netctl.log", { keepOpen }).append("a\n");
+    new LogFile(join(directory, "netctl.log")).append("a\n");
+    new LogFile("/proc/nowhere/netctl.log").append("a\n");
   });
 });
 

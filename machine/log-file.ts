@@ -27,70 +27,40 @@ export function olderLogFile(path: string): string {
   return `${path}.1`;
 }
 
-export interface LogFileOptions {
-  readonly limitBytes?: number;
-  /** For who writes often: it costs two system calls a line in place of four. */
-  readonly keepOpen?: boolean;
-}
-
-interface OpenFile {
-  readonly fd: number;
-  readonly dev: number;
-  readonly ino: number;
-}
-
 /**
- * A file of lines that several processes append to. Which file has its name is looked at for each line, so that whoever
- * takes it away or replaces it, as logrotate does, need tell nobody.
+ * A file of lines that several processes append to. Which file has its name is looked at each time, so that whoever
+ * takes it away or replaces it, as logrotate does, need tell nobody. It is open for no longer than that: a disk with a
+ * file that is open for writing can't be mounted read-only, or taken away.
  */
 export class LogFile {
   readonly #path: string;
   readonly #limitBytes: number;
-  readonly #keepOpen: boolean;
-  #kept: OpenFile | undefined;
 
-  constructor(path: string, { limitBytes = defaultLimitBytes, keepOpen = false }: LogFileOptions = {}) {
+  constructor(path: string, limitBytes = defaultLimitBytes) {
     this.#path = path;
     this.#limitBytes = limitBytes;
-    this.#keepOpen = keepOpen;
   }
 
   /** @param lines with their newlines. A disk that is full, or refuses, costs them and nothing else. */
   append(lines: string): void {
     try {
-      const present = this.#kept && statSync(this.#path, { throwIfNoEntry: false });
-      if (present && this.#kept && present.ino === this.#kept.ino && present.dev === this.#kept.dev) {
-        this.#write(this.#kept, lines, present.size);
-        return;
-      }
-      this.#close();
       const fd = openFile(this.#path);
-      const { dev, ino, size } = fstatSync(fd);
-      this.#kept = { fd, dev, ino };
-      this.#write(this.#kept, lines, size);
+      try {
+        // In one call, so that lines of two processes never mix.
+        writeSync(fd, lines);
+        const { ino, size } = fstatSync(fd);
+        if (size >= this.#limitBytes) this.#beginAnew(ino);
+      } finally {
+        closeSync(fd);
+      }
     } catch {
       // There is nobody to tell.
-    } finally {
-      if (!this.#keepOpen) this.#close();
     }
-  }
-
-  /** In one call, so that lines of two processes never mix. */
-  #write({ fd, ino }: OpenFile, lines: string, sizeBefore: number): void {
-    const written = writeSync(fd, lines);
-    if (sizeBefore + written >= this.#limitBytes) this.#beginAnew(ino);
   }
 
   #beginAnew(ino: number): void {
     // Another process may have been first.
     if (statSync(this.#path).ino === ino) renameSync(this.#path, olderLogFile(this.#path));
-  }
-
-  #close(): void {
-    if (!this.#kept) return;
-    const { fd } = this.#kept;
-    this.#kept = undefined;
-    closeSync(fd);
   }
 }
 

@@ -17,7 +17,7 @@ export interface ServiceLog extends Log {
  * They go to the file that `netctl logs` reads, and to stderr where no other file is named: a service manager keeps them.
  */
 export function openLog({ logLevel, logFile, logsToStderr }: NetdOptions, pid: number): ServiceLog {
-  const file = new LogFile(logFile, { keepOpen: true });
+  const file = new LogFile(logFile);
   const toStderr = logsToStderr && !isNullDevice(2);
   const lines = new Lines((text) => {
     file.append(text);

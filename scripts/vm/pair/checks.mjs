@@ -235,7 +235,10 @@ const looks = [
             }
         });
         expectNone(hidden.leaks(traces), `On the wire of ${host.name}`);
-        expect(hidden.matching("udp portrange 51842-51843").length > 3000, "Not all of WireGuard was captured");
+        expect(
+          hidden.matching("udp portrange 51842-51843").length > 3000,
+          "Not all of WireGuard was captured",
+        );
       }
     },
   },
