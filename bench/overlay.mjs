@@ -8,13 +8,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { compileFlow } from "./published/flow.mjs";
 import { writePage } from "./report.mjs";
-import { median } from "./statistics.mjs";
+import { percentile } from "./statistics.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: "string", default: "7" },
-    ms: { type: "string", default: "1000" },
+    rounds: { type: "string", default: "60" },
+    ms: { type: "string", default: "60" },
     bin: { type: "string", default: join(root, "dist/bin") },
     write: { type: "boolean", default: false },
   },
@@ -176,17 +176,17 @@ async function byUs() {
   return subjects;
 }
 
-/** Half of the time that a small packet takes there and back, in µs: the median of some hundred. */
-function latency(subject) {
-  const text = inside(subject.from, "ping", ["-i", "0.002", "-c", "300", subject.to.address]);
-  return median([...text.matchAll(/time=([\d.]+) ms/g)].map(([, ms]) => Number(ms) * 500));
-}
-
 const kinds = [
   ["stream", "one TCP stream, Gbit/s"],
   ["packets", "datagrams of 64 bytes that arrive, a second"],
-  ["latency", "a small packet one way, µs"],
+  ["latency", "a ping one way, ns"],
 ];
+
+/**
+ * Of many short slices: the rate that a tenth of them reach, the time that a tenth stay below. Whatever else the machine
+ * does only takes away.
+ */
+const best = (kind, values) => percentile(values, kind === "latency" ? 0.1 : 0.9);
 
 async function main() {
   if (process.getuid() !== 0) throw new Error("Root is needed to make network namespaces");
@@ -211,24 +211,18 @@ async function main() {
     for (const [kind] of kinds) {
       for (const index of order) {
         const subject = subjects[index];
-        const value =
-          kind === "latency"
-            ? latency(subject)
-            : Number(inside(subject.from, flow, [kind, subject.to.address, "80", options.ms]));
+        const value = Number(inside(subject.from, flow, [kind, subject.to.address, "80", options.ms]));
         if (round > 0) values[index].get(kind).push(value);
       }
     }
     order = [...order.slice(1), order[0]];
-    console.log(`overlay: round ${round} of ${rounds}`);
+    if (round % 10 === 0) console.log(`overlay: round ${round} of ${rounds}`);
   }
   const figure = (value) => (value >= 1000 ? Math.round(value).toLocaleString("en") : value.toPrecision(3));
   const rows = kinds.map(([kind, title]) => {
-    const [bare, hand, ...ours] = values.map((each) => each.get(kind));
-    const cells = ours.map((each) => {
-      const ratio = median(each.map((value, index) => value / hand[index]));
-      return `${figure(median(each))} (${(100 * ratio).toFixed(1)} %)`;
-    });
-    return [title, figure(median(bare)), figure(median(hand)), ...cells];
+    const [bare, hand, ...ours] = values.map((each) => best(kind, each.get(kind)));
+    const cells = ours.map((each) => `${figure(each)} (${((100 * each) / hand).toFixed(1)} %)`);
+    return [title, figure(bare), figure(hand), ...cells];
   });
   const head = ["between containers of two hosts", ...subjects.map(({ name }) => name)];
   const table = [head, head.map((_, index) => (index === 0 ? "---" : "--:")), ...rows]

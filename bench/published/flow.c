@@ -2,11 +2,13 @@
  *   flow server PORT                       until it is killed; says "ready"
  *   flow stream ADDRESS PORT MILLISECONDS  one TCP connection as fast as it goes: Gbit/s
  *   flow packets ADDRESS PORT MILLISECONDS datagrams of 64 bytes: those that arrived, a second
- *   flow connects ADDRESS PORT MILLISECONDS connections made and closed, one after the other, a second */
+ *   flow connects ADDRESS PORT MILLISECONDS connections made and closed, one after the other, a second
+ *   flow latency ADDRESS PORT MILLISECONDS half of what a ping takes there and back, ns: what a tenth stay below */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -149,16 +151,56 @@ static double connects(struct sockaddr_in address, int64_t for_ns) {
   return (double)count * 1e9 / (double)(now_ns() - start);
 }
 
+static int ascending(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* The kernel over there answers by itself, so that no program has to be woken. */
+static double latency(struct sockaddr_in address, int64_t for_ns) {
+  enum { most = 1 << 16 };
+  static int64_t times[most];
+  int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect");
+  struct { struct icmphdr head; char bytes[56]; } ping = {.head = {.type = ICMP_ECHO, .un.echo.id = htons((uint16_t)getpid())}};
+  int64_t start = now_ns(), asked;
+  size_t count = 0;
+  while ((asked = now_ns()) - start < for_ns && count < most) {
+    uint16_t sequence = htons((uint16_t)count);
+    ping.head.un.echo.sequence = sequence;
+    ping.head.checksum = 0;
+    uint32_t sum = 0;
+    for (size_t i = 0; i < sizeof ping / 2; i++) sum += ((uint16_t *)&ping)[i];
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    ping.head.checksum = (uint16_t)~sum;
+    if (send(fd, &ping, sizeof ping, 0) < 0) die("send");
+    for (int64_t now; (now = now_ns()) - asked < 100000000;) {
+      char answer[256];
+      ssize_t got = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+      struct icmphdr *head = (struct icmphdr *)(answer + sizeof(struct iphdr));
+      if (got < (ssize_t)(sizeof(struct iphdr) + sizeof *head) || head->type != ICMP_ECHOREPLY) continue;
+      if (head->un.echo.id != ping.head.un.echo.id || head->un.echo.sequence != sequence) continue;
+      times[count++] = now_ns() - asked;
+      break;
+    }
+  }
+  close(fd);
+  if (count == 0) die("no answer");
+  qsort(times, count, sizeof times[0], ascending);
+  return (double)times[count / 10] / 2;
+}
+
 int main(int count, char **words) {
   if (count == 3 && !strcmp(words[1], "server")) return server(words[2]);
   if (count != 5) {
-    fputs("flow server PORT | flow stream|packets|connects ADDRESS PORT MILLISECONDS\n", stderr);
+    fputs("flow server PORT | flow stream|packets|connects|latency ADDRESS PORT MILLISECONDS\n", stderr);
     return 2;
   }
   struct sockaddr_in address = address_of(words[2], words[3]);
   int64_t for_ns = atoll(words[4]) * 1000000;
   double result = !strcmp(words[1], "stream")    ? stream(address, for_ns)
                   : !strcmp(words[1], "packets") ? packets(address, for_ns)
+                  : !strcmp(words[1], "latency") ? latency(address, for_ns)
                                                  : connects(address, for_ns);
   printf("%.3f\n", result);
   return 0;
