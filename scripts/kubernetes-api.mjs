@@ -38,6 +38,16 @@ function run(command, args, options = {}) {
   return stdout;
 }
 
+/** Where apt of this machine has that release from. */
+function archive() {
+  const format = ["--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"];
+  const lines = run("apt-get", ["indextargets", ...format]).split("\n");
+  const [, , uri] =
+    lines.map((line) => line.split(" ")).find(([name, part]) => name === release && part === "main") ?? [];
+  if (!uri) throw new Error(`apt has no source for the component main of Debian ${release}; add one first`);
+  return uri;
+}
+
 /** Source, compiler and kubectl into the working folder. */
 function download() {
   if (!existsSync(keyring))
@@ -45,7 +55,7 @@ function download() {
   const apt = join(work, "apt");
   for (const folder of ["lists/partial", "cache/archives/partial"])
     mkdirSync(join(apt, folder), { recursive: true });
-  const where = `[signed-by=${keyring}] http://deb.debian.org/debian ${release} main`;
+  const where = `[signed-by=${keyring}] ${archive()} ${release} main`;
   writeFileSync(join(apt, "sources.list"), `deb ${where}\ndeb-src ${where}\n`);
   const settings = {
     "Dir::Etc::sourcelist": join(apt, "sources.list"),
