@@ -175,6 +175,8 @@ export class ClusterView {
    * everything goes, and nobody has meant that.
    */
   judgeLoss(keys: ReadonlySet<string>): Trust {
+    // Nearly always: what is below looks through all hosts.
+    if (keys.size === 0) return { trusted: true };
     if (keys.has(this.#keys.cluster)) return { trusted: false, reason: "the engine is being emptied" };
     return this.#judgeHosts((key) => !keys.has(key));
   }
