@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { crashPoint } from "#machine/crash-point.ts";
 import type { Log } from "#machine/log.ts";
 import { makeDirectory } from "#machine/make-directory.ts";
+import { parts } from "#machine/parts.ts";
 import { formatIp, tryParseIp } from "#net/ip.ts";
 import type { LogReport, QueryReport, ResolverReport, SyncReport } from "./messages.ts";
 import {
@@ -240,14 +241,7 @@ export class ResolverService implements NameService {
 
   /** A few at a time: of all at once there would be three copies for a while. */
   async #tellForeign(thread: ResolverThread): Promise<void> {
-    let put: NamedAttachment[] = [];
-    for (const each of this.#foreign()) {
-      put.push(each);
-      if (put.length < toldAtOnce) continue;
-      await thread.give({ op: "foreign", put, gone: [] });
-      put = [];
-    }
-    if (put.length > 0) await thread.give({ op: "foreign", put, gone: [] });
+    for (const put of parts(this.#foreign(), toldAtOnce)) await thread.give({ op: "foreign", put, gone: [] });
   }
 
   async #revive(): Promise<void> {

@@ -1,6 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { BlockingCall } from "#machine/blocking-call.ts";
 import { crashPoint } from "#machine/crash-point.ts";
+import { parts } from "#machine/parts.ts";
 import { type Cidr, overlaps } from "#net/cidr.ts";
 import { DecodeError } from "#netlink/decode-error.ts";
 import { Errno } from "#netlink/errno.ts";
@@ -11,7 +12,6 @@ import { NetfilterFamily } from "#netlink/netfilter/header.ts";
 import { decodeElements, dumpElements, getElement, type SetElement } from "#netlink/netfilter/set-element.ts";
 import { isDormant } from "#netlink/netfilter/table.ts";
 import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
-import { chunks } from "./chunks.ts";
 import {
   definitionOf,
   type ElementRef,
@@ -428,7 +428,7 @@ export class Nftables {
   /** One answer for each reference: the element with that key or, in an interval set, the range that contains it. */
   #readAll(refs: readonly ElementRef[]): readonly (PresentElement | undefined)[] {
     const socket = this.#read();
-    return chunks(refs, readsPerDatagram).flatMap((chunk) => {
+    return [...parts(refs, readsPerDatagram)].flatMap((chunk) => {
       const requests = chunk.map((ref) => {
         return getElement(`read ${formatElement(ref)}`, setName(definitionOf(ref.set)), encodeKey(ref));
       });

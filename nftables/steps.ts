@@ -1,6 +1,6 @@
+import { parts } from "#machine/parts.ts";
 import type { Request } from "#netlink/message.ts";
 import { addElements, deleteElements } from "#netlink/netfilter/set-element.ts";
-import { chunks } from "./chunks.ts";
 import { definitionOf, type ElementRef, formatElement, type Operation, type SetId } from "./element.ts";
 import { encodeElement, encodeKey, setName } from "./element-codec.ts";
 import { largestSubnets } from "./shared-subnet.ts";
@@ -95,5 +95,5 @@ export function grouped<T extends ElementRef>(refs: readonly T[]): readonly (rea
     if (group) group.push(ref);
     else bySet.set(ref.set, [ref]);
   }
-  return [...bySet.values()].flatMap((group) => chunks(group, elementsPerMessage));
+  return [...bySet.values()].flatMap((group) => [...parts(group, elementsPerMessage)]);
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine, Entry, Step } from "#engine/engine.ts";
+import { parts } from "#machine/parts.ts";
 import { sha256Hex } from "#machine/sha256.ts";
 import type { Keys } from "./keys.ts";
 import type { ContainerNames, ForeignName, LocalNames, NameExchange } from "./name-exchange.ts";
@@ -186,17 +187,6 @@ function* named(entries: Iterable<Entry>): Generator<ForeignName & ContainerName
     const names = tryRead(key, value);
     if (names) yield { ...nameIn(key), ...names };
   }
-}
-
-function* parts<Item>(items: Iterable<Item>, size: number): Generator<readonly Item[]> {
-  let part: Item[] = [];
-  for (const item of items) {
-    part.push(item);
-    if (part.length < size) continue;
-    yield part;
-    part = [];
-  }
-  if (part.length > 0) yield part;
 }
 
 function textOf({ names, addresses, domain }: LocalNames): string {
