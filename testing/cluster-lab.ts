@@ -20,6 +20,8 @@ export class ClusterLab {
   readonly #netds = new Map<number, ChildProcess>();
   readonly #etcds = new Map<number, ChildProcess>();
   readonly #members: number;
+  /** Containers that `churn` has made. */
+  #churned = 0;
   #kubernetes: KubernetesServer | undefined;
 
   private constructor(service: BuiltService, hosts: number, members: number) {
@@ -167,6 +169,28 @@ export class ClusterLab {
     };
     const [address = ""] = made.attachments.flatMap((each) => each.addresses);
     return address.split("/")[0] ?? "";
+  }
+
+  /**
+   * Containers `c0`, `c1` … come, on one of the hosts after the other, and go. While there is nobody to ask, one may be
+   * refused; it must not be left half done.
+   * @param isRemoved which of them go: all unless it is given
+   */
+  async churn(
+    rounds: number,
+    network: string,
+    hosts: readonly number[],
+    isRemoved: (round: number) => boolean = () => true,
+  ): Promise<void> {
+    for (let round = 0; round < rounds; round++) {
+      const name = `c${this.#churned++}`;
+      const host = hosts[this.#churned % hosts.length] ?? 0;
+      const isMade = await this.sandbox(host, name, network).then(
+        () => true,
+        () => false,
+      );
+      if (isMade && isRemoved(round)) await this.netctl(host, "sandbox", "rm", name);
+    }
   }
 
   /** Whether a sandbox gets an answer to one ping. @param words more of ping's options */

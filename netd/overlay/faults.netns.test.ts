@@ -126,19 +126,8 @@ async function untilSettled(isFaultOver: boolean): Promise<void> {
 }
 
 let made = 0;
-/** Containers come and go on every host. */
-async function churn(rounds: number): Promise<void> {
-  for (let round = 0; round < rounds; round++) {
-    const name = `c${made++}`;
-    const host = (made % hosts.length) + 1;
-    // While there is nobody to ask, one may be refused; it must not be left half done.
-    const isMade = await lab.sandbox(host, name, "web").then(
-      () => true,
-      () => false,
-    );
-    if (isMade && round % 2 === 0) await lab.netctl(host, "sandbox", "rm", name);
-  }
-}
+/** Containers come and go on every host; every other one stays. */
+const churn = async (rounds: number) => await lab.churn(rounds, "web", hosts, (round) => round % 2 === 0);
 
 const hostId = async (host: number) => {
   const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {

@@ -57,19 +57,8 @@ async function untilLive(): Promise<void> {
   for (const host of hosts) await lab.until(`h${host} is live`, () => hostIsLive(`h${host}`));
 }
 
-let made = 0;
-/** Containers come and go on every host. While there is nobody to ask, one may be refused. */
-async function churn(rounds: number): Promise<void> {
-  for (let round = 0; round < rounds; round++) {
-    const name = `c${made++}`;
-    const host = (made % hosts.length) + 1;
-    const isMade = await lab.sandbox(host, name, "web").then(
-      () => true,
-      () => false,
-    );
-    if (isMade) await lab.netctl(host, "sandbox", "rm", name);
-  }
-}
+/** Containers come and go on every host. */
+const churn = async (rounds: number) => await lab.churn(rounds, "web", hosts);
 
 /** A container that comes now is reached from the other hosts, by its name. */
 async function untilNewIsReached(): Promise<void> {
