@@ -359,14 +359,14 @@ export class OverlayAgent {
 
   /** @throws {OverlayError} where the engine loses what it should not: the list that follows is judged */
   #take({ revision, changes }: Changes): void {
-    const certain = this.#vanished.take(changes);
+    // What has come says which of the losses somebody has meant.
+    this.#apply({ revision, changes: this.#vanished.take(changes) });
     const trust = this.#view.judgeLoss(this.#vanished.keys);
     if (!trust.trusted) {
       this.#vanished.forget();
       throw new OverlayError("conflict", trust.reason);
     }
     this.#connected = true;
-    this.#apply({ revision, changes: certain });
   }
 
   #apply(changes: Changes): void {

@@ -23,6 +23,7 @@ import {
   type PoolsRecord,
   readCluster,
   readHost,
+  readLeft,
   readNetwork,
   readPools,
   readVni,
@@ -56,6 +57,9 @@ const maxTries = 64;
 
 /** etcd takes 128. */
 const stepsAtOnce = 100;
+
+/** How long a host may be away from the engine, and still learn that others were removed by somebody. */
+const leftKeptMs = 30 * 24 * 3_600_000;
 
 /** What an operator does to a cluster as a whole. Safe from any host, and from several at once. */
 export class Cluster {
@@ -228,12 +232,25 @@ export class Cluster {
       isStill,
     );
     const addresses = [record.underlay.v4, record.underlay.v6].filter((ip) => ip !== undefined);
+    const nowMs = Date.now();
     const outcome = await this.#engine.commit([
       absent,
+      // First, so that nobody sees a host that is merely missing.
+      { kind: "put", key: this.keys.left(id), value: formatRecord({ v: 1, atMs: nowMs }) },
       { kind: "remove", key: entry.key, revision: entry.revision },
       ...addresses.map((ip) => ({ kind: "clear", key: this.keys.vtep(ip) }) as const),
+      ...(await this.#oldLefts(nowMs)),
     ]);
     if (!outcome.committed) throw isStill();
+  }
+
+  /** Of hosts that were removed long ago: everybody has heard of them. */
+  async #oldLefts(nowMs: number): Promise<readonly Step[]> {
+    const { entries } = await this.#engine.list(this.keys.lefts);
+    return entries
+      .filter(({ key, value }) => nowMs - readLeft(key, value).atMs > leftKeptMs)
+      .slice(0, stepsAtOnce / 2)
+      .map(({ key }) => ({ kind: "clear", key }));
   }
 
   /** In parts, each only while `guards` hold. */

@@ -237,6 +237,23 @@ describe.each(engines)("on %s", (_name, start) => {
       expect(await session.keepAlive()).toBe(true);
     });
 
+    test("a host that was removed has left, until it comes back, and those of long ago are forgotten", async () => {
+      const cluster = await freshCluster();
+      const { keys } = cluster;
+      const long = { v: 1, atMs: Date.now() - 40 * 24 * 3_600_000 };
+      await engine.commit([{ kind: "put", key: keys.left("h9"), value: JSON.stringify(long) }]);
+      const session = await Session.begin(engine, keys, host("h1", "203.0.113.1"), "mine");
+      await expect(cluster.removeHost("h1")).rejects.toThrow("Cannot remove host h1: it is live");
+      const left = async () => (await engine.list(keys.lefts)).entries.map(({ key }) => key);
+      expect(await left()).toEqual([keys.left("h9")]);
+      await session.end();
+      await cluster.removeHost("h1");
+      expect(await left()).toEqual([keys.left("h1")]);
+      expect(await engine.read(keys.host("h1"))).toBeUndefined();
+      await Session.begin(engine, keys, host("h1", "203.0.113.1"), "mine");
+      expect(await left()).toEqual([]);
+    });
+
     test("two machines with one id, and two hosts with one address, are told apart", async () => {
       const cluster = await freshCluster();
       const first = await Session.begin(engine, cluster.keys, host("h1", "203.0.113.1"), "mine");

@@ -10,6 +10,7 @@ import { type IpAddress, ipToBytes } from "#net/ip.ts";
  *     net/NAME                             a network
  *     vni/NUMBER                           whose number that is
  *     host/HOST                            a host: address, MTU, keys; that host alone, or an operator who removes it
+ *     left/HOST                            an operator has removed that host, and when; until it comes back, or for a month
  *     vtep/ADDRESS                         which host has that underlay address
  *     live/HOST                            the host's session; goes with its lease. A hint, and the fence of its writes
  *     block/NAME/FAMILY/ADDRESS-LENGTH     which host hands out these addresses
@@ -53,6 +54,14 @@ export class Keys {
 
   get hosts(): string {
     return `${this.prefix}host/`;
+  }
+
+  left(id: string): string {
+    return `${this.lefts}${id}`;
+  }
+
+  get lefts(): string {
+    return `${this.prefix}left/`;
   }
 
   vtep(ip: IpAddress): string {

@@ -143,6 +143,8 @@ export type EndpointRecord = v.InferOutput<typeof endpointSchema>;
 const liveSchema = v.looseObject({ v: version, nonce: v.string() });
 export type LiveRecord = v.InferOutput<typeof liveSchema>;
 
+const leftSchema = v.looseObject({ v: version, atMs: v.number() });
+
 const vniSchema = v.looseObject({ v: version, network: v.string(), id: v.string() });
 
 const poolsSchema = v.looseObject({
@@ -178,6 +180,7 @@ export const readBlock = reader(blockSchema);
 export const readName = reader(nameSchema);
 export const readEndpoint = reader(endpointSchema);
 export const readLive = reader(liveSchema);
+export const readLeft = reader(leftSchema);
 export const readVni = reader(vniSchema);
 export const readPools = reader(poolsSchema);
 

@@ -122,7 +122,11 @@ async function register(
       if (!vtep) steps.push({ kind: "create", ...same });
     }
     const wanted = formatRecord({ ...before, ...host });
-    if (!stored) steps.push({ kind: "create", key: keys.host(host.id), value: wanted });
+    if (!stored)
+      steps.push(
+        { kind: "create", key: keys.host(host.id), value: wanted },
+        { kind: "clear", key: keys.left(host.id) },
+      );
     else if (stored.value !== wanted)
       steps.push({ kind: "replace", key: stored.key, revision: stored.revision, value: wanted });
     if (before) steps.push(...goneAddresses(keys, before, host));

@@ -167,7 +167,10 @@ export class ClusterView {
         trusted: false,
         reason: `the engine is at revision ${revision} and was at ${this.#revision}: it was restored from an old copy`,
       };
-    return this.#judgeHosts((key) => others.has(key));
+    return this.#judgeHosts(
+      (id) => others.has(this.#keys.host(id)),
+      (id) => others.has(this.#keys.left(id)),
+    );
   }
 
   /**
@@ -178,14 +181,18 @@ export class ClusterView {
     // Nearly always: what is below looks through all hosts.
     if (keys.size === 0) return { trusted: true };
     if (keys.has(this.#keys.cluster)) return { trusted: false, reason: "the engine is being emptied" };
-    return this.#judgeHosts((key) => !keys.has(key));
+    return this.#judgeHosts(
+      (id) => !keys.has(this.#keys.host(id)),
+      (id) => this.#entries.has(this.#keys.left(id)),
+    );
   }
 
-  #judgeHosts(isLeft: (key: string) => boolean): Trust {
-    const before = [...this.#hosts.keys()].map((id) => this.#keys.host(id));
-    const left = before.filter(isLeft).length;
-    if (before.length > 1 && left < before.length * leastShareOfHosts)
-      return { trusted: false, reason: `only ${left} of ${before.length} hosts are left in the engine` };
+  /** Hosts that somebody has removed are not missed. */
+  #judgeHosts(isThere: (id: string) => boolean, wasRemoved: (id: string) => boolean): Trust {
+    const before = [...this.#hosts.keys()].filter((id) => isThere(id) || !wasRemoved(id));
+    const there = before.filter(isThere).length;
+    if (before.length > 1 && there < before.length * leastShareOfHosts)
+      return { trusted: false, reason: `only ${there} of ${before.length} hosts are left in the engine` };
     return { trusted: true };
   }
 

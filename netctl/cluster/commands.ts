@@ -290,7 +290,7 @@ export const registerClusterHosts: Register = (parent, invoke) => {
     .command("rm")
     .alias("remove")
     .description(
-      "Remove a host that will not come back, with its addresses. Refused while it is live. Should it come back, it has to join anew.",
+      "Remove a host that will not come back, with its addresses. Refused while it is live. Should it come back, it gets other addresses for what it starts then.",
     )
     .argument("<id...>", "ids of hosts")
     .action((ids: readonly string[], _flags: object, command) =>

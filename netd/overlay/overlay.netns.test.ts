@@ -215,6 +215,39 @@ function packetsTo(_address: string): number {
   return Number(values.split(" ")[head.split(" ").indexOf("InEchos")] ?? Number.NaN);
 }
 
+describe("an operator", () => {
+  testWith(["vxlan"], "takes most of the hosts out at once, and the rest goes on", async () => {
+    await create("web");
+    await untilEverywhere("web");
+    await lab.sandbox(1, "s1", "web");
+    const there = await lab.sandbox(2, "s2", "web");
+    await lab.sandbox(3, "s3", "web");
+    await lab.untilPings(1, "s1", there);
+    const routes = () =>
+      lab
+        .host(1)
+        .run("ip route show proto 201")
+        .split("\n")
+        .filter((line) => line.includes(" via "));
+    await lab.until("host 1 has routes to both", () => routes().length === 2);
+    const listed = JSON.parse(await lab.netctl(1, "cluster", "host", "ls", "--json")) as readonly {
+      id: string;
+      name: string;
+    }[];
+    const ids = listed.filter(({ name }) => name !== "h1").map(({ id }) => id);
+    for (const host of [2, 3]) await lab.killNetd(host);
+    for (const id of ids) await lab.etcdctl("del", `/netctl/v1/default/live/${id}`);
+    await lab.netctl(1, "cluster", "host", "rm", ...ids);
+    await lab.until("nothing leads to them", () => routes().length === 0);
+    await expect(lab.netctl(1, "cluster", "status")).resolves.toContain("connected");
+    await create("more");
+    await lab.sandbox(1, "s4", "more");
+    // One of them comes back, and is a host like any other.
+    lab.startNetd(2);
+    await lab.untilPings(1, "s1", there);
+  });
+});
+
 describe("whatever fails", () => {
   testWith(["vxlan"], "containers reach each other while netd and the engine are dead", async () => {
     // Names are netd's work.
