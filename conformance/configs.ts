@@ -42,6 +42,11 @@ export function bridgeConfig(lab: Lab, extra: Fields = {}): JsonObject {
   });
 }
 
+/** The same with a way out: dual stack, default routes. */
+export function routedBridge(lab: Lab, extra: Fields = {}): JsonObject {
+  return bridgeConfig(lab, { isDefaultGateway: true, ipam: dualStack(lab), ...extra });
+}
+
 /** A network config whose IPAM is called directly. */
 export function ipamConfig(ipam: JsonObject, extra: Fields = {}): JsonObject {
   return fields({ cniVersion: "1.0.0", name: "net-a", type: "bridge", ipam, ...extra });

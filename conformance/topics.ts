@@ -3,10 +3,13 @@ import { badInputCases } from "./topics/bad-input.ts";
 import { bandwidthCases } from "./topics/bandwidth.ts";
 import { checkCases } from "./topics/bridge-check.ts";
 import { collectionCases } from "./topics/bridge-collection.ts";
+import { gatewayCases } from "./topics/bridge-gateway.ts";
 import { interfaceCases } from "./topics/bridge-interfaces.ts";
+import { masqueradeCases } from "./topics/bridge-masquerade.ts";
 import { networkCases } from "./topics/bridge-network.ts";
 import { refusalCases as bridgeRefusals } from "./topics/bridge-refusals.ts";
 import { removalCases } from "./topics/bridge-removal.ts";
+import { routeCases } from "./topics/bridge-routes.ts";
 import { sourceCases } from "./topics/bridge-source.ts";
 import { delegationCases } from "./topics/delegation.ts";
 import { dhcpCases } from "./topics/dhcp.ts";
@@ -57,6 +60,9 @@ export const topics: readonly Topic[] = [
     cases: [
       ...interfaceCases,
       ...networkCases,
+      ...masqueradeCases,
+      ...gatewayCases,
+      ...routeCases,
       ...sourceCases,
       ...bridgeRefusals,
       ...removalCases,

@@ -1,7 +1,7 @@
 import type { JsonObject } from "#cni/json.ts";
 import type { Attachment } from "#conformance/attachment.ts";
 import type { Case } from "#conformance/case.ts";
-import { bridgeConfig, dualStack, subnet4, subnet6 } from "#conformance/configs.ts";
+import { routedBridge, subnet4, subnet6 } from "#conformance/configs.ts";
 import { expectEqual } from "#conformance/failure.ts";
 import type { Lab, Outside } from "#conformance/lab.ts";
 import { askServer } from "#conformance/traffic.ts";
@@ -11,7 +11,7 @@ const unknown = "has no such field";
 
 /** A container with addresses of both families, on a bridge that routes. */
 async function routed(lab: Lab, extra: JsonObject): Promise<Attachment> {
-  const config = bridgeConfig(lab, { isDefaultGateway: true, ipam: dualStack(lab), ...extra });
+  const config = routedBridge(lab, extra);
   return lab.attach(config, await lab.container());
 }
 
