@@ -1,9 +1,10 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { buildSuite } from "#testing/suite-lab.ts";
 import type { CaseResult } from "./case.ts";
 import { type Completed, runCommand } from "./command.ts";
 import type { Report } from "./report.ts";
@@ -153,6 +154,41 @@ describe("conformance", () => {
       title,
     );
     expect(find(talking.report, title).reason).toContain("expected nothing");
+  });
+
+  test("after a loss takes a mended host for a CHECK that fails, and neither silence nor other rules", async () => {
+    const title = "CHECK fails after the masquerade rules were flushed";
+    const suite = await buildSuite();
+    try {
+      const bridge = join(suite.bin, "bridge");
+      /** Beside the script, where a run looks for nothing left behind. */
+      const own = "$(dirname $0)";
+      const save = `nft list ruleset > ${own}/rules`;
+      const meddle = "nft add table inet meddled";
+      const checks: readonly (readonly [name: string, check: string, reason: RegExp])[] = [
+        ["lying", "true", /bridge CHECK succeeded, expected an error: nft .* is gone/],
+        ["mending", `nft flush ruleset; nft -f ${own}/rules`, /^$/],
+        // Once it has answered, as a service may.
+        ["soon", `(sleep 1; nft -f ${own}/rules) > /dev/null 2>&1 & true`, /^$/],
+        ["meddling", `${meddle}; exec ${bridge}`, /changed: .*"meddled"/],
+      ];
+      for (const [name, check, reason] of checks) {
+        const bin = join(directory, name);
+        await mkdir(bin);
+        await symlink(join(suite.bin, "host-local"), join(bin, "host-local"));
+        // The first CHECK is before the loss.
+        const lines = [
+          `if [ $CNI_COMMAND = CHECK ] && [ -e ${own}/asked ]; then ${check}; exit; fi`,
+          `[ $CNI_COMMAND != CHECK ] || { ${save}; touch ${own}/asked; }`,
+          `exec ${bridge}`,
+        ];
+        await writeFile(join(bin, "bridge"), `#!/bin/sh\n${lines.join("\n")}\n`, { mode: 0o755 });
+        const { report } = await run(bin, "--only", "bridge", "--case", title);
+        expect(find(report, title).reason, name).toMatch(reason);
+      }
+    } finally {
+      suite.remove();
+    }
   });
 
   test("sees an error without its object, and a plugin that is killed", async () => {
