@@ -82,26 +82,27 @@ export async function takeBulk({ engine, keys, host, at, from, bytes }: BulkAsk)
 async function receive(at: IpAddress, port: number, from: IpAddress, bytes: number): Promise<BulkOutcome> {
   const startMs = performance.now();
   return await new Promise((resolve) => {
-    const pieces: Buffer[] = [];
+    const hash = createHash("sha256");
     let received = 0;
+    let digest = Buffer.alloc(0);
     const socket = connect({ host: formatIp(at), port, localAddress: formatIp(from) });
     const finish = () => {
       clearTimeout(timer);
       clearTimeout(silence);
-      socket.destroy();
+      socket.off("close", finish).destroy();
       if (received < bytes + digestBytes) return resolve({ kind: "stalled", received });
-      const all = Buffer.concat(pieces);
-      const digest = createHash("sha256").update(all.subarray(0, bytes)).digest();
-      if (digest.equals(all.subarray(bytes)))
-        resolve({ kind: "whole", bytes, ms: performance.now() - startMs });
+      if (hash.digest().equals(digest)) resolve({ kind: "whole", bytes, ms: performance.now() - startMs });
       else resolve({ kind: "damaged" });
     };
     const timer = setTimeout(finish, transferMs);
     const silence = setTimeout(finish, silenceMs);
     socket.on("data", (piece: Buffer) => {
       silence.refresh();
-      pieces.push(piece);
+      const rest = Math.max(0, bytes - received);
+      hash.update(piece.subarray(0, rest));
+      digest = Buffer.concat([digest, piece.subarray(rest)]);
       received += piece.length;
+      if (received > bytes + digestBytes) finish();
     });
     socket.on("error", () => undefined);
     socket.on("close", finish);

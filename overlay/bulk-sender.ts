@@ -1,11 +1,14 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createServer, type Server } from "node:net";
+import { pipeline, Readable } from "node:stream";
 import type { Engine, Entry } from "#engine/engine.ts";
 import type { Log } from "#machine/log.ts";
 import { type BulkRecord, readBulkRecord, transferMs } from "./bulk-request.ts";
 
 /** At once: who asks more is not heard. */
 const maxServers = 4;
+/** So much is made at a time, as the other end takes it: whatever else this process does goes on meanwhile. */
+const pieceBytes = 64 * 1024;
 
 /** Sends what `takeBulk()` of another host asks for: each once, to that host alone, for a few seconds. */
 export class BulkSender {
@@ -31,10 +34,9 @@ export class BulkSender {
         socket.destroy();
         return;
       }
-      const bytes = randomBytes(asked.bytes);
       socket.on("error", () => undefined);
       socket.setTimeout(2 * transferMs, () => socket.destroy());
-      socket.end(Buffer.concat([bytes, createHash("sha256").update(bytes).digest()]));
+      pipeline(Readable.from(withDigest(asked.bytes)), socket, () => undefined);
       server.close();
     });
     this.#servers.set(entry.key, server);
@@ -65,4 +67,14 @@ export class BulkSender {
       server.close();
     }
   }
+}
+
+function* withDigest(bytes: number): Generator<Buffer> {
+  const hash = createHash("sha256");
+  for (let left = bytes; left > 0; left -= pieceBytes) {
+    const piece = randomBytes(Math.min(left, pieceBytes));
+    hash.update(piece);
+    yield piece;
+  }
+  yield hash.digest();
 }
