@@ -165,6 +165,7 @@ export class OverlayAgent {
     this.#watch = new KernelWatch({
       namespace: options.namespace,
       nftables: options.nftables,
+      isWanted: (place) => this.#kernel.isWanted(place),
       changed: () => this.#queuePass(true),
       rulesChanged: () => this.#kernel.doubtRules(),
       addressChanged: () => this.#presence.look(),
@@ -376,10 +377,10 @@ export class OverlayAgent {
     const keys = changes.changes.map((change) => (change.kind === "put" ? change.entry.key : change.key));
     // Names move neither packets nor addresses, and there are many of them; nor do sessions, which all begin at once
     // when the hosts do.
-    const { names, lives, hosts, vteps, blocks } = this.#keys;
+    const { names, lives, hosts, vteps, blocks, endpoints } = this.#keys;
     const areIn = (...prefixes: readonly string[]) =>
       keys.every((key) => prefixes.some((prefix) => key.startsWith(prefix)));
-    if (!areIn(names, lives)) this.#changed(!areIn(names, lives, hosts, vteps, blocks));
+    if (!areIn(names, lives)) this.#changed(!areIn(names, lives, hosts, vteps, blocks, endpoints));
   }
 
   /** Other hosts try the way between them and this one. */
@@ -431,7 +432,7 @@ export class OverlayAgent {
     this.#changed();
   }
 
-  /** @param isWhole false: other hosts have changed, and nothing else */
+  /** @param isWhole false: other hosts and their containers have changed, and nothing else */
   #changed(isWhole = true): void {
     this.#queuePass(isWhole);
     this.#queueLearn();

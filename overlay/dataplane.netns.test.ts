@@ -339,3 +339,86 @@ describe("when the cluster changes", () => {
     expect(formatCidr(block(1, 4))).toBe("10.32.1.0/26");
   });
 });
+
+describe("a network that is one segment", () => {
+  const place = (host: number, id: string) => keys.endpointsOn("flat", `h${host}`) + id;
+  const says = (host: number, id: string, mac: string, ...ips: readonly string[]) =>
+    put(place(host, id), { v: 1, mac, ips: ips.map(parseIp) });
+  const a = "02:00:00:00:00:0a";
+  const b = "02:00:00:00:00:0b";
+
+  beforeEach(() => {
+    const subnets = [
+      { cidr: parseCidr("10.33.0.0/16"), blockLength: 26 },
+      { cidr: parseCidr("fd33::/64"), blockLength: 112 },
+    ];
+    const [name, id, mode, vni] = ["flat", "4567", "l2", 43];
+    put(keys.network(name), { v: 1, name, id, mode, vni, subnets, internal: false, state: "active" });
+    for (const number of [1, 2, 3])
+      for (const cidr of [parseCidr(`10.33.${number}.0/26`), parseCidr(`fd33::${number}:0/112`)])
+        put(keys.block(name, cidr), { v: 1, cidr, host: `h${number}`, nonce: "n" });
+  });
+
+  /** How host 1 reaches an address: MAC address, and the other end of the tunnel. */
+  const way = (ip: string): string | undefined => {
+    const { bridge, tunnel } = devices();
+    const mac = / lladdr (\S+) /.exec(underlay.host(1).run(`ip neigh show ${ip} dev ${bridge}`))?.[1];
+    if (mac === undefined) return undefined;
+    const entries = underlay.host(1).run(`bridge fdb show dev ${tunnel}`).split("\n");
+    const own = entries.filter((entry) => entry.startsWith(mac));
+    const destinations = own.flatMap((entry) => / dst (\S+)/.exec(entry)?.[1] ?? []);
+    expect(own.filter((entry) => entry.includes(`master ${bridge}`))).toHaveLength(1);
+    return `${mac} at ${destinations.join()}`;
+  };
+  const devices = () => {
+    const [tunnel] = desiredTunnels(view, self(1), []).tunnels.filter(({ network }) => network === "flat");
+    return { tunnel: tunnel?.name ?? "", bridge: tunnel?.stretch?.bridge ?? "" };
+  };
+  /** Without a look at the kernel; then a look has to find nothing to do. */
+  const step = (change: () => void): number => {
+    const before = stand(1);
+    change();
+    const done = advanceFrom(1, before);
+    expect(done?.failures).toEqual([]);
+    expect(pass(1)).toMatchObject({ changes: [], failures: [] });
+    return done?.changes.length ?? -1;
+  };
+
+  testWith(["vxlan"], "follows containers that come, move and go, and costs what changes", () => {
+    pass(1);
+    // Two forwarding entries, and a neighbour for each address.
+    expect(step(() => says(2, "a", a, "10.33.2.5", "fd33::2:5"))).toBe(4);
+    expect(step(() => says(3, "b", b, "10.33.3.5"))).toBe(3);
+    expect([way("10.33.2.5"), way("fd33::2:5")]).toEqual([`${a} at 203.0.113.2`, `${a} at 203.0.113.2`]);
+
+    // It is on host 3 now, and host 2 has said nothing; then it says goodbye, late.
+    expect(step(() => says(3, "a", a, "10.33.2.5", "fd33::2:5"))).toBe(1);
+    expect(way("10.33.2.5")).toBe(`${a} at 203.0.113.3`);
+    expect(step(() => drop(place(2, "a")))).toBe(0);
+    expect(way("fd33::2:5")).toBe(`${a} at 203.0.113.3`);
+
+    // Made anew on host 2 under another MAC address; of two families only one has moved.
+    const c = "02:00:00:00:00:0c";
+    step(() => says(2, "c", c, "10.33.2.5"));
+    expect(way("10.33.2.5")).toBe(`${c} at 203.0.113.2`);
+    expect(way("fd33::2:5")).toBe(`${a} at 203.0.113.3`);
+    expect(step(() => drop(place(3, "a")))).toBe(3);
+    expect([way("10.33.2.5"), way("fd33::2:5")]).toEqual([`${c} at 203.0.113.2`, undefined]);
+
+    // To this host: what led to another goes.
+    expect(step(() => says(1, "c", c, "10.33.2.5"))).toBe(3);
+    expect(way("10.33.2.5")).toBeUndefined();
+    // And back, as the later one has gone.
+    expect(step(() => drop(place(1, "c")))).toBe(3);
+    expect(way("10.33.2.5")).toBe(`${c} at 203.0.113.2`);
+
+    // A host with all that it has: two of the container, and two and a route of itself for each family.
+    expect(way("10.33.3.5")).toBe(`${b} at 203.0.113.3`);
+    const gone = step(() => drop(keys.host("h3")));
+    expect(gone).toBe(3 + 2 + 4);
+    expect(way("10.33.3.5")).toBeUndefined();
+    expect(step(() => addHost(3, { v4: "203.0.113.3" }))).toBe(gone);
+    step(() => addHost(3, { v4: "203.0.113.33" }));
+    expect(way("10.33.3.5")).toBe(`${b} at 203.0.113.33`);
+  });
+});

@@ -32,7 +32,7 @@ import {
   RouteType,
 } from "#netlink/route/route.ts";
 import type { Outcome } from "#netlink/socket.ts";
-import type { Desired, Peer, Tunnel } from "./desired.ts";
+import type { Desired, Endpoint, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
 import {
   addressKey,
@@ -43,7 +43,7 @@ import {
   routeProtocol,
   type Want,
 } from "./kernel-entry.ts";
-import { ensureStretch, presentOnBridge, wantedOnBridge } from "./stretch.ts";
+import { endpointEntries, ensureStretch, presentOnBridge, wantedOnBridge } from "./stretch.ts";
 
 /** Of the routes that end packets to addresses which nobody has: any other route to them comes first. */
 const unreachableMetric = 0xffff_fffe;
@@ -55,8 +55,18 @@ const aliasPrefix = "netctl:overlay=";
 export interface Reconciled {
   readonly changes: readonly string[];
   readonly failures: readonly string[];
-  /** ifindexes of the tunnels, by name. */
+  /** ifindexes of the tunnels and of the bridges that they are ports of, by name. */
   readonly devices: ReadonlyMap<string, number>;
+  /** What there should be now, by `Key.place`. */
+  readonly places: ReadonlySet<string>;
+}
+
+/** What `advance` has changed. */
+export interface Advanced extends Pick<Reconciled, "changes" | "failures"> {
+  /** Places of what is wanted now and was not, or was another there. */
+  readonly come: readonly string[];
+  /** Places at which nothing is wanted any more. */
+  readonly gone: readonly string[];
 }
 
 /**
@@ -94,6 +104,7 @@ export function reconcile(
     if (!tunnel.stretch) continue;
     const bridge = ensureStretch(namespace, device, tunnel.stretch, { changes, failures });
     if (bridge === undefined) continue;
+    devices.set(tunnel.stretch.bridge, bridge);
     wants.push(...wantedOnBridge(tunnel, tunnel.stretch, device.ifindex, bridge));
     haves.push(...presentOnBridge(namespace, device, bridge, tunnel.stretch));
   }
@@ -111,7 +122,7 @@ export function reconcile(
     [Errno.EEXIST],
   );
   // Where a tunnel is not there that should be, nobody can say which ways are no longer wanted.
-  if (!isComplete || !mayRemove) return { changes, failures, devices };
+  if (!isComplete || !mayRemove) return { changes, failures, devices, places: wantedPlaces };
   send(
     haves
       .filter(({ place }) => !wantedPlaces.has(place))
@@ -123,20 +134,20 @@ export function reconcile(
     leavers.map(({ ifindex, name }) => ({ words: `remove tunnel ${name}`, request: deleteLink(ifindex) })),
     [Errno.ENODEV],
   );
-  return { changes, failures, devices };
+  return { changes, failures, devices, places: wantedPlaces };
 }
 
 /**
  * Brings over what differs between two states of which a pass has made the first, without looking at the kernel.
  * @param devices of that pass
- * @returns undefined where more differs than ways to other hosts: that is for a whole pass
+ * @returns undefined where more differs than ways to other hosts and their containers: that is for a whole pass
  */
 export function advance(
   namespace: NetworkNamespace,
   devices: ReadonlyMap<string, number>,
   before: Desired,
   after: Desired,
-): Pick<Reconciled, "changes" | "failures"> | undefined {
+): Advanced | undefined {
   if (before.tunnels.length !== after.tunnels.length || !isDeepStrictEqual(before.subnets, after.subnets))
     return undefined;
   const old: Have[] = [];
@@ -154,6 +165,15 @@ export function advance(
       if (was) old.push(...peerEntries(tunnel, was, ifindex));
     }
     for (const peer of peers.values()) old.push(...peerEntries(tunnel, peer, ifindex));
+    const { stretch } = tunnel;
+    if (!stretch || !former.stretch) continue;
+    const bridge = devices.get(stretch.bridge);
+    if (bridge === undefined) return undefined;
+    const entries = (endpoint: Endpoint) => endpointEntries(tunnel, stretch, endpoint, ifindex, bridge);
+    const now = new Set(stretch.endpoints);
+    const then = new Set(former.stretch.endpoints);
+    for (const endpoint of now) if (!then.has(endpoint)) wanted.push(...entries(endpoint));
+    for (const endpoint of then) if (!now.has(endpoint)) old.push(...entries(endpoint));
   }
   const changes: string[] = [];
   const failures: string[] = [];
@@ -174,12 +194,16 @@ export function advance(
     [Errno.ENOENT, Errno.ESRCH],
     report,
   );
-  return report;
+  return { ...report, come: [...places], gone: removed.map(({ place }) => place) };
 }
 
-/** All of a tunnel but its ways to other hosts. Those of a stretched network are ways to containers. */
+/** All of a tunnel but its ways to other hosts and containers. */
 function isSameEnd(a: Tunnel, b: Tunnel): boolean {
-  return isDeepStrictEqual({ ...a, peers: [] }, { ...b, peers: [] });
+  return isDeepStrictEqual(withoutWays(a), withoutWays(b));
+}
+
+function withoutWays({ stretch, ...tunnel }: Tunnel): object {
+  return { ...tunnel, peers: [], stretch: stretch && { ...stretch, endpoints: [] } };
 }
 
 function isSamePeer(a: Peer, b: Peer): boolean {

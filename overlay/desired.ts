@@ -1,6 +1,6 @@
 import { type Cidr, firstIp, formatCidr, hostCidr } from "#net/cidr.ts";
 import type { IfName } from "#net/ifname.ts";
-import { compareIp, formatIp, type IpAddress } from "#net/ip.ts";
+import { compareIp, equalIp, type IpAddress } from "#net/ip.ts";
 import { linkLocalOf } from "#net/link-local.ts";
 import type { MacAddress } from "#net/mac.ts";
 import { type End, wireguardOverhead } from "./encryption/end.ts";
@@ -8,7 +8,8 @@ import { innerAddress } from "./encryption/key.ts";
 import { choosePath } from "./encryption/path.ts";
 import { encryptedVtepName, overlayBridgeName, stretchedBridgeMac, vtepMac, vtepName } from "./identity.ts";
 import type { HostRecord, NetworkRecord } from "./record.ts";
-import type { ClusterView, KnownBlock, KnownEndpoint } from "./view.ts";
+import type { Resident } from "./segment.ts";
+import type { ClusterView, KnownBlock } from "./view.ts";
 
 /** Bytes that VXLAN puts before a frame of a container: outer IP and UDP, VXLAN (RFC 7348), inner Ethernet. */
 export const overhead = { 4: 50, 6: 70 } as const;
@@ -43,6 +44,7 @@ export interface Stretch {
   readonly own: { readonly mac: MacAddress; readonly addresses: readonly Cidr[] };
 }
 
+/** The same object as before where it is the same. */
 export interface Endpoint {
   /** Of a host: that of its end of the tunnel, which its bridge takes as its own. */
   readonly isHost: boolean;
@@ -114,34 +116,40 @@ export function desiredTunnels(view: ClusterView, self: HostRecord, ends: readon
       made.push({ ...common, name, local, mtu: mtuOf(record, view, [...byHost.keys()], family), peers });
     }
     if (record.mode === "l3") tunnels.push(...made);
-    else tunnels.push(...made.map((tunnel) => stretched(tunnel, view.endpointsOf(record.name))));
+    else tunnels.push(...made.map((tunnel) => stretched(tunnel, view.residentsOf(record.name))));
   }
   return { tunnels, subnets };
 }
 
-/** The same tunnel with ways to containers rather than to hosts. Of two that say they have an address, the later has. */
-function stretched(tunnel: Tunnel, known: ReadonlyMap<string, KnownEndpoint>): Tunnel {
+/** The same tunnel with ways to containers rather than to hosts. */
+function stretched(tunnel: Tunnel, residents: Iterable<Resident>): Tunnel {
   const { vni, networkId, peers } = tunnel;
   const hosts = new Map(peers.map(({ hostId, underlay }) => [hostId, underlay]));
-  const newest = new Map<string, KnownEndpoint>();
-  for (const endpoint of [...known.values()].sort((a, b) => a.entry.revision - b.entry.revision))
-    for (const place of [endpoint.record.mac, ...endpoint.record.ips.map(formatIp)])
-      newest.set(place, endpoint);
-  const endpoints = [...known.values()].flatMap((endpoint) => {
-    const underlay = hosts.get(endpoint.host);
-    const { mac, ips } = endpoint.record;
-    if (!underlay || newest.get(mac) !== endpoint) return [];
-    const own = ips.filter((ip) => newest.get(formatIp(ip)) === endpoint);
-    return [{ isHost: false, mac, ips: own, underlay }];
-  });
-  const ends = peers.map(({ mac, addresses, underlay }) => ({ isHost: true, mac, ips: addresses, underlay }));
+  const endpoints: Endpoint[] = [];
+  for (const resident of residents) {
+    const underlay = hosts.get(resident.host);
+    const { mac, ips } = resident;
+    if (underlay) endpoints.push(endpointOf(resident, { isHost: false, mac, ips, underlay }));
+  }
+  for (const { blocks, mac, addresses, underlay } of peers)
+    endpoints.push(endpointOf(blocks, { isHost: true, mac, ips: addresses, underlay }));
   const stretch = {
     bridge: overlayBridgeName(vni),
     mac: stretchedBridgeMac(networkId),
-    endpoints: [...endpoints, ...ends],
+    endpoints,
     own: { mac: tunnel.mac, addresses: tunnel.addresses },
   };
   return { ...tunnel, addresses: [], peers: [], stretch };
+}
+
+const endpoints = new WeakMap<object, Endpoint>();
+
+/** Made once for what it is made of, until that is reached by another host's end or another family. */
+function endpointOf(of: object, wanted: Endpoint): Endpoint {
+  const made = endpoints.get(of);
+  if (made?.mac === wanted.mac && equalIp(made.underlay, wanted.underlay)) return made;
+  endpoints.set(of, wanted);
+  return wanted;
 }
 
 /** One by each of this host's ends, so that both take packets; another host is reached by one of them. */

@@ -45,6 +45,13 @@ export interface KernelKeeperOptions {
   readonly changed: () => void;
 }
 
+interface Made {
+  readonly desired: Desired;
+  readonly devices: ReadonlyMap<string, number>;
+  /** Where there is something: `Key.place`. */
+  readonly places: Set<string>;
+}
+
 /** Keeps this host as what is known of the cluster wants it: tunnels, rules, and what plugins and runtimes read. */
 export class KernelKeeper {
   readonly #options: KernelKeeperOptions;
@@ -52,7 +59,7 @@ export class KernelKeeper {
   #networks: readonly LocalNetwork[] = [];
   #guarding: Promise<void> | undefined;
   /** What the last pass has made, and all well. */
-  #made: { readonly desired: Desired; readonly devices: ReadonlyMap<string, number> } | undefined;
+  #made: Made | undefined;
   /** The rules as they were applied last, in one text. */
   #applied = "";
   #appliedAtMs = Number.NEGATIVE_INFINITY;
@@ -70,6 +77,11 @@ export class KernelKeeper {
   /** What plugins were told last. */
   get networks(): readonly LocalNetwork[] {
     return this.#networks;
+  }
+
+  /** Whether something should stand there, `Key.place`. True where nobody can say. */
+  isWanted(place: string): boolean {
+    return this.#made?.places.has(place) ?? true;
   }
 
   /** The next pass looks at the rules, whether or not they should be others than before. */
@@ -111,13 +123,13 @@ export class KernelKeeper {
   #compare(desired: Desired, { heard }: Knowledge): void {
     const { namespace, log } = this.#options;
     const underlayDevice = (local: IpAddress) => deviceOf(namespace, local);
-    const { changes, failures, devices } = reconcile(namespace, desired, underlayDevice, heard);
+    const { changes, failures, devices, places } = reconcile(namespace, desired, underlayDevice, heard);
     this.#log(changes);
     if (changes.length > 0) this.#options.changed();
     for (const failure of failures)
       if (!this.#failures.includes(failure)) log.warn("cannot change the kernel", { failure });
     this.#failures = failures;
-    this.#made = heard && failures.length === 0 ? { desired, devices } : undefined;
+    this.#made = heard && failures.length === 0 ? { desired, devices, places: new Set(places) } : undefined;
   }
 
   /** Only what differs from what was made last. @returns false where that is not enough */
@@ -129,7 +141,9 @@ export class KernelKeeper {
     if (!done) return false;
     this.#log(done.changes);
     if (done.failures.length > 0) return false;
-    this.#made = { desired, devices: made.devices };
+    for (const place of done.come) made.places.add(place);
+    for (const place of done.gone) made.places.delete(place);
+    this.#made = { ...made, desired };
     return true;
   }
 

@@ -8,7 +8,7 @@ import { Protocol } from "#netlink/socket.ts";
 import type { Nftables } from "#nftables/nftables.ts";
 import { RulesetWatch } from "#nftables/ruleset-watch.ts";
 import { isOverlayDeviceName } from "./identity.ts";
-import { routeProtocol } from "./kernel-entry.ts";
+import { placeOfLoss, routeProtocol } from "./kernel-entry.ts";
 
 /** Whoever takes much away tells of each piece: one look for all that comes within this time. */
 const settleMs = 50;
@@ -17,6 +17,8 @@ export interface KernelWatchOptions {
   /** The host's. Only needed while opening, and to read its links. */
   readonly namespace: NetworkNamespace;
   readonly nftables: Nftables;
+  /** Whether something of the overlay's should stand there: `Key.place`. */
+  readonly isWanted: (place: string) => boolean;
   /** Something of the overlay's may be gone, or the kernel has told more than could be kept. */
   readonly changed: () => void;
   /** Somebody has taken away something of ours out of the rules: `changed` follows. */
@@ -99,20 +101,38 @@ export class KernelWatch {
       this.#options.addressChanged();
   }
 
-  /** What is added is mostly our own; a device that was changed may be none of ours any more. */
-  #isLoss({ type, body }: Message): boolean {
+  /**
+   * What is added is mostly our own, as is what goes that nobody wants any more; a device that was changed may be none
+   * of ours from now on.
+   */
+  #isLoss(message: Message): boolean {
+    const { type, body } = message;
     switch (type) {
       case RouteMessage.DeleteRoute:
         // rtmsg.rtm_protocol: include/uapi/linux/rtnetlink.h
-        return body[5] === routeProtocol;
+        return body[5] === routeProtocol && this.#isWanted(message);
+      case RouteMessage.DeleteNeighbor:
+        return this.#isOurs(body) && this.#isWanted(message);
       case RouteMessage.NewLink:
       case RouteMessage.DeleteLink:
-      case RouteMessage.DeleteNeighbor:
       case RouteMessage.DeleteAddress:
-        // The index stands at the same place in ifinfomsg, ndmsg and ifaddrmsg.
-        return body.length >= 8 && this.#devices.has(readU32(body, 4));
+        return this.#isOurs(body);
     }
     return false;
+  }
+
+  /** The index stands at the same place in ifinfomsg, ndmsg and ifaddrmsg. */
+  #isOurs(body: Uint8Array): boolean {
+    return body.length >= 8 && this.#devices.has(readU32(body, 4));
+  }
+
+  #isWanted(message: Message): boolean {
+    try {
+      const place = placeOfLoss(message);
+      return place === undefined || this.#options.isWanted(place);
+    } catch {
+      return true;
+    }
   }
 
   #soon(): void {

@@ -20,14 +20,15 @@ import {
   NeighborState,
   newNeighbor,
 } from "#netlink/route/neighbor.ts";
-import { newRoute } from "#netlink/route/route.ts";
+import { deleteRoute, newRoute } from "#netlink/route/route.ts";
 import type { Endpoint, Stretch, Tunnel } from "./desired.ts";
 import {
   addressKey,
+  bridgedKey,
   forwardingKey,
   type Have,
-  keyed,
   neighborKey,
+  ownKey,
   routeKey,
   routeProtocol,
   type Want,
@@ -115,17 +116,16 @@ export function wantedOnBridge(
       words: () => `address ${formatCidr(address)} of ${name}`,
       add: () => newAddress({ ifindex: bridge, address, noDad: address.address.family === 6 }),
     })),
-    ...stretch.endpoints.flatMap((endpoint) => [
-      ...endpointEntries(tunnel, stretch, endpoint, ifindex, bridge),
-      ...(endpoint.isHost ? hostRoutes(stretch, endpoint, bridge) : []),
-    ]),
+    ...stretch.endpoints.flatMap((endpoint) => endpointEntries(tunnel, stretch, endpoint, ifindex, bridge)),
   ];
 }
 
-const ownKey = (bridge: number, mac: string) => keyed(`own of bridge ${bridge}`, mac);
-
 /** From the one address that is this host's alone: to that of the gateway every host would answer itself. */
-function hostRoutes({ own, bridge: name }: Stretch, { ips }: Endpoint, bridge: number): readonly Want[] {
+function hostRoutes(
+  { own, bridge: name }: Stretch,
+  { ips }: Endpoint,
+  bridge: number,
+): readonly (Want & Have)[] {
   return ips.flatMap((ip) => {
     const destination = hostCidr(ip);
     const source = own.addresses.find(({ address }) => address.family === ip.family)?.address;
@@ -143,18 +143,23 @@ function hostRoutes({ own, bridge: name }: Stretch, { ips }: Endpoint, bridge: n
             protocol: routeProtocol,
             presence: "replace",
           }),
+        remove: () =>
+          deleteRoute({ family: ip.family, destination, ifindex: bridge, protocol: routeProtocol }),
       },
     ];
   });
 }
 
-function endpointEntries(
+/** The way to one of them. @param ifindex of the tunnel */
+export function endpointEntries(
   { name, lower }: Tunnel,
-  { bridge: bridgeName }: Stretch,
-  { mac, ips, underlay }: Endpoint,
+  stretch: Stretch,
+  endpoint: Endpoint,
   ifindex: number,
   bridge: number,
-): readonly Want[] {
+): readonly (Want & Have)[] {
+  const { bridge: bridgeName } = stretch;
+  const { mac, ips, underlay } = endpoint;
   return [
     {
       ...forwardingKey(ifindex, mac, underlay),
@@ -167,9 +172,10 @@ function endpointEntries(
           viaIfindex: lower,
           presence: "replace",
         }),
+      remove: () => deleteForwardingEntry({ ifindex, mac, destination: underlay, viaIfindex: lower }),
     },
     {
-      ...keyed(`bridge fdb ${bridge} ${mac}`, String(ifindex)),
+      ...bridgedKey(bridge, mac, ifindex),
       words: () => `forwarding entry ${mac} of ${bridgeName}`,
       add: () =>
         newForwardingEntry({
@@ -179,12 +185,15 @@ function endpointEntries(
           state: NeighborState.noArp,
           presence: "replace",
         }),
+      remove: () => deleteForwardingEntry({ ifindex, mac, table: "master" }),
     },
     ...ips.map((ip) => ({
       ...neighborKey(bridge, ip, mac),
       words: () => `neighbor ${formatIp(ip)} of ${bridgeName}`,
       add: () => newNeighbor({ ifindex: bridge, ip, mac, replace: true }),
+      remove: () => deleteNeighbor({ ifindex: bridge, ip }),
     })),
+    ...(endpoint.isHost ? hostRoutes(stretch, endpoint, bridge) : []),
   ];
 }
 
@@ -228,7 +237,7 @@ export function presentOnBridge(
       remove: () => deleteAddress({ ifindex: bridge, address }),
     })),
     ...forwarding.map(({ mac }) => ({
-      ...keyed(`bridge fdb ${bridge} ${mac}`, String(ifindex)),
+      ...bridgedKey(bridge, mac, ifindex),
       words: () => `forwarding entry ${mac} of the bridge of ${name}`,
       remove: () => deleteForwardingEntry({ ifindex, mac, table: "master" }),
     })),

@@ -15,6 +15,7 @@ import {
   readHost,
   readNetwork,
 } from "./record.ts";
+import { type Resident, Segment } from "./segment.ts";
 
 /** A block, and which network it is of. */
 export interface KnownBlock {
@@ -58,8 +59,8 @@ export class ClusterView {
   /** By network, then by host: another list whenever it changes. */
   readonly #blocksByHost = new Map<string, Map<string, readonly KnownBlock[]>>();
   #names: NameTable;
-  /** By network, then by key. */
-  readonly #endpoints = new Map<string, Map<string, KnownEndpoint>>();
+  /** By network. */
+  readonly #segments = new Map<string, Segment>();
   readonly #problems = new Map<string, string>();
   #cluster: ClusterRecord | undefined;
 
@@ -103,7 +104,12 @@ export class ClusterView {
 
   /** Containers of a stretched network, by key. */
   endpointsOf(network: string): ReadonlyMap<string, KnownEndpoint> {
-    return this.#endpoints.get(network) ?? noEndpoints;
+    return this.#segments.get(network)?.endpoints ?? noEndpoints;
+  }
+
+  /** The same as others reach them. */
+  residentsOf(network: string): Iterable<Resident> {
+    return this.#segments.get(network)?.residents ?? [];
   }
 
   /** What containers of a network are called: looks through all names that there are. */
@@ -262,8 +268,9 @@ export class ClusterView {
     const endpoint = restOf(key, this.#keys.endpoints);
     if (endpoint !== undefined) {
       const [network = "", host = ""] = endpoint.split("/");
-      const endpoints = this.#endpoints.get(network) ?? new Map<string, KnownEndpoint>();
-      this.#endpoints.set(network, endpoints.set(key, { entry, host, record: readEndpoint(key, value) }));
+      const segment = this.#segments.get(network) ?? new Segment();
+      this.#segments.set(network, segment);
+      segment.put({ entry, host, record: readEndpoint(key, value) });
     }
   }
 
@@ -292,7 +299,7 @@ export class ClusterView {
     const id = restOf(key, this.#keys.hosts);
     if (id !== undefined) this.#hosts.delete(id);
     const ended = restOf(key, this.#keys.endpoints)?.split("/")[0];
-    if (ended !== undefined) this.#endpoints.get(ended)?.delete(key);
+    if (ended !== undefined) this.#segments.get(ended)?.delete(key);
     this.#changed(key);
   }
 }
