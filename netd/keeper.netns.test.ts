@@ -75,6 +75,23 @@ describe("while netd runs", () => {
     expect(lab.log()).toContain("somebody has taken rules away");
   });
 
+  test("traffic flows again where the kernel had more to tell than could be kept", async () => {
+    await lab.startNetd();
+    await publish();
+    await untilReached();
+    const pid = await lab.servicePid();
+    process.kill(pid, "SIGSTOP");
+    try {
+      const elements = Array.from({ length: 4000 }, (_, at) => `10.200.${at >> 8}.${at & 255}`).join();
+      const script = `add table inet mine; add set inet mine s { type ipv4_addr; }; add element inet mine s { ${elements} }; delete table inet mine`;
+      for (let round = 0; round < 5; round++) lab.host.run(`echo '${script}' | tr ';' '\\n' | nft -f -`);
+      lab.host.run("nft flush ruleset");
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await untilReached();
+  });
+
   test("ADD and DEL wake nothing", async () => {
     await lab.startNetd({ environment: { NETCTL_LOG_LEVEL: "debug" } });
     await publish();

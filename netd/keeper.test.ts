@@ -27,6 +27,7 @@ function hostWithout(state: { generation: number; hasTable: boolean }) {
         throw new Error("no such group");
       },
       generation: () => state.generation,
+      onCommit: () => () => undefined,
       hasSkeleton: () => state.hasTable,
     },
     log: silentLog,

@@ -68,6 +68,10 @@ export class Keeper {
     if (this.#isClosed || this.#changedAtMs !== undefined || this.#running) return;
     try {
       const generation = this.#host.nftables.generation();
+      if (this.#watch?.hasMissed(generation) === true) {
+        this.#look("a change was told to nobody");
+        return;
+      }
       if (generation === this.#generation) return;
       this.#generation = generation;
       if (this.#watch) {
@@ -102,7 +106,7 @@ export class Keeper {
     try {
       this.#watch = new RulesetWatch({
         namespaceFd: kernel.namespace.fd,
-        ownPort: nftables.port(),
+        nftables,
         onChange: (reason) => {
           log.debug("the ruleset was changed", { reason });
           this.#look(reason);

@@ -102,6 +102,7 @@ export class Nftables {
   #writer: NetlinkSocket | undefined;
   /** For all that never waits. */
   #reader: NetlinkSocket | undefined;
+  readonly #listeners = new Set<(generation: number) => void>();
   #lastTurn: Promise<unknown> = Promise.resolve();
 
   /** Touches nothing yet. */
@@ -166,6 +167,15 @@ export class Nftables {
   port(): number {
     this.#writer ??= this.#open();
     return this.#writer.port;
+  }
+
+  /**
+   * Has each commit's number told from now on, so that it can be known from those of others.
+   * @returns ends that
+   */
+  onCommit(listener: (generation: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** The number of the ruleset, which every commit of anybody raises. @throws {NetlinkError} */
@@ -418,10 +428,23 @@ export class Nftables {
         () => writer.transact(batch),
         () => writer.transactAsync(batch),
       );
+      this.#tellCommit();
       return undefined;
     } catch (error) {
       if (error instanceof NetlinkError) return error;
       throw error;
+    }
+  }
+
+  /** Somebody else may have been faster with a commit of his, which is told of anyhow: then ours is taken for missed. */
+  #tellCommit(): void {
+    if (this.#listeners.size === 0) return;
+    try {
+      const generation = readGeneration(this.#read());
+      for (const listener of this.#listeners) listener(generation);
+    } catch (error) {
+      // What was committed is.
+      if (!(error instanceof NetlinkError)) throw error;
     }
   }
 

@@ -23,7 +23,7 @@ beforeEach(async () => {
   reasons = [];
   watch = new RulesetWatch({
     namespaceFd,
-    ownPort: nftables.port(),
+    nftables,
     onChange: (reason) => {
       reasons.push(reason);
       told?.();
@@ -91,5 +91,50 @@ describe("a watch", () => {
     );
     expect(await nextReason()).toBe("chain deleted in table ip nat");
     expect(reasons).toEqual([]);
+  });
+});
+
+describe("asked whether it has missed something", () => {
+  /** Asks as often as it takes to be sure. */
+  const isMissed = (asked: RulesetWatch | undefined = watch) =>
+    [1, 2].map(() => asked?.hasMissed(nftables.generation())).includes(true);
+
+  it("has not, whoever commits what", async () => {
+    await nftables.apply([element("10.1.0.3")]);
+    expect(isMissed()).toBe(false);
+    host.run("nft 'add table inet mine; add chain inet mine c'; nft flush ruleset");
+    await nextReason();
+    await nftables.load("inet");
+    await nftables.apply([element("10.1.0.4")]);
+    await nftables.apply([element("10.1.0.4")]);
+    // The kernel tells in order.
+    host.run("nft flush set inet netctl masquerade4");
+    while (!(await nextReason()).startsWith("element deleted"));
+    expect(isMissed()).toBe(false);
+  });
+
+  it("has what the kernel told to nobody", async () => {
+    const stranger = new Nftables({ namespacePath: host.path });
+    const blind = new RulesetWatch({
+      namespaceFd,
+      // What the stranger does is taken for one's own, and is not.
+      nftables: {
+        port: () => stranger.port(),
+        generation: () => nftables.generation(),
+        onCommit: () => () => undefined,
+      },
+      onChange: () => undefined,
+      onEnd: (error) => {
+        throw error;
+      },
+    });
+    try {
+      expect(isMissed(blind)).toBe(false);
+      await stranger.removeOwned([element("10.1.0.2")], element("10.1.0.2").owner);
+      expect([isMissed(blind), isMissed(blind)]).toEqual([true, false]);
+    } finally {
+      blind.close();
+      stranger.close();
+    }
   });
 });

@@ -1,14 +1,27 @@
 import { NetfilterFamily, NftMessage } from "#netlink/netfilter/header.ts";
-import { decodeRulesetNews, type RulesetNews, rulesetGroup } from "#netlink/netfilter/ruleset-news.ts";
+import {
+  decodeRulesetNews,
+  generationsIn,
+  type RulesetNews,
+  rulesetGroup,
+} from "#netlink/netfilter/ruleset-news.ts";
 import { NotificationWatch } from "#netlink/notification-watch.ts";
 import { Protocol } from "#netlink/socket.ts";
+import { CommitLedger } from "./commit-ledger.ts";
 import { tableName } from "./set-definition.ts";
+
+/** What a watch has to know of one that commits: an `Nftables`. */
+export interface Commits {
+  port(): number;
+  generation(): number;
+  onCommit(listener: (generation: number) => void): () => void;
+}
 
 export interface RulesetWatchOptions {
   /** An open namespace; the own one where there is none. Only needed while opening. */
   readonly namespaceFd?: number | undefined;
-  /** `Nftables.port()`: what it commits is not told. */
-  readonly ownPort: number;
+  /** Whose commits are not told. */
+  readonly nftables: Commits;
   /** Somebody else may have taken away something that is ours. */
   readonly onChange: (reason: string) => void;
   /** Nothing more will be noticed. */
@@ -22,25 +35,51 @@ export interface RulesetWatchOptions {
  */
 export class RulesetWatch {
   readonly #watch: NotificationWatch;
+  readonly #ledger = new CommitLedger();
+  readonly #forget: () => void;
 
   /** @throws {NetlinkError} */
-  constructor({ namespaceFd, ownPort, onChange, onEnd }: RulesetWatchOptions) {
+  constructor({ namespaceFd, nftables, onChange, onEnd }: RulesetWatchOptions) {
     this.#watch = new NotificationWatch({
       protocol: Protocol.Netfilter,
       groups: [rulesetGroup],
       namespaceFd,
-      ignoredPort: ownPort,
+      ignoredPort: nftables.port(),
       onNews: (notifications) => {
+        this.#hear(notifications);
         const reason = reasonIn(notifications);
         if (reason !== undefined) onChange(reason);
       },
-      onLoss: () => onChange("notifications of nftables were lost"),
+      onLoss: () => {
+        this.#ledger.restart();
+        onChange("notifications of nftables were lost");
+      },
       onEnd,
     });
+    this.#forget = nftables.onCommit((generation) => this.#ledger.hear(generation));
+    this.#ledger.hasMissed(nftables.generation());
+  }
+
+  /**
+   * True if something was committed that neither the kernel has told of nor is one's own. To be asked every few seconds:
+   * says so, once, at the second question.
+   * @param generation `Nftables.generation()`, now
+   */
+  hasMissed(generation: number): boolean {
+    return this.#ledger.hasMissed(generation);
   }
 
   close(): void {
+    this.#forget();
     this.#watch.close();
+  }
+
+  #hear(notifications: Uint8Array): void {
+    try {
+      for (const generation of generationsIn(notifications)) this.#ledger.hear(generation);
+    } catch {
+      // Of a kernel that writes it otherwise: what it does not tell is asked for.
+    }
   }
 }
 

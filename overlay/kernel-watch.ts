@@ -5,18 +5,19 @@ import { type Message, messagesIn } from "#netlink/message.ts";
 import { NotificationWatch } from "#netlink/notification-watch.ts";
 import { RouteGroup, RouteMessage } from "#netlink/route/constant.ts";
 import { Protocol } from "#netlink/socket.ts";
-import type { Nftables } from "#nftables/nftables.ts";
-import { RulesetWatch } from "#nftables/ruleset-watch.ts";
+import { type Commits, RulesetWatch } from "#nftables/ruleset-watch.ts";
 import { isOverlayDeviceName } from "./identity.ts";
 import { placeOfLoss, routeProtocol } from "./kernel-entry.ts";
 
 /** Whoever takes much away tells of each piece: one look for all that comes within this time. */
 const settleMs = 50;
+/** A change of the rules of which the kernel tells nothing is noticed at the second question. */
+const askingMs = 3000;
 
 export interface KernelWatchOptions {
   /** The host's. Only needed while opening, and to read its links. */
   readonly namespace: NetworkNamespace;
-  readonly nftables: Nftables;
+  readonly nftables: Commits;
   /** Whether something of the overlay's should stand there: `Key.place`. */
   readonly isWanted: (place: string) => boolean;
   /** Something of the overlay's may be gone, or the kernel has told more than could be kept. */
@@ -36,6 +37,7 @@ export class KernelWatch {
   /** ifindexes of the overlay's devices. */
   #devices: ReadonlySet<number> = new Set();
   #timer: NodeJS.Timeout | undefined;
+  #asking: NodeJS.Timeout | undefined;
 
   constructor(options: KernelWatchOptions) {
     this.#options = options;
@@ -58,16 +60,15 @@ export class KernelWatch {
           },
           onEnd: ended,
         }),
-        new RulesetWatch({
-          namespaceFd: namespace.fd,
-          ownPort: nftables.port(),
-          onChange: () => {
-            this.#options.rulesChanged();
-            this.#soon();
-          },
-          onEnd: ended,
-        }),
       );
+      const rules = new RulesetWatch({
+        namespaceFd: namespace.fd,
+        nftables,
+        onChange: () => this.#doubtRules(),
+        onEnd: ended,
+      });
+      this.#watches.push(rules);
+      this.#asking = setInterval(() => this.#askFor(rules), askingMs).unref();
     } catch (error) {
       this.close();
       throw error;
@@ -85,7 +86,22 @@ export class KernelWatch {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#asking);
     for (const watch of this.#watches.splice(0)) watch.close();
+  }
+
+  /** What the kernel has told to nobody. */
+  #askFor(rules: RulesetWatch): void {
+    try {
+      if (rules.hasMissed(this.#options.nftables.generation())) this.#doubtRules();
+    } catch {
+      // It has no nftables, say, which others complain of.
+    }
+  }
+
+  #doubtRules(): void {
+    this.#options.rulesChanged();
+    this.#soon();
   }
 
   #take(bytes: Uint8Array): void {

@@ -1,8 +1,9 @@
 import { attributeTable } from "#netlink/attribute.ts";
-import { text } from "#netlink/codec.ts";
+import { readU16, readU32 } from "#netlink/byte-order.ts";
+import { text, u32be } from "#netlink/codec.ts";
 import { DecodeError } from "#netlink/decode-error.ts";
 import { type Message, messagesIn } from "#netlink/message.ts";
-import { decodeNetfilter, NftMessage, Subsystem } from "./header.ts";
+import { decodeNetfilter, NftMessage, nftMessageType, Subsystem } from "./header.ts";
 
 /** NFNLGRP_NFTABLES: include/uapi/linux/netfilter/nfnetlink.h */
 export const rulesetGroup = 7;
@@ -23,6 +24,29 @@ const pickTable = attributeTable({ table: [1, text] }).picker("table");
 /** What a notification tells; the number of the new ruleset is left out. @throws {DecodeError} */
 export function decodeRulesetNews(notifications: Uint8Array): readonly RulesetNews[] {
   return messagesIn(notifications).flatMap(decodeOne);
+}
+
+/** NFTA_GEN_ID: include/uapi/linux/netfilter/nf_tables.h */
+const pickGeneration = attributeTable({ id: [1, u32be] }).picker("id");
+
+/** Bytes of a struct nlmsghdr. */
+const messageHeaderBytes = 16;
+
+/** The numbers of the rulesets that came about: the last thing that is told of each commit. */
+export function generationsIn(notifications: Uint8Array): readonly number[] {
+  const found: number[] = [];
+  // A commit of thousands of rules is thousands of messages: only their headers are looked at.
+  for (let at = 0; at + messageHeaderBytes <= notifications.length; ) {
+    const length = readU32(notifications, at);
+    if (length < messageHeaderBytes || at + length > notifications.length) break;
+    if (readU16(notifications, at + 4) === nftMessageType(NftMessage.NewGeneration)) {
+      const body = notifications.subarray(at + messageHeaderBytes, at + length);
+      const { id } = pickGeneration(decodeNetfilter(body).attributes);
+      if (id !== undefined) found.push(id);
+    }
+    at += (length + 3) & ~3;
+  }
+  return found;
 }
 
 function decodeOne({ type, body }: Message): readonly RulesetNews[] {
