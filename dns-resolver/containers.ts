@@ -108,6 +108,13 @@ export class Containers {
       this.#networkChanged(network);
   }
 
+  /** How many queries have come, of all containers that there are: it may become less. */
+  get asked(): number {
+    let count = 0;
+    for (const container of this.#containers.values()) count += queriesOf(container);
+    return count;
+  }
+
   find(key: NameKey): Asker | undefined {
     return this.#byEntry.get(keyText(key))?.asker;
   }
@@ -130,7 +137,7 @@ export class Containers {
   report(): readonly ContainerReport[] {
     return [...this.#containers.values()].map((container) => {
       const { netns, state, problem, port, asker, load } = container;
-      const { queries, failures, refused } = load;
+      const { failures, refused } = load;
       return {
         containerId: asker.containerId,
         netns: netns.path,
@@ -148,7 +155,7 @@ export class Containers {
         ),
         servers: asker.upstreams?.servers.map(({ text }) => text) ?? [],
         from: !asker.upstreams ? "nowhere" : asker.upstreams.netns ? "container" : "host",
-        queries: queries + (container.endpoint?.answered ?? 0),
+        queries: queriesOf(container),
         failures,
         refused,
       };
@@ -326,6 +333,10 @@ export class Containers {
       this.#dropGroup(key, group);
     }
   }
+}
+
+function queriesOf({ load, endpoint }: Container): number {
+  return load.queries + (endpoint?.answered ?? 0);
 }
 
 function isWithin(subnets: readonly Cidr[], ip: IpAddress): boolean {

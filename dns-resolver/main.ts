@@ -2,6 +2,7 @@
 
 import { readSync } from "node:fs";
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { HeapKeeper } from "#machine/heap-keeper.ts";
 import { tryParseIp } from "#net/ip.ts";
 import { chain } from "./chain.ts";
 import { Containers } from "./containers.ts";
@@ -27,6 +28,10 @@ export interface ResolverData {
 }
 
 const maxCacheBytes = 16 * 1024 * 1024;
+/** What ten thousand names of other hosts leave behind when they are taken in. */
+const heapWasteBytes = 2 * 1024 * 1024;
+/** So long nobody must have asked before garbage is collected, which keeps answers waiting. */
+const quietMs = 1000;
 /** Troubles of one kind are told so often at most. */
 const troubleEveryMs = 1000;
 
@@ -162,7 +167,17 @@ function takeOrders(): void {
   }
 }
 
+/** The thread's own: Node's, which would do it, never comes to it. */
+function keepHeap(heap: HeapKeeper, askedBefore: number): void {
+  loop.after(quietMs, () => {
+    const { asked } = containers;
+    if (asked === askedBefore) heap.tick();
+    keepHeap(heap, asked);
+  });
+}
+
 loop.addBorrowed(wakeFd, takeOrders);
 takeOrders();
+keepHeap(new HeapKeeper(heapWasteBytes), containers.asked);
 loop.run();
 port.close();

@@ -74,6 +74,15 @@ static napi_value KeepMallocSmall(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// trimMalloc()
+static napi_value TrimMalloc(napi_env env, napi_callback_info info) {
+  (void)env, (void)info;
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -97,6 +106,7 @@ NAPI_MODULE_INIT() {
       {"writeFilesIn", WriteFilesIn},
       {"useOwnProc", UseOwnProc},
       {"keepMallocSmall", KeepMallocSmall},
+      {"trimMalloc", TrimMalloc},
       {"flock", Flock},
       {"lockFile", LockFile},
       {"modificationTime", ModificationTime},

@@ -88,6 +88,8 @@ export interface Native {
    * process that stays. Does nothing where the C library is not glibc, whose defaults keep much.
    */
   keepMallocSmall(): void;
+  /** Gives back to the kernel what malloc(3) has free, also between what is in use: malloc_trim(3). glibc alone has it. */
+  trimMalloc(): void;
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
   flock(fd: number, operation: number): boolean;
   /**

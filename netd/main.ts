@@ -12,6 +12,7 @@ import { dhcp6 } from "#dhcp/v6/protocol.ts";
 import { ResolverService } from "#dns-resolver/service.ts";
 import { withCrashPoints } from "#machine/crash-point.ts";
 import { resolveDirectories } from "#machine/directories.ts";
+import { HeapKeeper } from "#machine/heap-keeper.ts";
 import type { Log } from "#machine/log.ts";
 import { native } from "#native/addon.ts";
 import { openHost, openRegistry, type SuiteHost } from "#suite/host.ts";
@@ -19,7 +20,6 @@ import { hasAttachments } from "#suite/kept.ts";
 import { loadPlugins } from "#suite/plugins.ts";
 import { recover } from "#suite/recover.ts";
 import { endAfterFault } from "./faults.ts";
-import { HeapKeeper } from "./heap-keeper.ts";
 import { Keeper } from "./keeper.ts";
 import { hasPathsOfItsOwn, ownLocality } from "./locality.ts";
 import { openLog, type ServiceLog } from "./log.ts";
@@ -38,6 +38,8 @@ import { canBeStarted, startSuccessor, type Trial } from "./successor.ts";
 
 const watchIntervalMs = 1000;
 const anotherVersion = "another version was installed";
+/** What a thousand hosts and containers leave behind when they are compared. */
+const heapWasteBytes = 5 * 1024 * 1024;
 /** Longer than any caller waits by default, shorter than systemd waits before it kills. */
 const stopLimitMs = 75_000;
 
@@ -261,7 +263,7 @@ async function main(): Promise<void> {
       void stop(signal);
     });
   }
-  const heap = new HeapKeeper();
+  const heap = new HeapKeeper(heapWasteBytes, () => native().trimMalloc());
   setInterval(() => {
     if (requests.idleMs >= watchIntervalMs) heap.tick();
     const reason = reasonToStop();
