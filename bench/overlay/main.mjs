@@ -109,10 +109,26 @@ const cpuMs = (number) => {
     .split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;
 };
-const residentMiB = (number) =>
-  Math.round(
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${netds.get(number).pid}/status`, "utf8"))[1]) / 1024,
-  );
+/**
+ * What is resident in MiB: `anonymous` it alone has; `file` are pages of programs and libraries, which all processes of
+ * Node share; `proportional` counts each page as a part, by how many have it.
+ */
+const memoryOf = (number) => {
+  const read = (file, name) =>
+    Math.round(
+      Number(
+        new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(
+          readFileSync(`/proc/${netds.get(number).pid}/${file}`, "utf8"),
+        )[1],
+      ) / 102.4,
+    ) / 10;
+  return {
+    resident: read("status", "VmRSS"),
+    anonymous: read("status", "RssAnon"),
+    file: read("status", "RssFile"),
+    proportional: read("smaps_rollup", "Pss"),
+  };
+};
 const bytesTo = (number) =>
   JSON.parse(stage.run("ip", ["-n", wire, "-s", "-j", "link", "show", `p${number}`]))[0].stats64.tx.bytes;
 
@@ -237,7 +253,7 @@ await stage.play(
       writesPerSecond: (revision() - before.revision) / 20,
       cpuPercentOfOneHost: (cpuMs(1) - before.cpu) / 200,
     };
-    figures.memoryMiBOfOneHost = residentMiB(1);
+    figures.memoryMiBOfOneHost = memoryOf(1);
 
     stage.title(`One host hears of ${known} others, with ${known * names} containers`);
     const { networks } = JSON.parse(netctl(1, "cluster", "status", "--json")).agent;
@@ -263,7 +279,7 @@ await stage.play(
     await stage.until("all of them are in the kernel", () => routes() >= wanted);
     figures.filling = { seconds: (performance.now() - startMs) / 1000, cpuMs: cpuMs(1) - cpu };
     await new Promise((resolve) => setTimeout(resolve, 15_000));
-    figures.memoryMiBWithAll = residentMiB(1);
+    figures.memoryMiBWithAll = memoryOf(1);
     const idle = cpuMs(1);
     await new Promise((resolve) => setTimeout(resolve, 20_000));
     figures.cpuPercentWithAll = (cpuMs(1) - idle) / 200;
@@ -297,7 +313,7 @@ await stage.play(
     );
     figures.restart = { seconds: (performance.now() - restartMs) / 1000, bytes: bytesTo(1) - bytes };
     await new Promise((resolve) => setTimeout(resolve, 15_000));
-    figures.memoryMiBAfterRestart = residentMiB(1);
+    figures.memoryMiBAfterRestart = memoryOf(1);
 
     console.log(JSON.stringify(figures, undefined, 2));
   }),
