@@ -150,7 +150,7 @@ describe.each(engines)("%s", (_name, needs, open) => {
 
   check("a list of more than a page is whole, and a watch goes on from it without a gap", async () => {
     const prefix = freshPrefix();
-    for (let at = 0; at < 1300; at += 100) {
+    for (let at = 0; at < 2300; at += 100) {
       const steps = Array.from({ length: 100 }, (_, index) => {
         const key = `${prefix}${String(at + index).padStart(5, "0")}`;
         return { kind: "put", key, value: String(at + index) } as const;
@@ -159,7 +159,7 @@ describe.each(engines)("%s", (_name, needs, open) => {
     }
     const { entries, revision } = await engine.list(prefix);
     expect(entries.map((entry) => entry.value)).toEqual(
-      Array.from({ length: 1300 }, (_, index) => String(index)),
+      Array.from({ length: 2300 }, (_, index) => String(index)),
     );
 
     const changes = collect(engine, prefix, revision + 1, 3);

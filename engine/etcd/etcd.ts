@@ -20,8 +20,8 @@ import { watchEtcd } from "./watch.ts";
 /** etcd's own limit on the operations of a transaction (--max-txn-ops). */
 const maxSteps = 128;
 
-/** Keys of one page of a list. */
-const pageKeys = 500;
+/** Keys of one page of a list. For each page etcd 3.4 looks through all keys that are still to come. */
+const pageKeys = 2000;
 
 /** How often a write whose outcome is unknown is looked at again, and how long to wait between. */
 const readBackTries = 4;
@@ -88,24 +88,28 @@ export class EtcdEngine implements Engine {
 
   async *listInParts(prefix: string): AsyncGenerator<Snapshot, undefined> {
     const end = endOfPrefix(prefix);
-    let key = encodeText(prefix);
     let revision = 0;
-    for (;;) {
-      const page = {
+    const pageFrom = (key: string): Promise<RangeAnswer | undefined> =>
+      this.#rangeOrCompacted({
         key,
         range_end: end,
         limit: String(pageKeys),
         ...(revision > 0 ? { revision: String(revision) } : {}),
-      };
-      const answer = await this.#rangeOrCompacted(page);
+      });
+    let page: Promise<RangeAnswer | undefined> | undefined = pageFrom(encodeText(prefix));
+    while (page) {
+      const answer: RangeAnswer | undefined = await page;
       if (!answer) throw new CompactedError(revision);
       if (revision === 0) revision = toNumber(answer.header?.revision);
-      const { kvs = [], more = false } = answer;
+      const { kvs = [], more = false }: RangeAnswer = answer;
+      const last: KeyValue | undefined = kvs.at(-1);
+      // etcd reads the next one while this one is gone through.
+      page = more && last ? pageFrom(keyAfter(last.key)) : undefined;
+      // Who ends early does not hear what becomes of it.
+      page?.catch(() => undefined);
       yield { revision, entries: kvs.map(entryOf) };
-      const last = kvs.at(-1);
-      if (!more || !last) return undefined;
-      key = Buffer.concat([Buffer.from(last.key, "base64"), Buffer.from([0])]).toString("base64");
     }
+    return undefined;
   }
 
   async #rangeOrCompacted(page: object): Promise<RangeAnswer | undefined> {
@@ -257,6 +261,11 @@ function outcomeOf(answer: TxnAnswer): Outcome {
   if (answer.succeeded) return { committed: true, revision };
   const entries = (answer.responses ?? []).flatMap((one) => one.response_range?.kvs ?? []).map(entryOf);
   return { committed: false, revision, found: new Map(entries.map((entry) => [entry.key, entry])) };
+}
+
+/** The first key that comes after this one; both in base64. */
+function keyAfter(key: string): string {
+  return Buffer.concat([Buffer.from(key, "base64"), Buffer.from([0])]).toString("base64");
 }
 
 export function entryOf(kv: KeyValue): Entry {

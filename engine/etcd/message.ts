@@ -36,8 +36,15 @@ export interface WatchAnswer {
 }
 
 export const encodeText = (text: string): string => Buffer.from(text, "utf8").toString("base64");
-export const decodeText = (base64: string | undefined): string =>
-  Buffer.from(base64 ?? "", "base64").toString("utf8");
+
+/** What is decoded stands here for a moment: tens of thousands of small texts would each take a Buffer. */
+const scratch = Buffer.allocUnsafeSlow(4096);
+
+export function decodeText(base64: string | undefined): string {
+  if (base64 === undefined) return "";
+  if (base64.length > scratch.length) return Buffer.from(base64, "base64").toString("utf8");
+  return scratch.toString("utf8", 0, scratch.write(base64, "base64"));
+}
 
 export function toNumber(text: string | undefined): number {
   const value = Number(text ?? "0");
