@@ -72,6 +72,15 @@ export class HashIndex {
     return numbers;
   }
 
+  /** All hashes, each with its numbers, in no order. Nothing may be added meanwhile. */
+  forEach(action: (hash: number, number: number) => void): void {
+    const slots = this.#slots;
+    for (let at = 0; at < slots.length; at += slotInts) {
+      const number = slots[at + 1] ?? empty;
+      if (number >= 0) action(slots[at] ?? 0, number);
+    }
+  }
+
   #resize(): void {
     const before = this.#slots;
     let count = fewestSlots;

@@ -52,3 +52,30 @@ test("gives memory back: what changes ten thousand times takes no more than what
   expect(map.size).toBe(1000);
   expect(bytes() - before).toBeLessThan(40_000_000);
 });
+
+test("tells which records another does not have so", () => {
+  const roll = dice();
+  const maps = [new PackedMap(), new PackedMap()] as const;
+  const plain = maps.map(() => new Map<string, string>());
+  for (let step = 0; step < 30_000; step++) {
+    const key = `name/ü${roll(2000)}`;
+    const which = roll(2);
+    const value = `value ${roll(3)}`;
+    if (roll(5) === 0) {
+      maps[which]?.delete(key);
+      plain[which]?.delete(key);
+    } else {
+      maps[which]?.set(key, value);
+      plain[which]?.set(key, value);
+    }
+  }
+  for (const [mine, its] of [
+    [0, 1],
+    [1, 0],
+  ] as const) {
+    const unlike = [...(plain[mine] ?? [])].filter(([key, value]) => plain[its]?.get(key) !== value);
+    expect(unlike.length).toBeGreaterThan(500);
+    expect(unlike.length).toBeLessThan(1800);
+    expect([...maps[mine].keysUnlike(maps[its])].sort()).toEqual(unlike.map(([key]) => key).sort());
+  }
+});

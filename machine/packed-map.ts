@@ -15,6 +15,12 @@ interface Chunk {
   live: number;
 }
 
+/** Where a record begins. */
+interface Place {
+  readonly bytes: Buffer;
+  readonly at: number;
+}
+
 /**
  * Texts by text, as bytes outside of V8's heap: of tens of thousands of small ones of which few are ever read, objects
  * would take several times the memory, and time of each garbage collection. In no order.
@@ -78,13 +84,23 @@ export class PackedMap {
     return true;
   }
 
+  /** Keys that the other does not have, or has with another value. */
+  keysUnlike(other: PackedMap): readonly string[] {
+    const keys: string[] = [];
+    this.#byKey.forEach((hash, number) => {
+      const same = other.#byKey.find(hash, (its) => isSameRecord(this.#at(number), other.#at(its)));
+      if (same === undefined) keys.push(this.keyAt(number));
+    });
+    return keys;
+  }
+
   /** What comes or goes meanwhile may be among them or not. */
   *numbers(): Generator<number, undefined> {
     for (let number = 0; number < this.#count; number++) if ((this.#places[number] ?? -1) >= 0) yield number;
     return undefined;
   }
 
-  #at(number: number): { readonly bytes: Buffer; readonly at: number } {
+  #at(number: number): Place {
     const place = this.#places[number] ?? -1;
     const chunk = place < 0 ? undefined : this.#chunks[place >> offsetBits];
     if (!chunk) throw new RangeError(`Cannot read record ${number}: there is none`);
@@ -163,4 +179,15 @@ export class PackedMap {
     }
     this.#chunks[index] = undefined;
   }
+}
+
+/** Whether key and value are the same. */
+function isSameRecord(a: Place, b: Place): boolean {
+  const keyBytes = a.bytes.readUInt32LE(a.at + 4);
+  const valueBytes = a.bytes.readUInt32LE(a.at + 8);
+  if (keyBytes !== b.bytes.readUInt32LE(b.at + 4) || valueBytes !== b.bytes.readUInt32LE(b.at + 8))
+    return false;
+  const [start, itsStart] = [a.at + headBytes, b.at + headBytes];
+  const size = keyBytes + valueBytes;
+  return a.bytes.compare(b.bytes, itsStart, itsStart + size, start, start + size) === 0;
 }

@@ -26,6 +26,12 @@ export class NameTable {
     return text === undefined ? undefined : read(key, text);
   }
 
+  /** Keys that the other does not have, or has otherwise. */
+  *keysUnlike(other: NameTable): Generator<string, undefined> {
+    for (const key of this.#packed.keysUnlike(other.#packed)) yield this.#prefix + key;
+    return undefined;
+  }
+
   /** @returns false if it was there just so */
   set({ key, value, revision }: Entry): boolean {
     const short = this.#shorten(key);

@@ -217,11 +217,8 @@ export class ClusterView {
   #replaceNames(names: NameTable): void {
     const before = this.#names;
     this.#names = names;
-    for (const { key } of before.entries()) if (!names.get(key)) this.#changed(key);
-    for (const { key, value, revision } of names.entries()) {
-      const known = before.get(key);
-      if (known?.revision !== revision || known.value !== value) this.#changed(key);
-    }
+    for (const key of before.keysUnlike(names)) if (!names.get(key)) this.#changed(key);
+    for (const key of names.keysUnlike(before)) this.#changed(key);
   }
 
   #put(entry: Entry): void {
