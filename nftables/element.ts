@@ -49,6 +49,14 @@ export const sets = table({
     life: "skeleton",
     part: "overlay",
   },
+  skeletonOtherPort: {
+    family: "inet",
+    name: "skeleton_other_port",
+    key: [mark],
+    value: [mark],
+    life: "skeleton",
+    part: "otherPort",
+  },
 
   /** Container addresses that leave under an address of the host. */
   masquerade4: { family: "inet", name: "masquerade4", key: [ipv4], life: "attachment" },

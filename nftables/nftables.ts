@@ -33,6 +33,7 @@ import {
   compareSkeleton,
   type Extras,
   optionalPartsOf,
+  partsFor,
   type SkeletonPart,
   type SkeletonState,
   setsOfPart,
@@ -337,7 +338,9 @@ export class Nftables {
     const isWanted = (part: OptionalPart) =>
       needed.includes(part) ||
       this.#versionOf(part) !== undefined ||
-      setsOfPart(part).some((set) => this.#list(set).length > 0);
+      setsOfPart(part).some((set) =>
+        this.#list(set).some(({ key }) => partsFor({ set, key }).includes(part)),
+      );
     return new Set(optionalPartsOf(family).filter(isWanted));
   }
 

@@ -9,6 +9,15 @@ export interface TunnelRules {
   readonly bridge: IfName;
   /** Nothing is forwarded between the network and the world. */
   readonly internal: boolean;
+  /** The tunnel is a port of the bridge: what goes between hosts stays on the bridge. */
+  readonly stretched: boolean;
+}
+
+/** An underlay address of this host. */
+export interface OwnAddress {
+  readonly address: IpAddress;
+  /** The device that has it, by which the other hosts' packets come; undefined for a bridge, which others may be behind. */
+  readonly device: IfName | undefined;
 }
 
 export interface OverlayRules {
@@ -16,7 +25,7 @@ export interface OverlayRules {
   /** Underlay addresses of all hosts. */
   readonly vteps: readonly IpAddress[];
   /** Those of this one. */
-  readonly own: readonly IpAddress[];
+  readonly own: readonly OwnAddress[];
   /** Devices that encrypt. */
   readonly encryptors: readonly IfName[];
   readonly tunnels: readonly TunnelRules[];
@@ -27,8 +36,8 @@ const ownSets = [
   "vxlanPorts",
   "vteps4",
   "vteps6",
-  "vtepPairs4",
-  "vtepPairs6",
+  "vxlanWays4",
+  "vxlanWays6",
   "encryptors",
   "tunnels",
   "networkWays",
@@ -44,10 +53,15 @@ export async function applyOverlayRules(
   nftables: Nftables,
   rules: OverlayRules | undefined,
 ): Promise<readonly string[]> {
-  const wanted = rules ? overlayElements(rules) : [];
-  const names = new Set(wanted.map(formatElement));
+  const all = rules ? overlayElements(rules) : [];
   let words: readonly string[] = [];
   await nftables.change((view) => {
+    const hindered = view.read(all.map(({ unless }) => unless).filter((ref) => ref !== undefined));
+    const refused = new Set(
+      all.filter(({ unless }) => unless !== undefined).filter((_, index) => hindered[index]),
+    );
+    const wanted = all.filter((each) => !refused.has(each)).map(({ element }) => element);
+    const names = new Set(wanted.map(formatElement));
     const present = ownSets.flatMap((set) =>
       view.list(set).map(({ key }): ElementRef => ({ set, key }) as ElementRef),
     );
@@ -67,20 +81,40 @@ export async function applyOverlayRules(
   return words;
 }
 
-function overlayElements({ udpPort, vteps, own, encryptors, tunnels }: OverlayRules): readonly Operation[] {
-  return [
+/** An element, and what must not be there with it. */
+interface Wanted {
+  readonly element: Operation;
+  readonly unless?: ElementRef;
+}
+
+function overlayElements({ udpPort, vteps, own, encryptors, tunnels }: OverlayRules): readonly Wanted[] {
+  const always: readonly Operation[] = [
     { set: "vxlanPorts", key: [udpPort] },
     ...vteps.map((ip): Operation => ({ set: ip.family === 4 ? "vteps4" : "vteps6", key: [ip] })),
-    ...own.flatMap((to) => vteps.filter((from) => !equalIp(from, to)).flatMap((from) => vtepPair(from, to))),
     ...encryptors.map((name): Operation => ({ set: "encryptors", key: [name] })),
     ...tunnels.flatMap(tunnelElements),
   ];
+  return [
+    ...always.map((element): Wanted => ({ element })),
+    ...own.flatMap((end) => vteps.flatMap((from) => vxlanWay(from, end, udpPort))),
+    ...tunnels.flatMap(stretchedWay),
+  ];
 }
 
-/** None where they are of two families. */
-function vtepPair(from: IpAddress, to: IpAddress): readonly Operation[] {
-  if (from.family !== to.family) return [];
-  return [{ set: from.family === 4 ? "vtepPairs4" : "vtepPairs6", key: [from, to] }];
+/** None from itself, nor between two families, nor by a device that containers are behind: they could send as anybody. */
+function vxlanWay(from: IpAddress, { address, device }: OwnAddress, udpPort: number): readonly Wanted[] {
+  if (!device || from.family !== address.family || equalIp(from, address)) return [];
+  const set = from.family === 4 ? "vxlanWays4" : "vxlanWays6";
+  return [
+    { element: { set, key: [device, from, address, udpPort] }, unless: { set: "bridges", key: [device] } },
+  ];
+}
+
+/** Where bridged packets pass the host's rules at all, both hosts see this one coming from the bridge and going to it. */
+function stretchedWay({ bridge, stretched }: TunnelRules): readonly Wanted[] {
+  if (!stretched) return [];
+  const key = [bridge, bridge] as const;
+  return [{ element: { set: "networkWays", key }, unless: { set: "iccOff", key } }];
 }
 
 /** The tunnel is of the network as the bridge is: what goes between them stays within, and nothing else goes in or out. */

@@ -1,16 +1,38 @@
 import { inetPort, interfaceName, ipv4, ipv6 } from "./field.ts";
 import type { SetDefinition } from "./set-definition.ts";
 
-/** What `skeleton-overlay.ts` looks up. The overlay's agent alone writes it; empty on a host that is in no cluster. */
+/** VXLAN's own port (RFC 7348 section 5). */
+export const vxlanPort = 4789;
+
+/** What `skeleton/overlay.ts` looks up. The overlay's agent alone writes it; empty on a host that is in no cluster. */
 export const overlaySets = {
   /** UDP ports on which this host takes VXLAN. */
-  vxlanPorts: { family: "inet", name: "vxlan_ports", key: [inetPort], life: "host", part: "overlay" },
+  vxlanPorts: {
+    family: "inet",
+    name: "vxlan_ports",
+    key: [inetPort],
+    life: "host",
+    part: "overlay",
+    further: { part: "otherPort", isNeeded: ([port]) => port !== vxlanPort },
+  },
   /** Underlay addresses of the cluster's hosts: who may send VXLAN to this one. */
   vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host", part: "overlay" },
   vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host", part: "overlay" },
-  /** Pairs of another host's underlay address and this one's own: what most VXLAN has. FROM . TO. */
-  vtepPairs4: { family: "inet", name: "vtep_pairs4", key: [ipv4, ipv4], life: "host", part: "overlay" },
-  vtepPairs6: { family: "inet", name: "vtep_pairs6", key: [ipv6, ipv6], life: "host", part: "overlay" },
+  /** INTERFACE . FROM . TO . PORT, of another host's underlay address and this one's own: what most VXLAN comes by. */
+  vxlanWays4: {
+    family: "inet",
+    name: "vxlan_ways4",
+    key: [interfaceName, ipv4, ipv4, inetPort],
+    life: "host",
+    part: "overlay",
+  },
+  vxlanWays6: {
+    family: "inet",
+    name: "vxlan_ways6",
+    key: [interfaceName, ipv6, ipv6, inetPort],
+    life: "host",
+    part: "overlay",
+  },
   /** Devices that encrypt: what VXLAN of encrypted networks goes by, and nothing else. */
   encryptors: { family: "inet", name: "encryptors", key: [interfaceName], life: "host", part: "overlay" },
   /** Tunnels to the other hosts. */

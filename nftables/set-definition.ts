@@ -8,7 +8,7 @@ export const tableName = "netctl";
  * Rules that only some hosts need, and that cost every packet where they are. They are loaded when the first element
  * comes that they look up.
  */
-export type OptionalPart = "guards" | "policies" | "overlay";
+export type OptionalPart = "guards" | "policies" | "overlay" | "otherPort";
 
 /**
  * A set or, with `value`, a map of the skeleton. Its declaration in nft's language, the bytes of its elements
@@ -30,6 +30,8 @@ export interface SetDefinition {
   readonly life: "attachment" | "network" | "device" | "host" | "skeleton";
   /** The optional part whose rules look it up: without them its elements mean nothing. */
   readonly part?: OptionalPart;
+  /** One more part, which only some of its elements need. */
+  readonly further?: { readonly part: OptionalPart; readonly isNeeded: (key: readonly unknown[]) => boolean };
 }
 
 /** True for the suite's own tables, and for those of one attachment each. */

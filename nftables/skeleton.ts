@@ -25,7 +25,7 @@ import { hairpinRules, portChains } from "./skeleton/ports.ts";
 import { spoofChains } from "./skeleton/spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 9;
+export const skeletonVersion = 10;
 
 /** What has a version of its own in the kernel: the rules of a table, and what some hosts need besides. */
 export type SkeletonPart = TableFamily | OptionalPart;
@@ -41,7 +41,8 @@ interface PartDefinition {
     | "skeletonBridge"
     | "skeletonGuards"
     | "skeletonPolicies"
-    | "skeletonOverlay";
+    | "skeletonOverlay"
+    | "skeletonOtherPort";
 }
 
 const parts: Readonly<Record<SkeletonPart, PartDefinition>> = {
@@ -49,10 +50,16 @@ const parts: Readonly<Record<SkeletonPart, PartDefinition>> = {
   guards: { family: "inet", marker: "skeletonGuards" },
   policies: { family: "inet", marker: "skeletonPolicies" },
   overlay: { family: "inet", marker: "skeletonOverlay" },
+  otherPort: { family: "inet", marker: "skeletonOtherPort" },
   bridge: { family: "bridge", marker: "skeletonBridge" },
 };
 
-const optionalParts = ["guards", "policies", "overlay"] as const satisfies readonly OptionalPart[];
+const optionalParts = [
+  "guards",
+  "policies",
+  "overlay",
+  "otherPort",
+] as const satisfies readonly OptionalPart[];
 
 /**
  * One file for each concern; the order of what they share stands here. Priorities are numbers: nft 1.0.6 refuses some
@@ -65,7 +72,7 @@ const chains: Readonly<Record<TableFamily, (extras: Extras) => readonly Chain[]>
   inet: (extras) => [
     ...loopbackChains,
     ...portChains,
-    ...(extras.has("overlay") ? overlayChains : []),
+    ...(extras.has("overlay") ? overlayChains(extras) : []),
     ...forwardChains(extras),
     ...masqueradeChains,
     {
@@ -83,6 +90,15 @@ const retired: Readonly<Record<TableFamily, readonly string[]>> = {
   bridge: [],
 };
 
+/** Sets of earlier versions that nothing looks up any more, with their types. */
+const retiredSets: Readonly<Record<TableFamily, readonly (readonly [name: string, type: string])[]>> = {
+  inet: [
+    ["vtep_pairs4", "ipv4_addr . ipv4_addr"],
+    ["vtep_pairs6", "ipv6_addr . ipv6_addr"],
+  ],
+  bridge: [],
+};
+
 export function optionalPartsOf(family: TableFamily): readonly OptionalPart[] {
   return optionalParts.filter((part) => parts[part].family === family);
 }
@@ -92,9 +108,15 @@ export function tableOf(part: SkeletonPart): TableFamily {
 }
 
 /** What has to be loaded for an element to mean something, the table's own rules first. */
-export function partsFor(set: SetId): readonly SkeletonPart[] {
-  const { family, part } = definitionOf(set);
-  return part ? [family, part] : [family];
+export function partsFor({
+  set,
+  key,
+}: {
+  readonly set: SetId;
+  readonly key: readonly unknown[];
+}): readonly SkeletonPart[] {
+  const { family, part, further } = definitionOf(set);
+  return [family, ...(part ? [part] : []), ...(further?.isNeeded(key) ? [further.part] : [])];
 }
 
 /** The chains and rules as they should be, for the comparison with what the kernel has. */
@@ -102,11 +124,12 @@ export function skeletonChains(family: TableFamily, extras: Extras): readonly Ch
   return chains[family](extras);
 }
 
-/** The sets without which the part's rules mean nothing. */
+/** The sets whose elements, or some of them, mean nothing without the part's rules. */
 export function setsOfPart(part: OptionalPart): readonly SetId[] {
   return (Object.keys(sets) as SetId[]).filter((id) => {
     const definition = definitionOf(id);
-    return definition.part === part && definition.life !== "skeleton";
+    const isItsOwn = definition.part === part || definition.further?.part === part;
+    return isItsOwn && definition.life !== "skeleton";
   });
 }
 
@@ -184,6 +207,7 @@ export function skeletonText(family: TableFamily, extras: Extras): string {
     ...wanted.map((chain) => `  chain ${chain.name} { ${chain.hook ?? ""} }`),
     // Declared first, so that the deletion does not fail where the chain never was.
     ...gone.map((name) => `  chain ${name} { }`),
+    ...retiredSets[family].map(([name, type]) => `  set ${name} { type ${type}; }`),
     "}",
     // "create" refuses what is there.
     ...absent.flatMap((part) => [
@@ -195,6 +219,7 @@ export function skeletonText(family: TableFamily, extras: Extras): string {
     ...gone.map((name) => `flush chain ${table} ${name}`),
     ...wanted.flatMap((chain) => chain.rules.map((rule) => `add rule ${table} ${chain.name} ${rule}`)),
     ...gone.map((name) => `delete chain ${table} ${name}`),
+    ...retiredSets[family].map(([name]) => `delete set ${table} ${name}`),
     ...present.map((part) => `add element ${table} ${markerOf(part).name} { 0 : ${skeletonVersion} }`),
     "",
   ].join("\n");

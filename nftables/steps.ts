@@ -45,7 +45,7 @@ export function markerStep(part: SkeletonPart): Step {
 
 /** Everything that has to be loaded for these elements. */
 export function partsOf(operations: readonly Operation[]): readonly SkeletonPart[] {
-  return [...new Set(operations.flatMap(({ set }) => partsFor(set)))];
+  return [...new Set(operations.flatMap(partsFor))];
 }
 
 /**

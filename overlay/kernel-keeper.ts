@@ -1,9 +1,11 @@
+import { readLink } from "#kernel/link.ts";
 import type { NetworkNamespace } from "#kernel/namespace.ts";
 import type { Log } from "#machine/log.ts";
 import { formatCidr } from "#net/cidr.ts";
+import { parseIfName } from "#net/ifname.ts";
 import type { IpAddress } from "#net/ip.ts";
 import type { Nftables } from "#nftables/nftables.ts";
-import { applyOverlayRules } from "#nftables/overlay-rules.ts";
+import { applyOverlayRules, type OwnAddress } from "#nftables/overlay-rules.ts";
 import type { AddressKeeper } from "./address-keeper.ts";
 import { removeStaleGateways } from "./bridge-gateways.ts";
 import { keepConflists } from "./conflist-files.ts";
@@ -60,6 +62,8 @@ export class KernelKeeper {
   #guarding: Promise<void> | undefined;
   /** What the last pass has made, and all well. */
   #made: Made | undefined;
+  /** As the last look at the kernel found them. */
+  #own: readonly OwnAddress[] = [];
   /** The rules as they were applied last, in one text. */
   #applied = "";
   #appliedAtMs = Number.NEGATIVE_INFINITY;
@@ -107,8 +111,12 @@ export class KernelKeeper {
       if (users && !encryption.hasLooked) return;
       const desired = desiredTunnels(view, self, encryption.ends);
       const isWhole = !(isChange && this.#advance(desired, knowledge));
-      if (isWhole) this.#compare(desired, knowledge);
-      this.#guard(view.cluster.udpPort, self, desired.tunnels);
+      if (isWhole) {
+        this.#compare(desired, knowledge);
+        const addresses = [self.underlay.v4, self.underlay.v6].filter((ip) => ip !== undefined);
+        this.#own = addresses.map((address) => this.#ownAddress(address));
+      }
+      this.#guard(view.cluster.udpPort, desired.tunnels);
       this.#writeNetworks(self, desired.tunnels);
       if (knowledge.heard && isWhole) this.#dropGateways();
       if (knowledge.connected && isWhole) this.#keepNetworks();
@@ -172,19 +180,20 @@ export class KernelKeeper {
   }
 
   /** Rules for the tunnels. One change at a time; a pass that comes meanwhile is made up for by the next one. */
-  #guard(udpPort: number, self: HostRecord, tunnels: readonly Tunnel[]): void {
+  #guard(udpPort: number, tunnels: readonly Tunnel[]): void {
     const { nftables, view, encryption, problems, log } = this.#options;
     if (this.#guarding) return;
     const vteps = [...view.hosts.values()].flatMap(({ underlay }) => [underlay.v4, underlay.v6]);
     const rules = {
       udpPort,
       vteps: vteps.filter((ip) => ip !== undefined),
-      own: [self.underlay.v4, self.underlay.v6].filter((ip) => ip !== undefined),
+      own: this.#own,
       encryptors: encryption.ends.map(({ name }) => name),
-      tunnels: tunnels.map(({ name, vni, network }) => ({
+      tunnels: tunnels.map(({ name, vni, network, stretch }) => ({
         tunnel: name,
         bridge: overlayBridgeName(vni),
         internal: view.networks.get(network)?.record.internal === true,
+        stretched: stretch !== undefined,
       })),
     };
     const text = JSON.stringify(rules, (_key, value: unknown) =>
@@ -210,6 +219,14 @@ export class KernelKeeper {
       .finally(() => {
         this.#guarding = undefined;
       });
+  }
+
+  /** With the device that has the address, if it is no bridge: what comes by one may be from whoever is behind it. */
+  #ownAddress(address: IpAddress): OwnAddress {
+    const { namespace } = this.#options;
+    const ifindex = deviceOf(namespace, address);
+    const link = ifindex === undefined ? undefined : readLink(namespace, ifindex);
+    return { address, device: link && link.kind !== "bridge" ? parseIfName(link.name) : undefined };
   }
 
   /** For plugins, on disk. */

@@ -100,8 +100,8 @@ describe("a network over three hosts", () => {
 
     // Nor does a container of the host, under the address of another host.
     await lab.sandbox(1, "forger", "web");
-    const pairs = () => lab.host(1).run("nft list set inet netctl vtep_pairs4");
-    await lab.until("the rules know the hosts", () => pairs().includes("203.0.113.2 . 203.0.113.1"));
+    const ways = () => lab.host(1).run("nft list set inet netctl vxlan_ways4");
+    await lab.until("the rules know the hosts", () => ways().includes(". 203.0.113.2 . 203.0.113.1 ."));
     lab.host(1).run(`nsenter --net=${lab.path(1, "run", "netns", "forger")} sh -ec '
       ip address add 203.0.113.2/32 dev eth0
       ip link add evil type vxlan id ${tunnel.linkinfo.info_data.id} dstport 4789 local 203.0.113.2 nolearning

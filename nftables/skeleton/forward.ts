@@ -19,7 +19,12 @@
 
 import type { OptionalPart } from "#nftables/set-definition.ts";
 import type { Chain } from "./chain.ts";
-import { connectionRules, loopbackInputRules, loopbackTransitRule } from "./loopback.ts";
+import {
+  knownConnectionRule,
+  loopbackInputRules,
+  loopbackTransitRule,
+  newConnectionRules,
+} from "./loopback.ts";
 import { overlayForwardRules, overlayWaysRule } from "./overlay.ts";
 
 const routedTo = (family: "ip" | "ip6", n: 4 | 6): Chain => ({
@@ -45,8 +50,9 @@ const inputGuards: readonly string[] = [
 ];
 
 const policies = (extras: ReadonlySet<OptionalPart>): readonly string[] => [
-  ...connectionRules,
+  knownConnectionRule,
   ...(extras.has("overlay") ? [overlayWaysRule] : []),
+  ...newConnectionRules,
   "ct status dnat accept",
   "meta nfproto ipv4 oifname @routed4 jump routed_to4",
   "meta nfproto ipv6 oifname @routed6 jump routed_to6",
@@ -75,7 +81,7 @@ export const forwardChains = (extras: ReadonlySet<OptionalPart>): readonly Chain
     name: "forward",
     hook: "type filter hook forward priority 0; policy accept;",
     rules: [
-      ...(extras.has("overlay") ? overlayForwardRules : []),
+      ...(extras.has("overlay") ? overlayForwardRules(extras) : []),
       "jump user_forward",
       ...(extras.has("guards") ? guards : []),
       ...(extras.has("policies") ? policies(extras) : [loopbackTransitRule]),

@@ -19,9 +19,14 @@ const fromOutside = 'iifname != "lo" meta iifkind != "vrf"';
  */
 export const loopbackTransitRule = "@nh,96,8 127 jump from_loopback";
 
-/** Accepts what belongs to a connection; the first rule, for the same reason, all of it but a few. */
-export const connectionRules: readonly string[] = [
-  "ct status seen-reply,dnat @nh,96,8 != 127 accept",
+/** For the same chain, and with the same look at one byte: not from 127.0.0.0/8, nor from some other IPv6 addresses. */
+export const isFromElsewhere = "@nh,96,8 != 127";
+
+/** Accepts what belongs to a connection, all of it but a few packets. */
+export const knownConnectionRule = `ct status seen-reply,dnat ${isFromElsewhere} accept`;
+
+/** The few. */
+export const newConnectionRules: readonly string[] = [
   "jump from_loopback",
   "ct state established,related accept",
 ];
