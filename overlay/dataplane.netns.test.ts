@@ -9,6 +9,7 @@ import { parseIfName } from "#net/ifname.ts";
 import { addToIp, equalIp, formatIp, type IpAddress, parseIp } from "#net/ip.ts";
 import { isAnswered, isSilent } from "#testing/echo.ts";
 import { testWith } from "#testing/requires.ts";
+import { TestNamespace } from "#testing/test-namespace.ts";
 import { Underlay } from "#testing/underlay.ts";
 import { advance, reconcile } from "./dataplane.ts";
 import { desiredTunnels, type Tunnel } from "./desired.ts";
@@ -420,5 +421,38 @@ describe("a network that is one segment", () => {
     expect(step(() => addHost(3, { v4: "203.0.113.3" }))).toBe(gone);
     step(() => addHost(3, { v4: "203.0.113.33" }));
     expect(way("10.33.3.5")).toBe(`${b} at 203.0.113.33`);
+  });
+
+  testWith(["vxlan"], "containers here are told at once under which MAC address another is now", async () => {
+    pass(1);
+    const addresses = ["10.33.2.5", "fd33::2:5"];
+    step(() => says(2, "a", a, ...addresses));
+    const inside = TestNamespace.create("overlay-inside");
+    try {
+      underlay
+        .host(1)
+        .run(`ip link add c0 up master ${devices().bridge} type veth peer name eth0 netns ${inside.name}
+        ip link set ${devices().bridge} up`);
+      inside.run(`ip link set eth0 up; ip address add 10.33.1.9/16 dev eth0; ip address add fd33::1:9/64 dev eth0 nodad
+        for each in ${addresses.join(" ")}; do ip neigh replace $each lladdr ${a} dev eth0 nud reachable; done`);
+      const known = () =>
+        addresses.map((ip) => / lladdr (\S+) /.exec(inside.run(`ip neigh show ${ip}`))?.[1]);
+      expect(known()).toEqual([a, a]);
+      // The link is a fraction of a second younger than its carrier.
+      let last = 3;
+      await expect
+        .poll(
+          () => {
+            last = last === 3 ? 2 : 3;
+            step(() => says(last, "b", `02:00:00:00:01:0${last}`, ...addresses));
+            return known();
+          },
+          { timeout: 20_000, interval: 100 },
+        )
+        .not.toContain(a);
+      await expect.poll(known).toEqual([`02:00:00:00:01:0${last}`, `02:00:00:00:01:0${last}`]);
+    } finally {
+      inside.remove();
+    }
   });
 });

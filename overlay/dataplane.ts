@@ -32,6 +32,7 @@ import {
   RouteType,
 } from "#netlink/route/route.ts";
 import type { Outcome } from "#netlink/socket.ts";
+import { announce } from "./announcement.ts";
 import type { Desired, Endpoint, Peer, Tunnel } from "./desired.ts";
 import { isOverlayBridgeName, overlayBridgeName } from "./identity.ts";
 import {
@@ -115,12 +116,12 @@ export function reconcile(
   const presentKeys = new Set(haves.map((have) => have.key));
   const isComplete = failures.length === 0;
   // What leads somewhere comes before what leads to it; what is no longer wanted goes after what replaces it.
+  const added = wants.filter(({ key }) => !presentKeys.has(key));
   send(
-    wants
-      .filter(({ key }) => !presentKeys.has(key))
-      .map(({ words, add }) => ({ words: `add ${words()}`, request: add() })),
+    added.map(({ words, add }) => ({ words: `add ${words()}`, request: add() })),
     [Errno.EEXIST],
   );
+  tellOf(namespace, added);
   // Where a tunnel is not there that should be, nobody can say which ways are no longer wanted.
   if (!isComplete || !mayRemove) return { changes, failures, devices, places: wantedPlaces };
   send(
@@ -188,6 +189,7 @@ export function advance(
     [Errno.EEXIST],
     report,
   );
+  tellOf(namespace, added);
   sendAll(
     namespace,
     removed.map(({ words, remove }) => ({ words: `remove ${words()}`, request: remove() })),
@@ -195,6 +197,14 @@ export function advance(
     report,
   );
   return { ...report, come: [...places], gone: removed.map(({ place }) => place) };
+}
+
+/** Once the ways are there. */
+function tellOf(namespace: NetworkNamespace, added: readonly Want[]): void {
+  announce(
+    namespace,
+    added.flatMap(({ announced }) => announced ?? []),
+  );
 }
 
 /** All of a tunnel but its ways to other hosts and containers. */

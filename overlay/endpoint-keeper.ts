@@ -1,4 +1,5 @@
 import type { Engine, Step } from "#engine/engine.ts";
+import { containsIp } from "#net/cidr.ts";
 import type { IpAddress } from "#net/ip.ts";
 import type { MacAddress } from "#net/mac.ts";
 import type { Keys } from "./keys.ts";
@@ -50,11 +51,29 @@ export class EndpointKeeper {
       if (mode !== "l2" || !(isAll || told.includes(name))) continue;
       const prefix = keys.endpointsOn(name, hostId);
       const wanted = new Map(
-        local(name).map(({ id, mac, ips }) => [prefix + id, formatRecord({ v: 1, mac, ips })]),
+        this.#reachable(name, local(name)).map(({ id, mac, ips }) => [
+          prefix + id,
+          formatRecord({ v: 1, mac, ips }),
+        ]),
       );
       const known = [...view.endpointsOf(name)].filter(([key]) => key.startsWith(prefix));
       const stored = new Map(known.map(([key, { entry }]) => [key, entry]));
       if (!(await writeOwnEntries({ engine, view, fence }, network, stored, wanted))) return;
     }
+  }
+
+  /**
+   * With those of their addresses that are of this host's blocks. A host that was given up, and comes back with its
+   * containers, must not take their addresses from who has them now.
+   */
+  #reachable(network: string, local: readonly LocalEndpoint[]): readonly LocalEndpoint[] {
+    const { view, hostId } = this.#options;
+    const blocks = view.blocksByHost(network).get(hostId) ?? [];
+    const isOwn = (ip: IpAddress) =>
+      blocks.some(({ record: { cidr } }) => cidr.address.family === ip.family && containsIp(cidr, ip));
+    return local.flatMap((endpoint) => {
+      const ips = endpoint.ips.filter(isOwn);
+      return ips.length > 0 ? [{ ...endpoint, ips }] : [];
+    });
   }
 }

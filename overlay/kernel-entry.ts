@@ -5,6 +5,7 @@ import { RouteMessage } from "#netlink/route/constant.ts";
 import { decodeForwardingEntry } from "#netlink/route/fdb.ts";
 import { decodeNeighbor } from "#netlink/route/neighbor.ts";
 import { decodeRoute, RouteType } from "#netlink/route/route.ts";
+import type { Announced } from "./announcement.ts";
 
 /** Marks our routes (RTPROT_*), so that nobody else's is ever touched. Above those that iproute2 names. */
 export const routeProtocol = 201;
@@ -13,6 +14,8 @@ export const routeProtocol = 201;
 export interface Want extends Key {
   readonly words: () => string;
   readonly add: () => Request;
+  /** Whom this host's containers are to be told of when it is added. */
+  readonly announced?: Announced;
 }
 
 /** Something that it has. */

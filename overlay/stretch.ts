@@ -192,6 +192,7 @@ export function endpointEntries(
       words: () => `neighbor ${formatIp(ip)} of ${bridgeName}`,
       add: () => newNeighbor({ ifindex: bridge, ip, mac, replace: true }),
       remove: () => deleteNeighbor({ ifindex: bridge, ip }),
+      announced: { bridge, ip, mac },
     })),
     ...(endpoint.isHost ? hostRoutes(stretch, endpoint, bridge) : []),
   ];
