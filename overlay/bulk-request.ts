@@ -46,7 +46,13 @@ export type BulkOutcome =
   | { readonly kind: "whole"; readonly bytes: number; readonly ms: number }
   /** Its agent has not listened: nothing is known of the way. */
   | { readonly kind: "unasked" }
-  | { readonly kind: "stalled"; readonly received: number }
+  /** So many bytes came within `ms`, and the last ones, where `isSilent`, some seconds before that. */
+  | {
+      readonly kind: "stalled";
+      readonly received: number;
+      readonly ms: number;
+      readonly isSilent: boolean;
+    }
   | { readonly kind: "damaged" };
 
 export interface BulkAsk {
@@ -86,16 +92,27 @@ async function receive(at: IpAddress, port: number, from: IpAddress, bytes: numb
     let received = 0;
     let digest = Buffer.alloc(0);
     const socket = connect({ host: formatIp(at), port, localAddress: formatIp(from) });
-    const finish = () => {
+    const end = (outcome: BulkOutcome) => {
       clearTimeout(timer);
       clearTimeout(silence);
       socket.off("close", finish).destroy();
-      if (received < bytes + digestBytes) return resolve({ kind: "stalled", received });
-      if (hash.digest().equals(digest)) resolve({ kind: "whole", bytes, ms: performance.now() - startMs });
-      else resolve({ kind: "damaged" });
+      resolve(outcome);
     };
-    const timer = setTimeout(finish, transferMs);
-    const silence = setTimeout(finish, silenceMs);
+    const stall = (isSilent: boolean) =>
+      end({ kind: "stalled", received, ms: performance.now() - startMs, isSilent });
+    const finish = () => {
+      if (received < bytes + digestBytes) stall(false);
+      else if (hash.digest().equals(digest)) end({ kind: "whole", bytes, ms: performance.now() - startMs });
+      else end({ kind: "damaged" });
+    };
+    const timer = setTimeout(() => stall(false), transferMs);
+    const silence = setTimeout(() => {
+      const before = received;
+      // Where this process has been busy for so long, something may be there to be read.
+      setImmediate(() => {
+        if (!socket.destroyed && received === before) stall(true);
+      });
+    }, silenceMs);
     socket.on("data", (piece: Buffer) => {
       silence.refresh();
       const rest = Math.max(0, bytes - received);

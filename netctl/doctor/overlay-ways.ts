@@ -71,10 +71,16 @@ export async function tryWays(
     const means = { engine, keys, view, namespace, udpPort: view.cluster?.udpPort ?? 4789 };
     const chosen = ways.length > maxHosts ? shuffled(ways).slice(0, maxHosts) : ways;
     const findings: Finding[] = [];
+    const broken: (readonly [Way, BrokenBulk])[] = [];
     for (let at = 0; at < chosen.length; at += atOnce) {
-      const tried = await Promise.all(chosen.slice(at, at + atOnce).map((way) => tryWay(way, means)));
-      findings.push(...tried.flat());
+      const ways = chosen.slice(at, at + atOnce);
+      const tried = await Promise.all(ways.map(async (way) => [way, await tryWay(way, means)] as const));
+      for (const [way, { finding, bulk }] of tried) {
+        if (finding) findings.push(finding);
+        if (bulk) broken.push([way, bulk]);
+      }
     }
+    findings.push(...(await tryAlone(broken, means)));
     if (chosen.length < ways.length)
       findings.push({
         id: "overlay-ways-sampled",
@@ -122,43 +128,71 @@ function waysFrom(view: ClusterView, hostId: string, networks: AgentStatus["netw
   return [...found.values()];
 }
 
-async function tryWay(way: Way, means: Means): Promise<readonly Finding[]> {
+type BrokenBulk = Extract<BulkOutcome, { kind: "stalled" | "damaged" }>;
+
+/**
+ * Streams that did not arrive beside others, once more: a slow host or wire is no broken one. The first that fails alone,
+ * too, speaks for those behind it.
+ */
+async function tryAlone(
+  broken: readonly (readonly [Way, BrokenBulk])[],
+  means: Means,
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const [way, bulk] of broken) {
+    const outcome = findings.length > 0 ? bulk : await askForBulk(way, means);
+    if (typeof outcome !== "string" && (outcome.kind === "stalled" || outcome.kind === "damaged"))
+      findings.push(explainBulk(way, outcome, means));
+  }
+  return findings;
+}
+
+/** @returns what is wrong, or a stream that did not arrive beside others */
+async function tryWay(
+  way: Way,
+  means: Means,
+): Promise<{ readonly finding?: Finding; readonly bulk?: BrokenBulk }> {
   const { host, network, mtu, to } = way;
   const { namespace } = means;
   const route = findRoute(namespace, { destination: to });
   // In a segment that begins with it, before Linux 5.14: nobody can be reached by a subnet's first address.
   if (route.found && route.route.type === RouteType.broadcast)
-    return [
-      {
+    return {
+      finding: {
         id: "overlay-way-untried",
         severity: "note",
         subject: network,
         evidence: `the way to ${host.name} in network ${network} can't be tried: this kernel takes ${formatIp(to)} for a broadcast address`,
         remedy: `netctl doctor overlay on ${host.name} tries the same way, there and back`,
       },
-    ];
-  if (!(await answers(to, { tries: 4 }))) return [await explainSilence(way, means)];
+    };
+  if (!(await answers(to, { tries: 4 }))) return { finding: await explainSilence(way, means) };
   const longest = mtu - pingOverhead[to.family];
-  if (!(await answers(to, { bytes: longest, tries: 3 }))) return [await explainLength(way, means)];
-  const outcome = await takeBulk({
-    engine: means.engine,
-    keys: means.keys,
-    host: host.id,
-    at: to,
-    from: way.from,
-    bytes: bulkBytes,
-  }).catch((error: unknown) => describeError(error));
+  if (!(await answers(to, { bytes: longest, tries: 3 }))) return { finding: await explainLength(way, means) };
+  const outcome = await askForBulk(way, means);
   if (typeof outcome === "string" || outcome.kind === "unasked")
-    return [
-      {
+    return {
+      finding: {
         id: "overlay-bulk-untried",
         severity: "note",
         subject: network,
         evidence: `${host.name} answers by ${nameOf(way)}, and its netd sends nothing${typeof outcome === "string" ? `: ${outcome}` : " when asked for some megabytes"}`,
         remedy: `netctl cluster status on ${host.name} says whether its agent runs`,
       },
-    ];
-  return outcome.kind === "whole" ? [] : [explainBulk(way, outcome, means)];
+    };
+  return outcome.kind === "whole" ? {} : { bulk: outcome };
+}
+
+/** @returns also why it could not be asked for */
+async function askForBulk(way: Way, { engine, keys }: Means): Promise<BulkOutcome | string> {
+  return await takeBulk({
+    engine,
+    keys,
+    host: way.host.id,
+    at: way.to,
+    from: way.from,
+    bytes: bulkBytes,
+  }).catch((error: unknown) => describeError(error));
 }
 
 const nameOf = ({ isEncrypted }: Way) => (isEncrypted ? "WireGuard" : "VXLAN");
@@ -217,17 +251,15 @@ function overheadOf({ isEncrypted, underlay: [{ family }] }: Way): number {
   return isEncrypted ? overhead[6] + wireguardOverhead[family] : overhead[family];
 }
 
-function explainBulk(
-  way: Way,
-  outcome: Extract<BulkOutcome, { kind: "stalled" | "damaged" }>,
-  { namespace }: Means,
-): Finding {
+function explainBulk(way: Way, outcome: BrokenBulk, { namespace }: Means): Finding {
   const { host, network, underlay } = way;
   const device = deviceNameOf(namespace, underlay[0]);
   const seen =
     outcome.kind === "damaged"
       ? `what came had been damaged on the way`
-      : `${outcome.received} of ${bulkBytes} bytes came`;
+      : outcome.isSilent
+        ? `nothing came any more after ${outcome.received} of ${bulkBytes} bytes`
+        : `${outcome.received} of ${bulkBytes} bytes came in ${(outcome.ms / 1000).toFixed(0)} seconds`;
   return {
     id: "overlay-bulk",
     severity: "error",

@@ -69,6 +69,12 @@ describe("netctl doctor overlay tries the ways to the other hosts", () => {
     ]);
     mendWire();
 
+    // A wire that loses a burst, as under load: for as long as a silent stream is waited for, and not much longer.
+    onWire("udp dport 4789 udp length > 400 @th,312,8 6 quota until 24 kbytes drop");
+    expect(await found()).toEqual([]);
+    expect(lab.underlay.wire.run("nft list ruleset")).toMatch(/used 2\d kbytes/);
+    mendWire();
+
     // A bridge drops what its port does not take, and tells nobody.
     lab.underlay.wire.run("ip link set p2 mtu 1400");
     expect(await found()).toEqual([
