@@ -10,7 +10,7 @@ import type { Request } from "#netlink/message.ts";
 import { batchLead, nftBatch, readGeneration } from "#netlink/netfilter/batch.ts";
 import { NetfilterFamily } from "#netlink/netfilter/header.ts";
 import { decodeElements, dumpElements, getElement, type SetElement } from "#netlink/netfilter/set-element.ts";
-import { isDormant } from "#netlink/netfilter/table.ts";
+import { isDormant, isThere, type Place } from "#netlink/netfilter/table.ts";
 import { NetlinkSocket, Protocol } from "#netlink/socket.ts";
 import {
   definitionOf,
@@ -182,6 +182,11 @@ export class Nftables {
   /** The number of the ruleset, which every commit of anybody raises. @throws {NetlinkError} */
   generation(): number {
     return readGeneration(this.#read());
+  }
+
+  /** Whether a table or chain is there, whoever has made it. @throws {NetlinkError} */
+  isThere(place: Place): boolean {
+    return isThere(this.#read(), place);
   }
 
   /** True if the table is there, with the marker of this version: the cheapest of all looks. @throws {NetlinkError} */

@@ -15,6 +15,7 @@ export const NftMessage = {
   GetTable: 1,
   DeleteTable: 2,
   NewChain: 3,
+  GetChain: 4,
   DeleteChain: 5,
   NewRule: 6,
   GetRule: 7,

@@ -4,6 +4,7 @@ import { crashPoint } from "#machine/crash-point.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { keyOf, recordedWork, requirePrevResult } from "#plugins/recorded-work.ts";
 import { describeAttachment } from "./attachment.ts";
+import { withBackend } from "./backend.ts";
 import { parseFirewallConfig } from "./config.ts";
 import { portToIsolate, setIsolated } from "./isolated-port.ts";
 import { encodeMade, madeOf } from "./made.ts";
@@ -11,7 +12,7 @@ import { releaseAttachment } from "./release.ts";
 import { addElements, addOwnRules, type Rules, removeRules } from "./rules.ts";
 
 export async function add(request: AddRequest, host: PluginHost): Promise<CniResult> {
-  const config = parseFirewallConfig(request.config);
+  const config = await withBackend(parseFirewallConfig(request.config), host);
   const prevResult = requirePrevResult(request, "firewall", "missing prevResult from earlier plugin");
   const key = keyOf(request);
   const attachment = describeAttachment({ config, key, prevResult });

@@ -3,17 +3,18 @@ import type { CheckRequest } from "#cni/plugin.ts";
 import type { PluginHost } from "#plugins/context.ts";
 import { referenceRules } from "#plugins/reference-rules.ts";
 import { describeAttachment } from "./attachment.ts";
-import { parseFirewallConfig } from "./config.ts";
+import { withBackend } from "./backend.ts";
+import { type FirewallConfig, parseFirewallConfig } from "./config.ts";
 import { isIsolated } from "./isolated-port.ts";
-import { decodeMade, madeOf } from "./made.ts";
+import { decodeMade, type Made, madeOf } from "./made.ts";
 import { elementsOf, missingOwnRules } from "./rules.ts";
 
 /** @throws {CniError} 999 with everything that is not as it should be */
 export async function check(request: CheckRequest, host: PluginHost): Promise<void> {
-  const config = parseFirewallConfig(request.config);
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
-  const made = madeOf(describeAttachment({ config, key, prevResult: request.prevResult }));
   const record = host.journal.read(key, "firewall");
+  const config = await asMade(parseFirewallConfig(request.config), decodeMade(record), host);
+  const made = madeOf(describeAttachment({ config, key, prevResult: request.prevResult }));
   const differences = await host.nftables.differences(elementsOf(made, key));
   const problems = [
     ...differences.map(({ message }) => `nftables: ${message}`),
@@ -29,4 +30,14 @@ export async function check(request: CheckRequest, host: PluginHost): Promise<vo
     problems.push(`bridge port ${JSON.stringify(port)} is not isolated`);
   }
   if (problems.length > 0) throw new CniError(ErrorCode.Internal, problems.join("; "));
+}
+
+/** firewalld may have been started or stopped since the ADD. */
+async function asMade(
+  config: FirewallConfig,
+  made: Made | undefined,
+  host: PluginHost,
+): Promise<FirewallConfig> {
+  if (!made || config.isBackendNamed) return await withBackend(config, host);
+  return { ...config, backend: made.backend };
 }

@@ -28,6 +28,7 @@ function refusal(json: JsonObject): CniError {
 test("defaults are those of the reference plugin, by nftables", () => {
   const defaults = {
     backend: "nftables",
+    isBackendNamed: false,
     adminChain: "CNI-ADMIN",
     zone: "trusted",
     ingressPolicy: "open",

@@ -9,6 +9,8 @@ import type { IngressPolicy } from "#nftables/ingress-policy.ts";
 export interface FirewallConfig {
   /** The suite serves "iptables" by nftables, unless `insistOnBackend` is set or a chain of iptables is named. */
   readonly backend: "nftables" | "iptables" | "firewalld";
+  /** False where it is this one only if firewalld does not run: `withBackend`. */
+  readonly isBackendNamed: boolean;
   /** Of iptables, for rules of the operator's. */
   readonly adminChain: string;
   /** Of firewalld. */
@@ -33,6 +35,7 @@ export function parseFirewallConfig(network: NetworkConfig): FirewallConfig {
   const raw = parseConfig(schema, network.json, { what: "firewall configuration" });
   return {
     backend: parseBackend(raw),
+    isBackendNamed: raw.backend !== undefined,
     adminChain: parseChain(raw.iptablesAdminChainName ?? "CNI-ADMIN"),
     zone: raw.firewalldZone ?? "trusted",
     ingressPolicy: raw.ingressPolicy ?? "open",

@@ -6,14 +6,15 @@ import type { PluginHost } from "#plugins/context.ts";
 import { describeRequest } from "#plugins/departing.ts";
 import { removeReferenceRules } from "#plugins/reference-rules.ts";
 import { describeAttachment } from "./attachment.ts";
+import { withBackend } from "./backend.ts";
 import { parseFirewallConfig } from "./config.ts";
-import { type Made, madeOf } from "./made.ts";
+import { decodeMade, type Made, madeOf } from "./made.ts";
 import { releaseAttachment } from "./release.ts";
 
 export async function del(request: DelRequest, host: PluginHost): Promise<void> {
   const key = { network: request.config.name, containerId: request.containerId, ifName: request.ifName };
   const record = host.journal.read(key, "firewall");
-  await releaseAttachment({ key, host }, guessMade(request, key));
+  await releaseAttachment({ key, host }, decodeMade(record) ?? (await guessMade(request, key, host)));
   const addresses = ownAddresses(request.config.prevResult, request.ifName);
   await removeReferenceRules(describeRequest(record, request), host, (rules) =>
     rules.removeForwarding(addresses),
@@ -27,11 +28,16 @@ function ownAddresses(result: CniResult | undefined, ifName: string): readonly I
 }
 
 /** Without a record: what the request says, as far as that is still this attachment's. */
-function guessMade({ config }: DelRequest, key: AttachmentKey): Made | undefined {
+async function guessMade(
+  { config }: DelRequest,
+  key: AttachmentKey,
+  host: PluginHost,
+): Promise<Made | undefined> {
   const { prevResult } = config;
   if (!prevResult) return undefined;
   try {
-    return madeOf(describeAttachment({ config: parseFirewallConfig(config), key, prevResult }));
+    const served = await withBackend(parseFirewallConfig(config), host);
+    return madeOf(describeAttachment({ config: served, key, prevResult }));
   } catch {
     // A DEL goes on with a configuration that would not do for an ADD.
     return undefined;

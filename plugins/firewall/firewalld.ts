@@ -1,6 +1,10 @@
 import { callDbus, type DbusCall, DbusError } from "#machine/dbus.ts";
 import { formatIp, type IpAddress } from "#net/ip.ts";
 
+const serviceName = "org.fedoraproject.FirewallD1";
+/** The bus itself answers that, at once. */
+const presenceTimeoutMs = 2000;
+
 /** firewalld is not running, or does not do what it is asked to. */
 export class FirewalldError extends Error {
   /** False where nobody answers as firewalld: then it has no rules either. */
@@ -24,6 +28,18 @@ export class Firewalld {
   /** @param socketPath of the bus that it is on */
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
+  }
+
+  /** Whether somebody is there. A bus that does not answer counts as nobody. Starts nothing. */
+  async isRunning(): Promise<boolean> {
+    const bus = "org.freedesktop.DBus";
+    const call = { destination: bus, path: "/org/freedesktop/DBus", interface: bus, member: "GetNameOwner" };
+    try {
+      await callDbus(this.#socketPath, { ...call, args: [serviceName] }, { timeoutMs: presenceTimeoutMs });
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** @throws {FirewalldError} */
@@ -82,7 +98,7 @@ export class Firewalld {
 
   async #call(member: string, args: readonly string[]): Promise<readonly string[]> {
     const call: DbusCall = {
-      destination: "org.fedoraproject.FirewallD1",
+      destination: serviceName,
       path: "/org/fedoraproject/FirewallD1",
       interface: "org.fedoraproject.FirewallD1.zone",
       member,

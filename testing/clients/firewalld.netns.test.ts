@@ -167,6 +167,34 @@ testWith(
   },
 );
 
+testWith(
+  ["firewalld"],
+  "without a backend it is the one in use while it runs, as for the Go plugin, and nftables else",
+  async () => {
+    site = await Site.open();
+    const unnamed = networkOf(site, [{ type: "firewall" }, portmap]);
+    const theirs = await site.container(unnamed, { bin: goBin });
+    const ours = await site.container(unnamed, { hostPort: 8080 });
+    const own = [`${ours.address}/32`, "fd00:1::3/128"];
+    expect(await site.sources()).toEqual([`${theirs.address}/32`, "fd00:1::2/128", ...own]);
+    expect(await site.flows(ours)).toEqual([true, true]);
+    for (const each of [theirs, ours]) await site.runner.check(ourBin, unnamed, each.target);
+    await site.runner.del(ourBin, unnamed, theirs.target);
+    expect(await site.sources()).toEqual(own);
+
+    await site.firewalld.stop();
+    const later = await site.container(unnamed, { hostPort: 8081 });
+    expect(site.runner.host.run("nft list set inet netctl admitted4")).toContain(later.address);
+    expect(await site.flows(later)).toEqual([true, true]);
+    await site.firewalld.start();
+    // What was attached meanwhile is as it was made, until it is attached anew.
+    await site.runner.check(ourBin, unnamed, later.target);
+    for (const each of [ours, later]) await site.runner.del(ourBin, unnamed, each.target);
+    expect(await site.sources()).toEqual([]);
+    expect(site.runner.host.run("nft list set inet netctl admitted4")).not.toContain("10.1.0.");
+  },
+);
+
 testWith(["firewalld"], "an address that another container has got by now stays in its zone", async () => {
   site = await Site.open();
   const network = networkOf(site, [firewall]);
