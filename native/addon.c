@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +24,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -83,6 +85,29 @@ static napi_value TrimMalloc(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// Of one program or library, what nobody ever writes to: text and constants.
+static int ForgetReadOnly(struct dl_phdr_info *object, size_t size, void *page_size) {
+  (void)size;
+  const uintptr_t rest = *(long *)page_size - 1;
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
+    // Whole pages alone: what is in the first and last one may be of a neighbour that is written to.
+    uintptr_t from = (object->dlpi_addr + part->p_vaddr + rest) & ~rest;
+    uintptr_t to = (object->dlpi_addr + part->p_vaddr + part->p_memsz) & ~rest;
+    if (to > from) madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+// forgetProgramPages()
+static napi_value ForgetProgramPages(napi_env env, napi_callback_info info) {
+  (void)env, (void)info;
+  long page_size = sysconf(_SC_PAGESIZE);
+  dl_iterate_phdr(ForgetReadOnly, &page_size);
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -107,6 +132,7 @@ NAPI_MODULE_INIT() {
       {"useOwnProc", UseOwnProc},
       {"keepMallocSmall", KeepMallocSmall},
       {"trimMalloc", TrimMalloc},
+      {"forgetProgramPages", ForgetProgramPages},
       {"flock", Flock},
       {"lockFile", LockFile},
       {"modificationTime", ModificationTime},

@@ -272,9 +272,30 @@ test("peerUid() tells who connected", async () => {
   client.kill();
 });
 
+test("forgetProgramPages() lets go of what only a start has needed, and the program goes on", () => {
+  const script = `
+    const { readFileSync } = require("node:fs");
+    const { forgetProgramPages } = require(process.argv[1]);
+    const fileKiB = () => Number(/RssFile:\\s+(\\d+)/.exec(readFileSync("/proc/self/status", "latin1"))[1]);
+    const before = fileKiB();
+    forgetProgramPages();
+    const after = fileKiB();
+    const sum = require("node:crypto").createHash("sha512").update(JSON.stringify([new Date(0)])).digest("hex");
+    console.log(JSON.stringify({ before, after, sum: new Intl.NumberFormat("en").format(sum.length * 1000) }));
+  `;
+  const words = ["-e", script, join(libDirectory(), "native.node")];
+  const { before, after, sum } = JSON.parse(execFileSync(process.execPath, words, { encoding: "utf8" })) as {
+    readonly before: number;
+    readonly after: number;
+    readonly sum: string;
+  };
+  expect(after).toBeLessThan(before / 2);
+  expect(sum).toBe("128,000");
+});
+
 test("every call refuses arguments of another type instead of guessing", () => {
   const calls = native() as unknown as Record<string, (...values: unknown[]) => unknown>;
-  const withoutArguments = ["pollerCreate", "eventFd", "keepMallocSmall", "trimMalloc"];
+  const withoutArguments = ["pollerCreate", "eventFd", "keepMallocSmall", "trimMalloc", "forgetProgramPages"];
   for (const [name, call] of Object.entries(calls)) {
     if (withoutArguments.includes(name)) continue;
     expect(() => call(), name).toThrow(TypeError);

@@ -263,7 +263,13 @@ async function main(): Promise<void> {
       void stop(signal);
     });
   }
-  const heap = new HeapKeeper(heapWasteBytes, () => native().trimMalloc());
+  let hasForgotten = false;
+  const heap = new HeapKeeper(heapWasteBytes, () => {
+    native().trimMalloc();
+    // Once, for what the start alone has needed.
+    if (!hasForgotten) native().forgetProgramPages();
+    hasForgotten = true;
+  });
   setInterval(() => {
     if (requests.idleMs >= watchIntervalMs) heap.tick();
     const reason = reasonToStop();
