@@ -34,7 +34,14 @@ export interface Network {
 interface MutableNetwork extends Network {
   members: number;
   readonly domains: Map<string, number>;
-  readonly subnets: Map<string, { cidr: Cidr; members: number }>;
+  readonly subnets: Map<string, Subnet>;
+  /** The one that was found last: the next member is of the same nearly always. */
+  lastSubnet: Subnet | undefined;
+}
+
+interface Subnet {
+  readonly cidr: Cidr;
+  members: number;
 }
 
 /** What is kept of an attachment, as JSON. */
@@ -83,19 +90,13 @@ export class Snapshot {
     const number = this.#members.set(keyText(entry), JSON.stringify(kept));
     network.members += 1;
     for (const name of new Set(names)) this.#byName.add(hashText(`${entry.network}/${name}`), number);
-    for (const text of new Set(cidrs.map(({ address }) => formatIp(address)))) {
+    for (const text of new Set(addresses.map(addressText))) {
       const hash = hashText(`${entry.network}/${text}`);
       const before = this.#numberAt(entry.network, text);
       if (before !== undefined) this.#byAddress.remove(hash, before);
       this.#byAddress.add(hash, number);
     }
-    for (const cidr of cidrs) {
-      const subnet = networkOf(cidr);
-      const text = subnetText(subnet);
-      const known = network.subnets.get(text);
-      if (known) known.members += 1;
-      else network.subnets.set(text, { cidr: subnet, members: 1 });
-    }
+    for (const cidr of cidrs) subnetOf(network, cidr).members += 1;
     if (domain !== undefined) network.domains.set(domain, (network.domains.get(domain) ?? 0) + 1);
   }
 
@@ -109,9 +110,10 @@ export class Snapshot {
     for (const name of new Set(names)) this.#byName.remove(hashText(`${key.network}/${name}`), number);
     for (const cidr of addresses.map(parseCidr)) {
       this.#byAddress.remove(hashText(`${key.network}/${formatIp(cidr.address)}`), number);
-      const subnet = subnetText(networkOf(cidr));
-      const known = network.subnets.get(subnet);
-      if (known && --known.members === 0) network.subnets.delete(subnet);
+      const subnet = subnetOf(network, cidr);
+      if (--subnet.members > 0) continue;
+      network.subnets.delete(subnetText(subnet.cidr));
+      network.lastSubnet = undefined;
     }
     if (domain !== undefined) {
       const left = (network.domains.get(domain) ?? 1) - 1;
@@ -135,18 +137,42 @@ export class Snapshot {
       hashText(`${network}/${address}`),
       (number) =>
         this.#isOf(number, network) &&
-        this.#read(number).addresses.some((text) => formatIp(parseCidr(text).address) === address),
+        this.#read(number).addresses.some((text) => addressText(text) === address),
     );
   }
 
   #ensure(name: string): MutableNetwork {
     let network = this.#networks.get(name);
     if (!network) {
-      network = { name, domain: name.toLowerCase(), domains: new Map(), members: 0, subnets: new Map() };
+      network = {
+        name,
+        domain: name.toLowerCase(),
+        domains: new Map(),
+        members: 0,
+        subnets: new Map(),
+        lastSubnet: undefined,
+      };
       this.#networks.set(name, network);
     }
     return network;
   }
+}
+
+/** Of `10.1.0.2/24` the address, as `formatIp` has it. IPv4 is written in one way alone. */
+function addressText(cidr: string): string {
+  return cidr.includes(":") ? formatIp(parseCidr(cidr).address) : cidr.slice(0, cidr.indexOf("/"));
+}
+
+/** The one that an address is in; one without members where there is none yet. */
+function subnetOf(network: MutableNetwork, cidr: Cidr): Subnet {
+  const last = network.lastSubnet;
+  if (last?.cidr.prefixLength === cidr.prefixLength && containsIp(last.cidr, cidr.address)) return last;
+  const subnet = networkOf(cidr);
+  const text = subnetText(subnet);
+  const known = network.subnets.get(text) ?? { cidr: subnet, members: 0 };
+  network.subnets.set(text, known);
+  network.lastSubnet = known;
+  return known;
 }
 
 function subnetText({ address, prefixLength }: Cidr): string {
