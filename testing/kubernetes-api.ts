@@ -81,6 +81,7 @@ export class TestKubernetesApi {
   #busy = 0;
   #lost = 0;
   #forbidden = 0;
+  #isInstalled = true;
   /** Of the bearers that are let in; everybody where there is none. */
   readonly tokens = new Set<string>();
   readonly #rules = documents("rbac.yaml").flatMap(({ rules }) => rules ?? []);
@@ -134,6 +135,24 @@ export class TestKubernetesApi {
   endWatches(): void {
     for (const { response } of this.#watchers) response.end();
     this.#watchers.clear();
+  }
+
+  /** Takes the custom resource definition away, and with it, one after the other, what is of it. */
+  uninstall(): void {
+    for (const [collection, objects] of this.#objects)
+      if (collection.endsWith("/entries"))
+        for (const [name, object] of objects) {
+          objects.delete(name);
+          this.#happen("DELETED", collection, object);
+        }
+    this.#isInstalled = false;
+    this.endWatches();
+  }
+
+  /** Puts it back: nothing is there, and nobody knows what was. */
+  install(): void {
+    this.#isInstalled = true;
+    this.compact();
   }
 
   /** Makes a copy of all there is. @returns what restores it from that */
@@ -190,7 +209,7 @@ export class TestKubernetesApi {
       sendStatus(response, 403, "Forbidden", message);
       return;
     }
-    if (version !== "v1") {
+    if (version !== "v1" || (resource === "entries" && !this.#isInstalled)) {
       response.writeHead(404, { "content-type": "text/plain" }).end("404 page not found\n");
       return;
     }

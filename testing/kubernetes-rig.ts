@@ -26,6 +26,8 @@ export interface KubernetesRig {
   restart(): Promise<void>;
   /** Continuations of lists are forgotten. */
   compact(): Promise<void>;
+  /** Deletes the custom resource definition, with all that is of it. @returns what applies it again */
+  deleteKind(): Promise<() => Promise<void>>;
   /** Makes a copy of all there is. @returns what restores the server from it */
   copy(): Promise<() => Promise<void>>;
   /** A bearer token that is good until it is revoked. */
@@ -57,6 +59,10 @@ async function startFake(): Promise<KubernetesRig> {
     },
     restart: () => Promise.resolve(api.restart()),
     compact: () => Promise.resolve(api.compact()),
+    deleteKind: () => {
+      api.uninstall();
+      return Promise.resolve(() => Promise.resolve(api.install()));
+    },
     copy: () => Promise.resolve(api.copy()).then((restore) => () => Promise.resolve(restore())),
     token: () => {
       const text = `token-${nextToken++}`;
@@ -90,6 +96,10 @@ async function startReal(): Promise<KubernetesRig> {
       await server.startServer();
     },
     compact: async () => await server.compact(),
+    deleteKind: async () => {
+      await server.kubectl("delete", "crd", "entries.netctl.io");
+      return async () => await server.install();
+    },
     copy: async () => await server.copy(),
     token: async () => {
       const secret = `bound-${nextSecret++}`;

@@ -261,6 +261,52 @@ describe.each(kubernetesRigs)("%s as engine", (_name, needs, start) => {
     expect((await engine.list(at)).entries).toMatchObject([{ value: "new" }]);
   });
 
+  check("one that has come further since it was restored than it was before is not, either", async () => {
+    const restore = await rig.copy();
+    const { revision } = await engine.list(at);
+    const seen: string[] = [];
+    const watching = (async () => {
+      for await (const { changes } of engine.watch(at, revision + 1, new AbortController().signal))
+        for (const change of changes) seen.push(change.kind === "put" ? change.entry.value : "gone");
+    })().catch((error: unknown) => error);
+    await engine.commit([{ kind: "put", key: `${at}/a`, value: "lost" }]);
+    await expect.poll(() => seen, { timeout: 20_000 }).toEqual(["lost"]);
+    await restore();
+    for (let index = 0; index < 5; index++)
+      await untilDone(() => engine.commit([{ kind: "put", key: `${at}/b`, value: String(index) }]));
+    const error = await watching;
+    expect(error instanceof RewoundError || error instanceof CompactedError).toBe(true);
+    expect(seen).toEqual(["lost"]);
+  });
+
+  check("a definition that is deleted is told key by key, and missed with the remedy", async () => {
+    const { revision } = await engine.commit([
+      { kind: "put", key: `${at}/a`, value: "1" },
+      { kind: "put", key: `${at}/b`, value: "2" },
+    ]);
+    const stop = new AbortController();
+    const told: string[] = [];
+    const watching = (async () => {
+      for await (const { changes } of engine.watch(at, revision + 1, stop.signal))
+        for (const change of changes) told.push(change.kind === "put" ? change.entry.value : change.key);
+    })().catch((error: unknown) => error);
+    await engine.commit([{ kind: "put", key: `${at}/b`, value: "3" }]);
+    await expect.poll(() => told, { timeout: 20_000 }).toEqual(["3"]);
+    const again = await rig.deleteKind();
+    await expect.poll(() => told.slice(1).toSorted(), { timeout: 20_000 }).toEqual([`${at}/a`, `${at}/b`]);
+    const remedy = /it does not serve entries of netctl.io; apply deploy\/kubernetes\/crd.yaml/;
+    await expect.poll(() => engine.list(at).catch(String), { timeout: 20_000 }).toMatch(remedy);
+    expect((await engine.status()).problems).toEqual([expect.stringMatching(remedy)]);
+    await again();
+    await untilDone(() => engine.commit([{ kind: "put", key: `${at}/c`, value: "4" }]));
+    // A watch from before tells of it, or ends: it is not silent.
+    const ended = watching.then((error) => error instanceof CompactedError);
+    const isTold = () => Promise.race([ended, sleep(10).then(() => told.at(-1) === "4")]);
+    await expect.poll(isTold, { timeout: 20_000 }).toBe(true);
+    stop.abort();
+    expect((await engine.list(at)).entries).toMatchObject([{ value: "4" }]);
+  });
+
   // Last: from here on it is busy.
   check("a server that is too busy is asked again when it says so", async () => {
     await rig.beBusy();
@@ -287,7 +333,7 @@ describe("the API server of Kubernetes as engine", () => {
   });
 
   test("a watch goes on after its connection was ended, and bookmarks move it on", async () => {
-    const { revision } = await engine.commit([{ kind: "put", key: "/a", value: "1" }]);
+    const { revision } = await engine.commit([{ kind: "put", key: "/a/", value: "1" }]);
     const stop = new AbortController();
     const seen: string[] = [];
     const watching = (async () => {
@@ -297,7 +343,7 @@ describe("the API server of Kubernetes as engine", () => {
     const other = open();
     for (let index = 0; index < 3; index++) {
       await other.commit([{ kind: "put", key: "/b", value: String(index) }]);
-      await other.commit([{ kind: "put", key: "/a", value: `a${index}` }]);
+      await other.commit([{ kind: "put", key: `/a/${index}`, value: `a${index}` }]);
       await expect.poll(() => seen.at(-1), { timeout: 10_000 }).toBe(`a${index}`);
       api.endWatches();
     }

@@ -4,6 +4,7 @@ import { CompactedError, EngineError } from "#engine/error.ts";
 import { holds, keyOf } from "#engine/guard.ts";
 import { wholeList } from "#engine/whole-list.ts";
 import { ConnectionError, KubernetesApi, type Method, StatusError } from "./api.ts";
+import { toEngineError, wordsOf } from "./failure-words.ts";
 import { Leases } from "./leases.ts";
 import {
   apiVersion,
@@ -123,8 +124,7 @@ export class KubernetesEngine implements Engine {
       )) as ListObject<EntryObject>;
       return { problems: [], isReadOnly: false, revision: revisionOf(metadata.resourceVersion) };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      return { problems: [`the API server: ${reason}`], isReadOnly: true, revision: 0 };
+      return { problems: [`the API server: ${wordsOf(error)}`], isReadOnly: true, revision: 0 };
     }
   }
 
@@ -307,17 +307,6 @@ async function inItsWords<T>(action: string, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (error instanceof EngineError || error instanceof CompactedError) throw error;
-    const message = `Cannot ${action} the API server: ${error instanceof Error ? error.message : String(error)}`;
-    if (error instanceof StatusError) {
-      const { code } = error;
-      if (code === 401 || code === 403) throw new EngineError("denied", message, { cause: error });
-      if (code === 404)
-        throw new EngineError("invalid", `${message}; are the custom resources installed?`, { cause: error });
-      if (code === 507 || /space exceeded|quota/i.test(error.message))
-        throw new EngineError("no-space", message, { cause: error });
-      if (code === 400 || code === 413 || code === 422)
-        throw new EngineError("invalid", message, { cause: error });
-    }
-    throw new EngineError("unavailable", message, { cause: error });
+    throw toEngineError(action, error);
   }
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Changes } from "#engine/engine.ts";
-import { CompactedError, EngineError, RewoundError } from "#engine/error.ts";
+import { CompactedError, RewoundError } from "#engine/error.ts";
 import { type KubernetesApi, StatusError } from "./api.ts";
+import { toEngineError } from "./failure-words.ts";
 import { type EntryObject, entryOf, isEntry, type ListObject, revisionOf } from "./objects.ts";
 
 const shortestPauseMs = 100;
@@ -27,13 +28,16 @@ export async function* watchEntries(
   { prefix, from, signal }: { readonly prefix: string; readonly from: number; readonly signal: AbortSignal },
 ): AsyncGenerator<Changes> {
   let seen = from - 1;
+  let last: EntryObject | undefined;
   let pauseMs = shortestPauseMs;
   let deniedAtMs: number | undefined;
   while (!signal.aborted) {
     try {
-      for await (const event of watchOnce(api, path, seen, signal)) {
+      for await (const event of watchOnce(api, path, { seen, last, signal })) {
         const revision = revisionOf(event.object.metadata.resourceVersion);
         seen = Math.max(seen, revision);
+        if (event.type === "ADDED" || event.type === "MODIFIED") last = event.object;
+        else if (event.object.metadata.name === last?.metadata.name) last = undefined;
         pauseMs = shortestPauseMs;
         deniedAtMs = undefined;
         const changes = changesOf(event, prefix, revision);
@@ -58,39 +62,52 @@ function changesOf({ type, object }: WatchEvent, prefix: string, revision: numbe
 }
 
 function rethrowFinal(error: unknown, seen: number): void {
-  if (error instanceof RewoundError) throw error;
+  if (error instanceof RewoundError || error instanceof CompactedError) throw error;
   if (!(error instanceof StatusError)) return;
   if (error.code === 410) throw new CompactedError(seen + 1);
-  if (isDenied(error))
-    throw new EngineError("denied", `Cannot watch the API server: ${error.message}`, { cause: error });
+  if (isDenied(error)) throw toEngineError("watch", error);
 }
 
 function isDenied(error: unknown): error is StatusError {
   return error instanceof StatusError && (error.code === 401 || error.code === 403);
 }
 
+interface Place {
+  /** All up to this version has come. */
+  readonly seen: number;
+  /** What has come last, and was not deleted since. */
+  readonly last: EntryObject | undefined;
+  readonly signal: AbortSignal;
+}
+
 /**
  * A server whose store was restored from an old copy takes a watch from a version that it has not reached, says nothing,
- * and leaves out all that happens until it has. Whatever restores a store ends the watches, so looking once is enough.
+ * and leaves out all that happens until it has; one that has reached it meanwhile, by what others have written, goes on as
+ * if it were the same. Whatever restores a store ends the watches, so looking once is enough.
+ * @throws {RewoundError} @throws {CompactedError} where nobody can tell: a list does
  */
-async function refuseRewound(api: KubernetesApi, path: string, seen: number): Promise<void> {
+async function refuseRewound(api: KubernetesApi, path: string, { seen, last }: Place): Promise<void> {
   const { metadata } = (await api.call("GET", `${path}?limit=1`)) as ListObject<EntryObject>;
   const now = revisionOf(metadata.resourceVersion);
   if (now < seen) throw new RewoundError(now, seen);
+  if (!last) return;
+  const { name, resourceVersion } = last.metadata;
+  const present = await api.call("GET", `${path}/${name}`).catch((error: unknown) => {
+    if (error instanceof StatusError && error.isNotFound) return undefined;
+    throw error;
+  });
+  if ((present as EntryObject | undefined)?.metadata.resourceVersion !== resourceVersion)
+    throw new CompactedError(seen + 1);
 }
 
-async function* watchOnce(
-  api: KubernetesApi,
-  path: string,
-  seen: number,
-  signal: AbortSignal,
-): AsyncGenerator<WatchEvent> {
+async function* watchOnce(api: KubernetesApi, path: string, place: Place): AsyncGenerator<WatchEvent> {
+  const { seen, signal } = place;
   const query = `watch=1&allowWatchBookmarks=true&resourceVersion=${seen}`;
   const { response, close } = await api.stream(`${path}?${query}`);
   signal.addEventListener("abort", close, { once: true });
   let timer = setTimeout(close, silenceMs);
   try {
-    await refuseRewound(api, path, seen);
+    await refuseRewound(api, path, place);
     if (signal.aborted) return;
     let rest = "";
     response.setEncoding("utf8");
