@@ -57,10 +57,10 @@ export async function adopt(engine: Engine, keys: Keys, uuid: string, known: Sna
 }
 
 function differences(keys: Keys, known: readonly Entry[], present: ReadonlyMap<string, Entry>): Step[] {
-  // Sessions are the hosts' own, and so are names: each writes its own again.
+  // Sessions are the hosts' own, and so are names: each writes its own again. So does it with its containers of stretched
+  // networks, but until then nobody would know the way to them.
   const isKept = (key: string) =>
     !key.startsWith(keys.names) &&
-    !key.startsWith(keys.endpoints) &&
     !key.startsWith(keys.lives) &&
     !key.startsWith(keys.bulks) &&
     key !== keys.cluster;

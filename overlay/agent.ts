@@ -29,7 +29,7 @@ import { readKnown } from "./read-known.ts";
 import type { HostRecord } from "./record.ts";
 import { Recurrent } from "./recurrent.ts";
 import { readSelf } from "./self.ts";
-import { ClusterView } from "./view.ts";
+import { ClusterView, type Distrust } from "./view.ts";
 
 /**
  * How often the kernel is compared with what it should be, whether or not anything is known to have changed: for what
@@ -67,6 +67,8 @@ export interface AgentStatus {
   readonly connected: boolean;
   /** Milliseconds since it last did; 0 while it does. */
   readonly awayMs: number;
+  /** There where it answers, and what it says is not believed; a part of `problems` as well. */
+  readonly distrust?: Distrust;
   readonly revision: number;
   readonly networks: readonly LocalNetwork[];
   /** Public keys of this host's encryption, oldest first; two while one replaces the other. */
@@ -101,7 +103,7 @@ export class OverlayAgent {
   #connected = false;
   #lostAt = performance.now();
   /** Why the engine's list was not believed. */
-  #distrust: string | undefined;
+  #distrust: Distrust | undefined;
   readonly #problems = new Map<string, string>();
   /** A list of the engine was believed since the start. */
   #wasHeard = false;
@@ -279,7 +281,7 @@ export class OverlayAgent {
 
   status(): AgentStatus {
     const problems = [
-      ...(this.#distrust === undefined ? [] : [`Nothing of the engine is believed: ${this.#distrust}`]),
+      ...(this.#distrust ? [`Nothing of the engine is believed: ${wordsOf(this.#distrust)}`] : []),
       ...this.#kernel.failures,
       ...this.#problems.values(),
       ...this.#view.problems,
@@ -287,6 +289,7 @@ export class OverlayAgent {
     return {
       connected: this.#connected,
       awayMs: this.#connected ? 0 : Math.round(performance.now() - this.#lostAt),
+      ...(this.#distrust && { distrust: this.#distrust }),
       revision: this.#view.revision,
       networks: this.#kernel.networks,
       publicKeys: this.#encryption.published?.keys.map(({ publicKey }) => publicKey) ?? [],
@@ -329,9 +332,9 @@ export class OverlayAgent {
     const list = new ClusterList(this.#keys);
     for await (const part of engine.listInParts(this.#keys.prefix)) list.add(part);
     const { revision } = list;
-    const trust = this.#view.judge(list, settings.uuid);
+    const trust = this.#view.judge(list, settings.uuid, this.#wasHeard);
     if (!trust.trusted) {
-      this.#distrust = trust.reason;
+      this.#distrust = { reason: trust.reason, remedy: trust.remedy };
       throw new OverlayError("conflict", trust.reason);
     }
     if (this.#distrust !== undefined) log.info("the engine is believed again", { revision });
@@ -531,6 +534,10 @@ export class OverlayAgent {
       this.#options.log.warn("cannot keep what is known of the cluster", { error: messageOf(error) });
     }
   }
+}
+
+function wordsOf({ reason, remedy }: Distrust): string {
+  return `${reason}; ${remedy}`;
 }
 
 function messageOf(error: unknown): string {

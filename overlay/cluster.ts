@@ -279,9 +279,10 @@ export class Cluster {
     const allocated = pools.allocated.filter(({ network }) => network !== record.name);
     const outcome = await this.#engine.commit([
       { kind: "empty", prefix: this.keys.blocksOf(record.name) },
-      { kind: "remove", key: entry.key, revision: entry.revision },
-      { kind: "clear", key: this.keys.vni(record.vni) },
+      // The network's own entry last: what is left when this is cut off is a network that is being removed.
       writePools(this.keys.pools, poolsEntry, { ...pools, allocated }),
+      { kind: "clear", key: this.keys.vni(record.vni) },
+      { kind: "remove", key: entry.key, revision: entry.revision },
     ]);
     return outcome.committed;
   }

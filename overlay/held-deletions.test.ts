@@ -30,14 +30,30 @@ test("what carries packets goes when nothing more has vanished for a second, and
   expect(held.keys.size).toBe(0);
 });
 
-test("what is written after it confirms it, in order", () => {
-  held.take([gone(keys.network("old"))]);
-  expect(held.take([put(keys.network("new"))])).toEqual([
-    gone(keys.network("old")),
-    put(keys.network("new")),
-  ]);
-  vi.advanceTimersByTime(5000);
-  expect(released).toEqual([]);
+test("what is written again is back at once, and confirms nothing else", () => {
+  held.take([gone(keys.network("old")), gone(keys.host("h1"))]);
+  expect(held.take([put(keys.network("new"))])).toEqual([put(keys.network("new"))]);
+  expect(held.take([put(keys.host("h1"))])).toEqual([gone(keys.host("h1")), put(keys.host("h1"))]);
+  expect([...held.keys]).toEqual([keys.network("old")]);
+});
+
+test("a container that is on another host now has left the one before", () => {
+  const [there, other] = [gone(`${keys.endpointsOn("web", "h1")}a`), gone(keys.host("h3"))];
+  held.take([there, other]);
+  const here = put(`${keys.endpointsOn("web", "h2")}b`);
+  expect(held.take([here])).toEqual([there, here]);
+  expect([...held.keys]).toEqual([keys.host("h3")]);
+});
+
+test("where something vanishes all the time, each goes a quarter of a minute later", () => {
+  const all = Array.from({ length: 40 }, (_, index) => gone(`${keys.endpointsOn("web", "h1")}${index}`));
+  for (const each of all) {
+    held.take([each]);
+    vi.advanceTimersByTime(500);
+  }
+  expect(released).toEqual(all.slice(0, 11));
+  vi.advanceTimersByTime(1000);
+  expect(released).toEqual(all);
 });
 
 test("a list makes it forget", () => {

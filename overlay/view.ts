@@ -14,6 +14,7 @@ import {
   readEndpoint,
   readHost,
   readNetwork,
+  readVni,
 } from "./record.ts";
 import { type Resident, Segment } from "./segment.ts";
 
@@ -36,8 +37,22 @@ export interface KnownNetwork {
   readonly record: NetworkRecord;
 }
 
+/** Why the engine is not believed, and what an operator does about it; halves of sentences. */
+export interface Distrust {
+  readonly reason: string;
+  readonly remedy: string;
+}
+
 /** What the agent may believe of a list that it did not expect. */
-export type Trust = { readonly trusted: true } | { readonly trusted: false; readonly reason: string };
+export type Trust = { readonly trusted: true } | ({ readonly trusted: false } & Distrust);
+
+/** @param remedy where writing the cluster back is not what helps */
+function distrust(
+  reason: string,
+  remedy = '"netctl cluster adopt", on the host that was connected last, writes back what it knows',
+): Trust {
+  return { trusted: false, reason, remedy };
+}
 
 /** Of the hosts that were there before, so many must be there in a list that replaces all that was known. */
 const leastShareOfHosts = 0.5;
@@ -155,24 +170,32 @@ export class ClusterView {
    * Whether a list may replace what is known. An engine that was emptied, restored from an old copy or mixed up with
    * another gives lists too; to follow it would take the network down.
    * @param uuid of the cluster that this host is of
+   * @param isExact false: what is known is what was on disk, of which the end may be missing
    */
-  judge({ revision, others }: ClusterList, uuid: string): Trust {
+  judge({ revision, others }: ClusterList, uuid: string, isExact = true): Trust {
     const stored = others.get(this.#keys.cluster);
-    if (!stored)
-      return { trusted: false, reason: "the engine knows no cluster: it was emptied, or is another one" };
+    if (!stored) return distrust("the engine knows no cluster: it was emptied, or is another one");
     const cluster = readCluster(stored.key, stored.value);
     if (cluster.uuid !== uuid)
-      return {
-        trusted: false,
-        reason: `the engine has cluster ${cluster.uuid}, and this host is of ${uuid}`,
-      };
+      return distrust(
+        `the engine has cluster ${cluster.uuid}, and this host is of ${uuid}`,
+        'give the host its own engine again, or "netctl cluster leave" and "join"',
+      );
     // Written back into an engine that had lost it, and meant to be believed.
     if ((cluster.generation ?? 0) > (this.#cluster?.generation ?? 0)) return { trusted: true };
     if (revision < this.#revision)
-      return {
-        trusted: false,
-        reason: `the engine is at revision ${revision} and was at ${this.#revision}: it was restored from an old copy`,
-      };
+      return distrust(
+        `the engine is at revision ${revision} and was at ${this.#revision}: it was restored from an old copy`,
+      );
+    const other = isExact ? this.#otherHistory(others) : undefined;
+    if (other)
+      return distrust(
+        `the engine has ${other.key} of revision ${other.revision}, which was gone or another at ${this.#revision}: it was restored from an old copy`,
+      );
+    const cut = [...this.#networks.values()].find(
+      ({ entry, record }) => !others.has(entry.key) && this.#isLeftOver(record, others),
+    );
+    if (cut) return distrustLoss(cut);
     return this.#judgeHosts(
       (id) => others.has(this.#keys.host(id)),
       (id) => others.has(this.#keys.left(id)),
@@ -181,16 +204,41 @@ export class ClusterView {
 
   /**
    * Whether these keys may go, of which the watch has told. With the cluster's own record, or with most of the hosts,
-   * everything goes, and nobody has meant that.
+   * everything goes, and nobody has meant that. Nor has anybody removed a network that was not marked before.
    */
   judgeLoss(keys: ReadonlySet<string>): Trust {
     // Nearly always: what is below looks through all hosts.
     if (keys.size === 0) return { trusted: true };
-    if (keys.has(this.#keys.cluster)) return { trusted: false, reason: "the engine is being emptied" };
+    if (keys.has(this.#keys.cluster)) return distrust("the engine is being emptied");
+    const cut = [...this.#networks.values()].find(
+      ({ entry, record }) => record.state === "active" && keys.has(entry.key),
+    );
+    if (cut) return distrustLoss(cut);
     return this.#judgeHosts(
       (id) => !keys.has(this.#keys.host(id)),
       (id) => this.#entries.has(this.#keys.left(id)),
     );
+  }
+
+  /**
+   * What is not as it was at the revision up to which all is known, and has not been written since. An engine that was
+   * restored from an old copy may have come further than it was, by what other hosts have written, before anybody looks.
+   */
+  #otherHistory(others: ReadonlyMap<string, Entry>): Entry | undefined {
+    for (const entry of others.values()) {
+      if (entry.revision > this.#revision) continue;
+      const known = this.#entries.get(entry.key);
+      if (known?.revision !== entry.revision || known.value !== entry.value) return entry;
+    }
+    return undefined;
+  }
+
+  /** Something of a network that is not there any more: its own entry is the last to go when it is removed. */
+  #isLeftOver({ name, id, vni }: NetworkRecord, others: ReadonlyMap<string, Entry>): boolean {
+    const number = others.get(this.#keys.vni(vni));
+    if (number && readVni(number.key, number.value).id === id) return true;
+    const blocks = this.#keys.blocksOf(name);
+    return [...others.keys()].some((key) => key.startsWith(blocks));
   }
 
   /** Hosts that somebody has removed are not missed. */
@@ -198,7 +246,7 @@ export class ClusterView {
     const before = [...this.#hosts.keys()].filter((id) => isThere(id) || !wasRemoved(id));
     const there = before.filter(isThere).length;
     if (before.length > 1 && there < before.length * leastShareOfHosts)
-      return { trusted: false, reason: `only ${there} of ${before.length} hosts are left in the engine` };
+      return distrust(`only ${there} of ${before.length} hosts are left in the engine`);
     return { trusted: true };
   }
 
@@ -299,6 +347,10 @@ export class ClusterView {
     if (ended !== undefined) this.#segments.get(ended)?.delete(key);
     this.#changed(key);
   }
+}
+
+function distrustLoss({ record: { name } }: KnownNetwork): Trust {
+  return distrust(`network ${JSON.stringify(name)} is gone from the engine, and nobody has removed it`);
 }
 
 const noBlocks: ReadonlyMap<string, readonly KnownBlock[]> = new Map();

@@ -33,7 +33,15 @@ export const overlay: Check = {
         ...(await overlayKernel(world, { isKept: false })),
       ];
     const findings: Finding[] = [];
-    if (!agent.connected && agent.awayMs > awayAfterMs)
+    if (agent.distrust)
+      findings.push({
+        id: "overlay-distrust",
+        severity: "error",
+        subject: "",
+        evidence: `nothing of the engine is believed: ${agent.distrust.reason}: what is forwarded stays, and no more addresses come`,
+        remedy: agent.distrust.remedy,
+      });
+    else if (!agent.connected && agent.awayMs > awayAfterMs)
       findings.push({
         id: "overlay-engine",
         severity: "warning",
@@ -41,7 +49,9 @@ export const overlay: Check = {
         evidence: `the engine has been away for ${Math.round(agent.awayMs / 1000)} s: what is forwarded stays, and no more addresses come`,
         remedy: "netctl cluster status names the endpoints that do not answer",
       });
-    for (const evidence of agent.problems)
+    const { distrust } = agent;
+    const problems = agent.problems.filter((each) => !distrust || !each.includes(distrust.reason));
+    for (const evidence of problems)
       findings.push({
         id: "overlay-problem",
         severity: "warning",

@@ -57,6 +57,7 @@ export async function status(request: StatusRequest, host: PluginHost): Promise<
 function limitOf(runDirectory: string): string | undefined {
   const agent = readOverlayStatus(runDirectory);
   if (!agent || agent.ageMs > silentAfterMs) return "netd's agent does not run";
+  if (agent.distrust) return `nothing of the engine is believed: ${agent.distrust.reason}`;
   if (!agent.connected && agent.awayMs > awayAfterMs)
     return `the engine has been away for ${Math.round(agent.awayMs / 1000)} s`;
   return undefined;
