@@ -172,10 +172,26 @@ const nameOfInterface = single<IfName>("ifname", 16, {
 
 export const interfaceName: Field<IfName> = { ...nameOfInterface, expression: "iifname" };
 
+/** In the machine's byte order. */
+const number32 = {
+  encode: (value: number) => new Uint8Array(Uint32Array.of(value).buffer),
+  decode: (bytes: Uint8Array) => new Uint32Array(Uint8Array.from(bytes).buffer)[0] ?? 0,
+};
+
+/** An interface's number (ifindex), which no other gets as long as the host runs. A quarter of what a name costs a packet. */
+export const interfaceIndex = single<number>("iface_index", 4, {
+  ...number32,
+  format: String,
+  // nft prints the name where there is such an interface.
+  parseJson: (json) => {
+    if (typeof json !== "number") throw new RangeError(`Cannot read ${JSON.stringify(json)} as iface_index`);
+    return json;
+  },
+});
+
 /** A 32-bit number in the machine's byte order, as packet marks are. */
 export const mark = single<number>("mark", 4, {
-  encode: (value) => new Uint8Array(Uint32Array.of(value).buffer),
-  decode: (bytes) => new Uint32Array(Uint8Array.from(bytes).buffer)[0] ?? 0,
+  ...number32,
   format: (value) => `0x${value.toString(16).padStart(8, "0")}`,
   parseJson: (json) => {
     if (typeof json !== "number") throw new RangeError(`Cannot read ${JSON.stringify(json)} as mark`);

@@ -11,6 +11,8 @@ let host: TestNamespace;
 let member: TestNamespace;
 let stranger: TestNamespace;
 let container: TestNamespace;
+/** A bridge of its own: frames of the host's bridges may pass the host's rules. */
+let wire: TestNamespace;
 let nftables: Nftables;
 
 const [own, other] = [parseIp("203.0.113.1"), parseIp("203.0.113.2")];
@@ -20,10 +22,13 @@ const [uplink, bridge, tunnel] = ["up0", "nvbweb", "nvweb"].map((name) => parseI
   IfName,
 ];
 
+/** What the kernel calls an interface of the host. */
+const ifindex = (name: string) => Number(host.run(`ip -o link show ${name} | cut -d: -f1`));
+
 const rules = (udpPort: number, more: Partial<OverlayRules> = {}): OverlayRules => ({
   udpPort,
   vteps: [own, other],
-  own: [{ address: own, device: uplink }],
+  own: [{ address: own, device: { name: uplink, ifindex: ifindex("up0") } }],
   encryptors: [],
   tunnels: [{ tunnel, bridge, internal: false, stretched: false }],
   ...more,
@@ -39,22 +44,22 @@ const network = (icc: boolean) =>
   });
 
 beforeEach(() => {
-  [host, member, stranger, container] = ["host", "member", "stranger", "container"].map((hint) =>
-    TestNamespace.create(hint),
-  ) as [TestNamespace, TestNamespace, TestNamespace, TestNamespace];
+  host = TestNamespace.create("host");
+  member = TestNamespace.create("member");
+  stranger = TestNamespace.create("stranger");
+  container = TestNamespace.create("container");
+  wire = TestNamespace.create("wire");
   // Sources are not checked, so that only the rules are in the way of forged ones.
   host.run(`
     for each in all default; do echo 0 >/proc/sys/net/ipv4/conf/$each/rp_filter; done
     echo 1 >/proc/sys/net/ipv4/ip_forward
-    ip link add wire type bridge; ip link set wire up
-    ip link add up0 type veth peer name up0p; ip link set up0p master wire; ip link set up0p up; ip link set up0 up
-    ip address add 203.0.113.1/24 dev up0
     ip link add nvbweb type bridge; ip link set nvbweb up; ip address add 10.128.0.1/24 dev nvbweb`);
-  for (const [index, end] of [member, stranger].entries()) {
-    host.run(
-      `ip link add p${index} type veth peer name eth0 netns ${end.name}; ip link set p${index} master wire up`,
+  wire.run("ip link add wire type bridge; ip link set wire up");
+  for (const [index, end] of [host, member, stranger].entries()) {
+    wire.run(
+      `ip link add p${index} type veth peer name up0 netns ${end.name}; ip link set p${index} master wire up`,
     );
-    end.run(`ip link set eth0 up; ip address add 203.0.113.${index + 2}/24 dev eth0`);
+    end.run(`ip link set up0 up; ip address add 203.0.113.${index + 1}/24 dev up0`);
   }
   host.run(
     `ip link add v0 type veth peer name eth0 netns ${container.name}; ip link set v0 master nvbweb up`,
@@ -66,7 +71,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   nftables.close();
-  for (const each of [host, member, stranger, container]) each.remove();
+  for (const each of [host, member, stranger, container, wire]) each.remove();
 });
 
 /** How many datagrams to the port a namespace has let in, and how many of them it tracks. */
@@ -134,6 +139,18 @@ describe.each([4789, 4790])("VXLAN on port %i", (port) => {
   });
 });
 
+it("leaves TCP alone, and everything once the host has left its cluster", async () => {
+  await applyOverlayRules(nftables, rules(4789));
+  host.run(`nft add table inet probetcp; nft add chain inet probetcp input '{ type filter hook input priority 10; }'
+    nft add counter inet probetcp seen; nft add rule inet probetcp input tcp dport 4789 counter name seen`);
+  stranger.run("timeout 3 bash -c 'echo x >/dev/tcp/203.0.113.1/4789' 2>/dev/null || true");
+  expect(host.run("nft list counter inet probetcp seen")).toContain("packets 1 ");
+  await applyOverlayRules(nftables, undefined);
+  const seen = count(host, 4789);
+  send(stranger, "203.0.113.1", 4789);
+  expect([seen.all(), seen.tracked()]).toEqual([3, 3]);
+});
+
 it("looks ports up only where a cluster has another one", async () => {
   const text = () => host.run("nft list chain inet netctl overlay_prerouting");
   await applyOverlayRules(nftables, rules(4789));
@@ -146,12 +163,12 @@ it("looks ports up only where a cluster has another one", async () => {
 });
 
 it("knows no shorter way for what comes by a device that containers are behind", async () => {
-  const at = { own: [{ address: own, device: bridge }] };
+  const at = { own: [{ address: own, device: { name: bridge, ifindex: ifindex("nvbweb") } }] };
   await applyOverlayRules(nftables, rules(4789, at));
-  expect(await nftables.list("vxlanWays4")).toHaveLength(1);
+  expect(await nftables.list("vxlanSources4")).toHaveLength(1);
   await nftables.apply(network(true));
   await applyOverlayRules(nftables, rules(4789, at));
-  expect(await nftables.list("vxlanWays4")).toEqual([]);
+  expect(await nftables.list("vxlanSources4")).toEqual([]);
 });
 
 it("lets what stays on a stretched bridge through early, but not where containers are kept apart", async () => {

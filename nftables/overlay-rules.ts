@@ -17,7 +17,7 @@ export interface TunnelRules {
 export interface OwnAddress {
   readonly address: IpAddress;
   /** The device that has it, by which the other hosts' packets come; undefined for a bridge, which others may be behind. */
-  readonly device: IfName | undefined;
+  readonly device: { readonly name: IfName; readonly ifindex: number } | undefined;
 }
 
 export interface OverlayRules {
@@ -36,8 +36,8 @@ const ownSets = [
   "vxlanPorts",
   "vteps4",
   "vteps6",
-  "vxlanWays4",
-  "vxlanWays6",
+  "vxlanSources4",
+  "vxlanSources6",
   "encryptors",
   "tunnels",
   "networkWays",
@@ -104,9 +104,12 @@ function overlayElements({ udpPort, vteps, own, encryptors, tunnels }: OverlayRu
 /** None from itself, nor between two families, nor by a device that containers are behind: they could send as anybody. */
 function vxlanWay(from: IpAddress, { address, device }: OwnAddress, udpPort: number): readonly Wanted[] {
   if (!device || from.family !== address.family || equalIp(from, address)) return [];
-  const set = from.family === 4 ? "vxlanWays4" : "vxlanWays6";
+  const set = from.family === 4 ? "vxlanSources4" : "vxlanSources6";
   return [
-    { element: { set, key: [device, from, address, udpPort] }, unless: { set: "bridges", key: [device] } },
+    {
+      element: { set, key: [device.ifindex, from, address, udpPort] },
+      unless: { set: "bridges", key: [device.name] },
+    },
   ];
 }
 

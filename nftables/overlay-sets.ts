@@ -1,4 +1,4 @@
-import { inetPort, interfaceName, ipv4, ipv6 } from "./field.ts";
+import { inetPort, interfaceIndex, interfaceName, ipv4, ipv6 } from "./field.ts";
 import type { SetDefinition } from "./set-definition.ts";
 
 /** VXLAN's own port (RFC 7348 section 5). */
@@ -19,17 +19,17 @@ export const overlaySets = {
   vteps4: { family: "inet", name: "vteps4", key: [ipv4], life: "host", part: "overlay" },
   vteps6: { family: "inet", name: "vteps6", key: [ipv6], life: "host", part: "overlay" },
   /** INTERFACE . FROM . TO . PORT, of another host's underlay address and this one's own: what most VXLAN comes by. */
-  vxlanWays4: {
+  vxlanSources4: {
     family: "inet",
-    name: "vxlan_ways4",
-    key: [interfaceName, ipv4, ipv4, inetPort],
+    name: "vxlan_sources4",
+    key: [interfaceIndex, ipv4, ipv4, inetPort],
     life: "host",
     part: "overlay",
   },
-  vxlanWays6: {
+  vxlanSources6: {
     family: "inet",
-    name: "vxlan_ways6",
-    key: [interfaceName, ipv6, ipv6, inetPort],
+    name: "vxlan_sources6",
+    key: [interfaceIndex, ipv6, ipv6, inetPort],
     life: "host",
     part: "overlay",
   },

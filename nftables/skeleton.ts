@@ -25,7 +25,7 @@ import { hairpinRules, portChains } from "./skeleton/ports.ts";
 import { spoofChains } from "./skeleton/spoof.ts";
 
 /** Raise with every change of the text below. */
-export const skeletonVersion = 10;
+export const skeletonVersion = 11;
 
 /** What has a version of its own in the kernel: the rules of a table, and what some hosts need besides. */
 export type SkeletonPart = TableFamily | OptionalPart;
@@ -95,6 +95,8 @@ const retiredSets: Readonly<Record<TableFamily, readonly (readonly [name: string
   inet: [
     ["vtep_pairs4", "ipv4_addr . ipv4_addr"],
     ["vtep_pairs6", "ipv6_addr . ipv6_addr"],
+    ["vxlan_ways4", "ifname . ipv4_addr . ipv4_addr . inet_service"],
+    ["vxlan_ways6", "ifname . ipv6_addr . ipv6_addr . inet_service"],
   ],
   bridge: [],
 };

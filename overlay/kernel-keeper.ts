@@ -226,7 +226,8 @@ export class KernelKeeper {
     const { namespace } = this.#options;
     const ifindex = deviceOf(namespace, address);
     const link = ifindex === undefined ? undefined : readLink(namespace, ifindex);
-    return { address, device: link && link.kind !== "bridge" ? parseIfName(link.name) : undefined };
+    if (!link || link.kind === "bridge") return { address, device: undefined };
+    return { address, device: { name: parseIfName(link.name), ifindex: link.ifindex } };
   }
 
   /** For plugins, on disk. */

@@ -100,7 +100,11 @@ describe("a network over three hosts", () => {
 
     // Nor does a container of the host, under the address of another host.
     await lab.sandbox(1, "forger", "web");
-    const ways = () => lab.host(1).run("nft list set inet netctl vxlan_ways4");
+    const ways = () => lab.host(1).run("nft list set inet netctl vxlan_sources4");
+    const links = () => lab.host(1).run("nft list set inet netctl network_ways");
+    await lab.until("the rules know the network's own links", () =>
+      links().includes(`"${tunnel.ifname}" . "nvb`),
+    );
     await lab.until("the rules know the hosts", () => ways().includes(". 203.0.113.2 . 203.0.113.1 ."));
     lab.host(1).run(`nsenter --net=${lab.path(1, "run", "netns", "forger")} sh -ec '
       ip address add 203.0.113.2/32 dev eth0

@@ -42,11 +42,11 @@ export const overlayChains = (extras: ReadonlySet<OptionalPart>): readonly Chain
     rules: [
       // Nearly all there is, by one look-up. The rest is for what comes otherwise: by IPv6, from hosts that the agent has
       // yet to write, by other devices than the one with the address, and by a bridge that containers may be behind.
-      "iifname . ip saddr . ip daddr . udp dport @vxlan_ways4 notrack return",
+      "iif . ip saddr . ip daddr . udp dport @vxlan_sources4 notrack return",
       ...isNoVxlan,
       `${toEncrypted} iifname @encryptors notrack return`,
       `${toEncrypted} drop`,
-      "iifname . ip6 saddr . ip6 daddr . udp dport @vxlan_ways6 notrack return",
+      "iif . ip6 saddr . ip6 daddr . udp dport @vxlan_sources6 notrack return",
       "fib daddr type != local return",
       "iifname @bridges drop",
       "ip saddr @vteps4 notrack return",

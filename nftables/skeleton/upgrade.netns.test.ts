@@ -112,25 +112,34 @@ it("takes over a host of a cluster from version 8, whose tunnels had a chain of 
   await applyOverlayRules(nftables, {
     udpPort: 4789,
     vteps: [own, other].filter((ip) => ip !== undefined),
-    own: own ? [{ address: own, device: parseIfName("eth0") }] : [],
+    own: own ? [{ address: own, device: { name: parseIfName("eth0"), ifindex: 4_000_000 } }] : [],
     encryptors: [],
     tunnels: [
-      { tunnel: parseIfName("nvweb"), bridge: parseIfName("nvbweb"), internal: false, stretched: false },
+      {
+        tunnel: parseIfName("nvweb"),
+        bridge: parseIfName("nvbweb"),
+        internal: false,
+        stretched: false,
+      },
     ],
   });
-  expect(host.run("nft list set inet netctl vxlan_ways4")).toContain(
-    '{ "eth0" . 203.0.113.2 . 203.0.113.1 . 4789 }',
+  expect(host.run("nft list set inet netctl vxlan_sources4")).toContain(
+    "{ 4000000 . 203.0.113.2 . 203.0.113.1 . 4789 }",
   );
   expect(await nftables.list("networkWays")).toHaveLength(2);
   expect(await nftables.skeletonState("inet")).toBe("current");
 });
 
-it.each([4789, 4790])("takes over a host of a cluster on port %i from version 9", async (port) => {
+it.each([4789, 4790])("takes over a host of a cluster on port %i from versions 9 and 10", async (port) => {
   await nftables.nft.run(version9);
   host.run(`
     nft add element inet netctl vxlan_ports '{ ${port} }'
     nft add element inet netctl vteps4 '{ 203.0.113.1, 203.0.113.2 }'
-    nft add element inet netctl vtep_pairs4 '{ 203.0.113.2 . 203.0.113.1 }'`);
+    nft add element inet netctl vtep_pairs4 '{ 203.0.113.2 . 203.0.113.1 }'
+    : version 10 had another set in its place
+    nft add set inet netctl vxlan_ways4 '{ type ifname . ipv4_addr . ipv4_addr . inet_service; }'
+    nft add element inet netctl vxlan_ways4 '{ "up0" . 203.0.113.2 . 203.0.113.1 . ${port} }'
+    nft insert rule inet netctl overlay_arrives iifname . ip saddr . ip daddr . udp dport @vxlan_ways4 return`);
   expect(await nftables.skeletonState("inet")).toBe("outdated");
   // A container's ADD may come before the agent of the new version does: the port is guarded at once.
   await nftables.apply(masquerade("10.1.0.3/16"));
@@ -139,7 +148,7 @@ it.each([4789, 4790])("takes over a host of a cluster on port %i from version 9"
     `${port === 4789 ? "th dport 4789" : "udp dport @vxlan_ports"} jump overlay_arrives`,
   );
   expect(await nftables.list("vteps4")).toHaveLength(2);
-  expect(host.run("nft list table inet netctl")).not.toContain("vtep_pairs");
+  expect(host.run("nft list table inet netctl")).not.toMatch(/vtep_pairs|vxlan_ways/u);
 });
 
 it("has no rule before connections that no network of the host asked for", async () => {
