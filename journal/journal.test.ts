@@ -230,6 +230,29 @@ describe("a damaged record", () => {
   });
 });
 
+test("says by which networks a container has an interface, and which records a plugin has", async () => {
+  const journal = open();
+  const long = "c".repeat(250);
+  const records: readonly (readonly [containerId: string, network: string, plugin: string])[] = [
+    ["a", "net1", "bridge"],
+    ["a", "net2", "portmap"],
+    ["b", "net3", "bridge"],
+    [long, "net4", "bridge"],
+    [`${long}x`, "net5", "bridge"],
+  ];
+  for (const [containerId, network, plugin] of records)
+    await journal.begin({ ...intent(containerId, network), plugin });
+  // Nothing of what is in them is needed.
+  for (const network of ["net1", "net4"])
+    for (const file of readdirSync(join(directory, network)))
+      writeFileSync(join(directory, network, file), "torn");
+  expect(journal.networksOf("a", "eth0").toSorted()).toEqual(["net1", "net2"]);
+  expect(journal.networksOf(long, "eth0")).toEqual(["net4"]);
+  expect(journal.networksOf("a", "eth1")).toEqual([]);
+  const networks = [...journal.eachOf("portmap")].map(({ key: { network } }) => network);
+  expect(networks).toEqual(["net2"]);
+});
+
 test("files that are no records are passed over", async () => {
   const journal = open();
   await journal.begin(intent("a"));

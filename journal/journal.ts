@@ -210,6 +210,32 @@ export class Journal {
     );
   }
 
+  /** The networks by which a container has an interface, whichever plugin says so. Reads no record, only their names. */
+  networksOf(containerId: string, ifName: string): string[] {
+    return this.networks().filter((network) => {
+      for (const entry of this.#eachEntry(network)) {
+        const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        if (words?.ifName !== ifName) continue;
+        if (words.containerId === containerId) return true;
+        // A long id is a hash in the name.
+        const key = { network, containerId, ifName };
+        if (isHashed(words) && recordName(key, words.plugin) === entry.name) return true;
+      }
+      return false;
+    });
+  }
+
+  /** The records of one plugin in all networks, each read when it is asked for. Reads no other. */
+  *eachOf(plugin: string): Generator<JournalRecord, void> {
+    for (const network of this.networks()) {
+      for (const entry of this.#eachEntry(network)) {
+        const words = entry.isFile() ? parseRecordName(entry.name) : undefined;
+        const record = words?.plugin === plugin ? this.#readFile(network, entry.name, words) : undefined;
+        if (record) yield record;
+      }
+    }
+  }
+
   /**
    * The record of a plugin whose attachment is meant. Reads no other, but for those whose container id is too long to
    * stand in the file's name.

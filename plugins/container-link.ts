@@ -111,15 +111,5 @@ export function isOwn({ key, record, prevResult }: Departing, host: PluginHost):
   if (intact(record)) return true;
   const isNamed = prevResult?.interfaces.some(({ name, sandbox }) => name === key.ifName && sandbox) ?? false;
   const { network, containerId, ifName } = key;
-  return (
-    isNamed &&
-    !host.journal
-      .list()
-      .some(
-        (other) =>
-          other.key.containerId === containerId &&
-          other.key.ifName === ifName &&
-          other.key.network !== network,
-      )
-  );
+  return isNamed && host.journal.networksOf(containerId, ifName).every((other) => other === network);
 }

@@ -114,3 +114,19 @@ test("an attachment of before a reboot gives its addresses back and touches no n
   expect(host.links(one.container)).toContain("eth0");
   expect(host.files()).toEqual([]);
 });
+
+test("a DEL without a record takes no interface that another network has recorded", async () => {
+  const host = (rig = new LanRig(macvlan));
+  const one = await host.attach({ master: "up0", ipam, enabledad });
+  // As of an attachment whose record is lost: the runtime remembers the same interface.
+  const other = { ...one.config, name: "another" };
+  const call = { containerId: one.containerId, ifName: "eth0", netns: one.container.path };
+  const detached = async () =>
+    (await host.call(macvlan, "DEL", { ...other, prevResult: one.result as unknown as JsonObject }, call))
+      .json;
+  expect(await detached()).toEqual({});
+  expect(host.links(one.container)).toContain("eth0");
+  for (const { key, plugin } of host.host.journal.list()) host.host.journal.remove(key, plugin);
+  expect(await detached()).toEqual({});
+  expect(host.links(one.container)).not.toContain("eth0");
+});

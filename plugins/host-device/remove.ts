@@ -73,17 +73,18 @@ async function awaitReturn(
 
 /** Whether another attachment has the device by now: this one's container ended, and the device was taken again. */
 function isElsewhere({ key }: Departing, device: TakenDevice, host: PluginHost): boolean {
-  return host.journal.list().some((record) => {
-    if (record.plugin !== "host-device") return false;
+  for (const record of host.journal.eachOf("host-device")) {
     const other = decodeMade(intact(record)?.made ?? null)?.device;
-    return (
+    if (
       other !== undefined &&
       !isDeepStrictEqual(record.key, key) &&
       other.name === device.name &&
       other.hardware === device.hardware &&
       other.permanentMac === device.permanentMac
-    );
-  });
+    )
+      return true;
+  }
+  return false;
 }
 
 /**
