@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { JsonObject } from "#cni/json.ts";
 import { isAnswered } from "#testing/echo.ts";
-
+import { testWith } from "#testing/requires.ts";
+import type { TestNamespace } from "#testing/test-namespace.ts";
 import { askOnce, startServer } from "#testing/traffic.ts";
 import { ChainRunner, goBin, ourBin, targetOf } from "./chain-runner.ts";
 
@@ -146,11 +147,14 @@ describe.each([
 });
 
 describe("what the Go plugins made on the host's own links", () => {
-  const onWire = (rest: readonly JsonObject[] = []) =>
+  const onWire = (
+    rest: readonly JsonObject[] = [],
+    driver: JsonObject = { type: "macvlan", mode: "bridge" },
+  ) =>
     host.list({
       cniVersion: "1.0.0",
       name: "lan",
-      plugins: [{ type: "macvlan", master: "up0", mode: "bridge", ipam: ipam() }, ...rest],
+      plugins: [{ ipam: ipam(), ...driver, master: "up0" }, ...rest],
     });
 
   test.each(["alive", "gone"])(
@@ -185,6 +189,99 @@ describe("what the Go plugins made on the host's own links", () => {
     await host.del(ourBin, network, targetOf(fresh));
     expect(isAnswered(old, "10.4.0.2")).toBe(true);
     expect(leases()).not.toContain("10.4.0.3");
+  });
+
+  describe.each([
+    ["ipvlan", "ipvlan", { type: "ipvlan", mode: "l2" }],
+    ["vlan", "8021q", { type: "vlan", vlanId: 5 }],
+  ] as const)("%s", (_type, feature, driver) => {
+    const network = (rest: readonly JsonObject[] = []) => onWire(rest, driver);
+
+    for (const netns of ["alive", "gone"])
+      testWith([feature], `with tuning and sbr goes with our DEL, the namespace ${netns}`, async () => {
+        withUplink();
+        const list = network([{ type: "tuning", dataDir: host.path("tuning"), mtu: 1400 }, { type: "sbr" }]);
+        const container = host.container();
+        const target = targetOf(container);
+        await host.add(goBin, list, target);
+        expect(container.run("ip rule")).toContain("from 10.4.0.2");
+        if (netns === "gone") container.remove();
+        await host.del(ourBin, list, netns === "gone" ? { ...target, netns: "" } : target);
+        expect(host.traces([container.name, "10.4.0.2", "fd00:4::2"])).toEqual([]);
+        if (netns === "alive") expect(container.run("ip -o link")).not.toContain("eth0");
+        await host.del(ourBin, list, { ...target, netns: "" });
+      });
+
+    testWith(
+      [feature],
+      "is in order by CHECK of ours, which names what it has lost, and makes place",
+      async () => {
+        withUplink();
+        const [old, fresh] = [host.container(), host.container()];
+        await host.add(goBin, network(), targetOf(old));
+        await host.check(ourBin, network(), targetOf(old));
+        old.run("ip addr del 10.4.0.2/24 dev eth0");
+        await expect(host.check(ourBin, network(), targetOf(old))).rejects.toThrow("10.4.0.2");
+        await host.del(ourBin, network(), targetOf(old));
+        // A VLAN is there once on a link.
+        await host.add(ourBin, network(), targetOf(fresh));
+        expect(leases()).toContain("10.4.0.3");
+        await host.check(ourBin, network(), targetOf(fresh));
+        await host.del(ourBin, network(), targetOf(fresh));
+        expect(leases().filter((name) => /^10\.|^fd/.test(name))).toEqual([]);
+      },
+    );
+  });
+
+  testWith(["ipvlan"], "an ipvlan of theirs and one of ours reach each other", async () => {
+    withUplink();
+    const network = onWire([], { type: "ipvlan", mode: "l2" });
+    const [old, fresh] = [host.container(), host.container()];
+    await host.add(goBin, network, targetOf(old));
+    await host.add(ourBin, network, targetOf(fresh));
+    expect(isAnswered(fresh, "10.4.0.2")).toBe(true);
+    await host.del(ourBin, network, targetOf(fresh));
+    expect(leases()).not.toContain("10.4.0.3");
+  });
+
+  describe("a VRF", () => {
+    /** Without a default route, which Debian's plugin loses: both CHECKs of macvlan say so. */
+    const network = () =>
+      onWire([{ type: "vrf", vrfname: "blue" }], {
+        type: "macvlan",
+        mode: "bridge",
+        ipam: { ...ipam(), routes: [] },
+      });
+    const vrfs = (container: TestNamespace) => container.run("ip -o link show type vrf");
+
+    testWith(["vrf"], "is in order by CHECK of ours, and goes with its last interface", async () => {
+      withUplink();
+      const container = host.container();
+      const [first, second] = [targetOf(container), targetOf(container, {}, { ifName: "net1" })];
+      await host.add(goBin, network(), first);
+      await host.check(ourBin, network(), first);
+      await host.add(ourBin, network(), second);
+      await host.check(ourBin, network(), second);
+      expect(container.run("ip -o link show master blue")).toMatch(/eth0@.*\n.*net1@/);
+      // Leaving takes the address of IPv6 along, of which macvlan would speak first.
+      container.run("ip link set eth0 nomaster; ip addr add fd00:4::2/64 dev eth0 nodad");
+      await expect(host.check(ourBin, network(), first)).rejects.toThrow(/eth0.*blue/);
+      container.run("ip link set eth0 master blue");
+      await host.del(ourBin, network(), second);
+      expect(vrfs(container)).toContain("blue");
+      await host.del(ourBin, network(), first);
+      expect(vrfs(container)).toBe("");
+      expect(host.traces([container.name, "10.4.0.2", "fd00:4::2"])).toEqual([]);
+    });
+
+    testWith(["vrf"], "goes with our DEL where its namespace has gone", async () => {
+      withUplink();
+      const container = host.container();
+      await host.add(goBin, network(), targetOf(container));
+      container.remove();
+      await host.del(ourBin, network(), { ...targetOf(container), netns: "" });
+      expect(host.traces([container.name, "10.4.0.2", "fd00:4::2"])).toEqual([]);
+    });
   });
 
   test("a device that host-device lent comes home under its name", async () => {
