@@ -28,6 +28,17 @@ async function untilReached(hosts, chosen = networks) {
       await from.until(`${near} reaches ${far}`, () => pings(from, near, far));
 }
 
+/** Code 11 says: try again later. A network that came just now may have no addresses for this host yet. */
+async function createSandbox(host, network) {
+  const name = nameOf(network, host);
+  await host.until(`there is ${name}`, async () => {
+    const said = await host.said(`netctl sandbox create ${name} --network ${network.name} && echo created`);
+    if (said.endsWith("created")) return true;
+    expect(said.includes("failed ADD with code 11"), `${host.name}: ${said}`);
+    return false;
+  });
+}
+
 /** It exits with 1 where something is wrong, as for a moment something may be. */
 const statusOf = async (host) => await host.json("netctl cluster status --json || true");
 
@@ -117,9 +128,7 @@ export const beginning = [
             (await host.json("netctl network ls --json")).some((network) => network.name === name),
           );
       }
-      for (const network of networks)
-        for (const host of hosts)
-          await host.text(`netctl sandbox create ${nameOf(network, host)} --network ${network.name}`);
+      for (const network of networks) for (const host of hosts) await createSandbox(host, network);
       await untilReached(hosts);
     },
   },
