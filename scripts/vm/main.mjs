@@ -16,7 +16,7 @@ const usage = `Usage: npm run test:vm -- [options] [PATH …]
   PATH            kernel tests whose path contains one of them, and nothing else: plugins/ipvlan
   --only STEPS    netd, standalone, faults, tests, pair: some of them only (separate by commas)
   --topics NAMES  topics of the conformance kit, instead of those that a kernel has a say in
-  --case TEXT     cases of the conformance kit, and checks of the pair, whose title contains it only
+  --case TEXT     cases of the conformance kit, kernel tests, and checks of the pair, whose title contains it only
   --tests TEXTS   kernel tests whose path contains one of them only
   --lacking       kernel tests of files in which kernels like this one skip something, and nothing else
   --minutes N     end the VM after N minutes (120)

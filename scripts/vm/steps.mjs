@@ -17,8 +17,8 @@ const folders = ["netlink", "nftables", "kernel", "native", "plugins"];
  * @param {string} root of the repository
  * @param {string[]} allTopics of the conformance kit
  * @param {{ topics: string[], case: string, tests: string[], isLacking: boolean }} selected what to run instead of all that
- *   makes sense: topics, a text that a case's title must contain, texts of which the path of a test must contain one, and
- *   whether only files with tests that some kernels can't run
+ *   makes sense: topics, a text that the title of a case or kernel test must contain, texts of which the path of a test
+ *   must contain one, and whether only files with tests that some kernels can't run
  */
 export function allSteps(root, allTopics, selected) {
   const topics =
@@ -59,12 +59,15 @@ export function allSteps(root, allTopics, selected) {
       args: [
         "node_modules/vitest/vitest.mjs",
         "run",
-        "--reporter=default",
+        // A test as it ends: a file of them takes minutes.
+        "--reporter=verbose",
         "--reporter=json",
         "--outputFile.json=/out/tests.json",
         "--maxWorkers=2",
         `--testTimeout=${60_000 * slowness}`,
         `--hookTimeout=${60_000 * slowness}`,
+        // A regular expression.
+        ...(selected.case === "" ? [] : ["-t", selected.case.replaceAll(/[^\w ]/g, "\\$&")]),
         ...tests.toSorted((left, right) => left.localeCompare(right)),
       ],
       environment: {
@@ -73,6 +76,7 @@ export function allSteps(root, allTopics, selected) {
         NETCTL_RANDOM_CONFIGURATIONS: "500",
       },
       limitMs,
+      text: selected.case,
     },
   ];
 }
