@@ -20,7 +20,10 @@ place() { # FILE DIRECTORY: a running executable is never written to
 }
 
 mkdir -p "$HOST$OPT/lib" "$HOST$OPT/bin" "$HOST/opt/cni/bin" "$HOST$STATE/kubernetes"
-for file in "$FROM"/lib/*; do place "$file" $OPT/lib; done
+(cd "$FROM" && find lib -type f) | while read -r file; do
+  mkdir -p "$HOST$OPT/$(dirname "$file")"
+  place "$FROM/$file" "$OPT/$(dirname "$file")"
+done
 [ ! -e "$FROM/node" ] || place "$FROM/node" $OPT
 for file in "$FROM"/bin/*; do
   place "$file" $OPT/bin
@@ -42,9 +45,27 @@ NODE=$OPT/node
 [ -e "$HOST$NODE" ] || NODE=node
 netctl() { $IN env NETCTL_NODE="$NODE" "$OPT/bin/netctl" "$@"; }
 
-$IN "$NODE" --optimize-for-size "$OPT/lib/netd.cjs" &
-netd=$!
-trap 'kill "$netd" 2>/dev/null || true' TERM INT EXIT
+netd=
+copier=
+# The pod that follows waits until this one has gone: no longer than netd takes to end.
+end() {
+  trap - TERM INT EXIT
+  kill $netd $copier 2>/dev/null || true
+  wait $netd || true
+  exit "$1"
+}
+trap 'end 0' TERM INT
+trap 'end 1' EXIT
+(while sleep 30; do copy_account; done) &
+copier=$!
+# An ADD or a DEL between two pods has started a netd by itself. That one makes way when its socket has gone.
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+  rm -f "$HOST/run/netctl/netd-$(stat -L -c %i /proc/self/ns/net).sock"
+  $IN "$NODE" --optimize-for-size "$OPT/lib/netd.cjs" &
+  netd=$!
+  sleep 2
+  ! kill -0 $netd 2>/dev/null || break
+done
 
 if [ ! -e "$HOST$STATE/overlay/host.json" ]; then
   until netctl cluster init kubernetes \
@@ -55,8 +76,5 @@ fi
 # Whoever is first creates it.
 netctl network create -d overlay-vxlan -o names=host "$NETWORK" || true
 
-while kill -0 "$netd" 2>/dev/null; do
-  copy_account
-  sleep 30 &
-  wait $! || true
-done
+# Without netd there is nothing to keep: kubelet starts this again.
+wait $netd
