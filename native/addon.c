@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -85,26 +84,27 @@ static napi_value TrimMalloc(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// Of one program or library, what nobody ever writes to: text and constants.
-static int ForgetReadOnly(struct dl_phdr_info *object, size_t size, void *page_size) {
-  (void)size;
-  const uintptr_t rest = *(long *)page_size - 1;
-  for (int i = 0; i < object->dlpi_phnum; i++) {
-    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
-    if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
-    // Whole pages alone: what is in the first and last one may be of a neighbour that is written to.
-    uintptr_t from = (object->dlpi_addr + part->p_vaddr + rest) & ~rest;
-    uintptr_t to = (object->dlpi_addr + part->p_vaddr + part->p_memsz) & ~rest;
-    if (to > from) madvise((void *)from, to - from, MADV_DONTNEED);
-  }
-  return 0;
-}
-
 // forgetProgramPages()
 static napi_value ForgetProgramPages(napi_env env, napi_callback_info info) {
   (void)env, (void)info;
-  long page_size = sysconf(_SC_PAGESIZE);
-  dl_iterate_phdr(ForgetReadOnly, &page_size);
+  FILE *mappings = fopen("/proc/self/smaps", "re");
+  if (!mappings) return NULL;
+  char line[4096];
+  unsigned long from = 0, to = 0;
+  bool is_candidate = false;
+  while (fgets(line, sizeof line, mappings)) {
+    char access[5];
+    unsigned long start, end, inode, anonymous;
+    if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &start, &end, access, &inode) == 4) {
+      from = start, to = end;
+      is_candidate = inode != 0 && access[0] == 'r' && access[1] == '-' && access[3] == 'p';
+    } else if (is_candidate && sscanf(line, "Anonymous: %lu kB", &anonymous) == 1) {
+      // What was written to while it could be (relocated, moved to large pages, a debugger's) is in no file.
+      if (anonymous == 0) madvise((void *)from, to - from, MADV_DONTNEED);
+      is_candidate = false;
+    }
+  }
+  fclose(mappings);
   return NULL;
 }
 

@@ -91,8 +91,9 @@ export interface Native {
   /** Gives back to the kernel what malloc(3) has free, also between what is in use: malloc_trim(3). glibc alone has it. */
   trimMalloc(): void;
   /**
-   * Lets go of the pages of programs and libraries that are only read, as madvise(2) with MADV_DONTNEED: what is needed
-   * again comes back from the kernel's cache of the file, and what only a start has needed does not.
+   * Lets go of the pages of files that are mapped to be read and as they are in the file, as madvise(2) with
+   * MADV_DONTNEED: text and constants of the program and its libraries. What is needed again comes back from the kernel's
+   * cache of the file, and what only a start has needed does not.
    */
   forgetProgramPages(): void;
   /** flock(2): `LockOperation`s or'ed; false where NonBlocking found it taken. Without that it blocks the thread. */
