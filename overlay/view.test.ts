@@ -44,7 +44,7 @@ function viewOfFive(): ClusterView {
 
 test("an engine in which most hosts are missing is not believed, whoever they are", () => {
   const view = viewOfFive();
-  expect(view.judge(listOf(9, [cluster, ...hosts.slice(0, 2)]), uuid)).toEqual({
+  expect(view.judge(listOf(9, [cluster, ...hosts.slice(0, 2)]), uuid)).toMatchObject({
     trusted: false,
     reason: "only 2 of 5 hosts are left in the engine",
   });
