@@ -56,22 +56,29 @@ export async function applyOverlayRules(
   const all = rules ? overlayElements(rules) : [];
   let words: readonly string[] = [];
   await nftables.change((view) => {
-    const hindered = view.read(all.map(({ unless }) => unless).filter((ref) => ref !== undefined));
-    const refused = new Set(
-      all.filter(({ unless }) => unless !== undefined).filter((_, index) => hindered[index]),
-    );
-    const wanted = all.filter((each) => !refused.has(each)).map(({ element }) => element);
+    const hindrances = distinct(all.flatMap(({ unless }) => unless ?? []));
+    const hindered = view.read(hindrances);
+    const refused = new Set(hindrances.filter((_, index) => hindered[index]).map(formatElement));
+    const wanted = all
+      .filter(({ unless }) => !unless || !refused.has(formatElement(unless)))
+      .map(({ element }) => element);
     const names = new Set(wanted.map(formatElement));
     const present = ownSets.flatMap((set) =>
       view.list(set).map(({ key }): ElementRef => ({ set, key }) as ElementRef),
     );
+    const there = new Set(present.map(formatElement));
     const stale = present.filter((ref) => !names.has(formatElement(ref)));
     const leaving = stale.flatMap((ref) =>
       ref.set === "tunnels" ? tunnelRefs(ref.key[0], view.list("sameBridge")) : [],
     );
-    const found = view.read([...wanted, ...leaving]);
-    const add = wanted.filter((_, index) => found[index] === undefined);
-    const remove = [...stale, ...leaving.filter((_, index) => found[wanted.length + index] !== undefined)];
+    // Of sets that others have elements in as well: those are looked up, the own ones were listed.
+    const shared = [...wanted.filter(({ set }) => !isOwn(set)), ...leaving];
+    for (const [index, found] of view.read(shared).entries()) {
+      const ref = shared[index];
+      if (found && ref) there.add(formatElement(ref));
+    }
+    const add = wanted.filter((each) => !there.has(formatElement(each)));
+    const remove = [...stale, ...leaving.filter((each) => there.has(formatElement(each)))];
     words = [
       ...add.map((each) => `add ${formatElement(each)}`),
       ...remove.map((each) => `remove ${formatElement(each)}`),
@@ -147,4 +154,12 @@ function tunnelRefs(
       .filter(({ key }) => key.includes(tunnel))
       .map(({ key }): ElementRef => ({ set: "sameBridge", key: [key[0], key[1]] })),
   ];
+}
+
+function isOwn(set: string): boolean {
+  return ownSets.some((own) => own === set);
+}
+
+function distinct(refs: readonly ElementRef[]): readonly ElementRef[] {
+  return [...new Map(refs.map((ref) => [formatElement(ref), ref])).values()];
 }
